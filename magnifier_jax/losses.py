@@ -1,0 +1,160 @@
+"""The terms of MagnifierNet's training loss.
+
+Every function takes float32 (or wider) arrays and returns a scalar.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from magnifier_jax.model import Outputs
+
+MARGIN = 0.3
+LABEL_SMOOTHING = 0.1
+# Under square roots and quotients, where zero has no gradient.
+DISTANCE_FLOOR = 1e-12
+
+
+@dataclasses.dataclass(frozen=True)
+class LossWeights:
+    """How much each term counts; the published values.
+
+    Attributes:
+        parsing: Of the part-parsing head.
+        parts: Of the eight identity losses of single parts, each.
+        diversity: λ, of the loss that keeps part embeddings different; 0.001 for CUHK03
+            detected.
+    """
+
+    parsing: float = 2.0
+    parts: float = 0.0125
+    diversity: float = 0.01
+
+
+def identity_loss(
+    logits: jax.Array, labels: jax.Array, *, smoothing: float = LABEL_SMOOTHING
+) -> jax.Array:
+    """Cross-entropy against `(1 - ε) · onehot + ε / K`, mean over the batch.
+
+    Args:
+        logits: `[N, K]`.
+        labels: Identity of each picture, `[N]`.
+        smoothing: ε.
+    """
+    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
+    return optax.softmax_cross_entropy(logits, targets).mean()
+
+
+def triplet_loss(
+    embeddings: jax.Array, labels: jax.Array, *, margin: float = MARGIN
+) -> jax.Array:
+    """Batch-hard triplet loss on Euclidean distances of embeddings that are not normalised.
+
+    Hermans et al., "In Defense of the Triplet Loss for Person Re-Identification", 2017.
+
+    Args:
+        embeddings: `[N, C]`.
+        labels: Identity of each picture, `[N]`.
+        margin: By how much the nearest other person should be farther than the farthest picture
+            of the same one.
+    """
+    squares = jnp.square(embeddings).sum(1)
+    product = jnp.dot(embeddings, embeddings.T, precision=jax.lax.Precision.HIGHEST)
+    distances = squares[:, None] + squares[None, :] - 2 * product
+    distances = jnp.sqrt(jnp.maximum(distances, DISTANCE_FLOOR))
+    same = labels[:, None] == labels[None, :]
+    hardest_positive = jnp.where(same, distances, -jnp.inf).max(1)
+    hardest_negative = jnp.where(same, jnp.inf, distances).min(1)
+    return jnp.maximum(0, margin + hardest_positive - hardest_negative).mean()
+
+
+def parsing_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Cross-entropy of every cell, averaged per class, then over the classes in the batch.
+
+    Args:
+        logits: `[N, h, w, P]`.
+        labels: Part classes `[N, h, w]`.
+    """
+    one_hot = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    entropy = optax.softmax_cross_entropy(logits, one_hot)
+    cells = one_hot.sum((0, 1, 2))
+    per_class = jnp.einsum("nhw,nhwp->p", entropy, one_hot) / jnp.maximum(cells, 1)
+    return per_class.sum() / (cells > 0).sum()
+
+
+def diversity_loss(part_embeddings: jax.Array) -> jax.Array:
+    """How alike the embeddings of different parts are.
+
+    The mean over all pairs of parts of the batch-mean cosine similarity, clamped at 0 from below.
+
+    Args:
+        part_embeddings: `[N, P, C]`; a hidden part is a row of zeros and similar to none.
+    """
+    squares = jnp.square(part_embeddings).sum(-1, keepdims=True)
+    # The floor stands inside the root: a hidden part has no direction and must get no gradient.
+    directions = part_embeddings * jax.lax.rsqrt(jnp.maximum(squares, DISTANCE_FLOOR))
+    cosines = jnp.einsum(
+        "npc,nqc->npq", directions, directions, precision=jax.lax.Precision.HIGHEST
+    ).mean(0)
+    parts = cosines.shape[0]
+    upper = jnp.triu_indices(parts, 1)
+    return jnp.maximum(cosines[upper], 0).mean()
+
+
+def total_loss(
+    outputs: Outputs,
+    labels: jax.Array,
+    part_labels: jax.Array | None,
+    weights: LossWeights,
+    *,
+    diversity_on: jax.Array | float = 1.0,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The weighted sum of every term that the network's branches allow.
+
+    Args:
+        outputs: What the network made of the batch in training.
+        labels: Identity of each picture, `[N]`.
+        part_labels: Part classes `[N, 2h, 2w]`, or None for a network without parts.
+        weights: How much each term counts.
+        diversity_on: 0 before the epoch from which the diversity loss counts, then 1.
+
+    Returns:
+        The sum and, for the log, each term before its weight, the weights that follow the batch,
+        and the sum as `total`. Terms: `global_id`, `global_triplet`, `parsing`,
+        `adversarial_id`, `adversarial_weight`, `fusion_id`, `fusion_triplet`, `part<k>_id`,
+        `part<k>_weight`, `diversity`.
+    """
+    terms: dict[str, jax.Array] = {}
+    weighted: list[jax.Array] = []
+
+    def add(name: str, value: jax.Array, weight: jax.Array | float = 1.0) -> None:
+        terms[name] = value
+        weighted.append(weight * value)
+
+    if outputs.global_logits is not None and outputs.global_embedding is not None:
+        add("global_id", identity_loss(outputs.global_logits, labels))
+        add("global_triplet", triplet_loss(outputs.global_embedding, labels))
+    if outputs.parsing_logits is not None and part_labels is not None:
+        add("parsing", parsing_loss(outputs.parsing_logits, part_labels), weights.parsing)
+    if outputs.adversarial_logits is not None and outputs.visible is not None:
+        terms["adversarial_weight"] = jax.nn.sigmoid(outputs.visible)
+        adversarial = identity_loss(outputs.adversarial_logits, labels)
+        add("adversarial_id", adversarial, terms["adversarial_weight"])
+    if outputs.fusion_logits is not None and outputs.fusion_embedding is not None:
+        add("fusion_id", identity_loss(outputs.fusion_logits, labels))
+        add("fusion_triplet", triplet_loss(outputs.fusion_embedding, labels))
+    if outputs.part_logits is not None and outputs.part_shares is not None:
+        presence = jax.nn.sigmoid(outputs.part_shares.mean(0))
+        part_identity = jax.vmap(identity_loss, in_axes=(1, None))(outputs.part_logits, labels)
+        for part in range(part_identity.shape[0]):
+            terms[f"part{part}_weight"] = presence[part]
+            add(f"part{part}_id", part_identity[part], weights.parts * presence[part])
+    if outputs.part_embeddings is not None:
+        diversity = diversity_loss(outputs.part_embeddings)
+        add("diversity", diversity, weights.diversity * diversity_on)
+    terms["total"] = jnp.asarray(sum(weighted))
+    return terms["total"], terms

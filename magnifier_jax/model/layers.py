@@ -1,0 +1,157 @@
+"""Layers whose numbers follow PyTorch's conventions, so that weights can move both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+Dtype = Any
+
+BATCH_NORM_EPSILON = 1e-5
+# PyTorch calls the share of the new value 0.1 "momentum".
+BATCH_NORM_DECAY = 0.9
+CLASSIFIER_STDDEV = 0.001
+
+
+def convolution(
+    features: int,
+    kernel: int,
+    *,
+    stride: int = 1,
+    name: str,
+    dtype: Dtype,
+    param_dtype: Dtype = jnp.float32,
+) -> nn.Conv:
+    """A bias-free convolution padded by `kernel // 2`, with He initialisation by fan-out."""
+    return nn.Conv(
+        features,
+        (kernel, kernel),
+        strides=stride,
+        padding=kernel // 2,
+        use_bias=False,
+        kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+        dtype=dtype,
+        param_dtype=param_dtype,
+        name=name,
+    )
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over every axis but the last `feature_axes`.
+
+    Batch statistics are those of the whole (global) batch, computed in two passes in at least
+    float32. The running variance is the unbiased one, as in PyTorch; flax keeps the biased one.
+
+    Attributes:
+        feature_axes: How many trailing axes have statistics of their own: 1 for `[N, h, w, C]`,
+            2 for part embeddings `[N, P, C]` that are each normalised separately.
+        train_bias: Whether the bias is a parameter. A neck's bias is not: it stays at its
+            initial value and lives among the statistics, so that no optimiser ever sees it.
+    """
+
+    feature_axes: int = 1
+    train_bias: bool = True
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Normalises `x`; with `train` by the batch's statistics, which the running ones follow."""
+        shape = x.shape[x.ndim - self.feature_axes :]
+        scale = self.param("scale", nn.initializers.ones, shape, self.param_dtype)
+        if self.train_bias:
+            bias = self.param("bias", nn.initializers.zeros, shape, self.param_dtype)
+        else:
+            bias = self.variable("batch_stats", "bias", jnp.zeros, shape, self.param_dtype).value
+        mean = self.variable("batch_stats", "mean", jnp.zeros, shape, self.param_dtype)
+        var = self.variable("batch_stats", "var", jnp.ones, shape, self.param_dtype)
+
+        if train:
+            axes = tuple(range(x.ndim - self.feature_axes))
+            wide = x.astype(self.param_dtype)
+            use_mean = wide.mean(axes)
+            use_var = jnp.square(wide - _expand(use_mean, x.ndim)).mean(axes)
+            if not self.is_initializing():
+                count = x.size // use_mean.size
+                unbiased = use_var * (count / max(count - 1, 1))
+                mean.value = BATCH_NORM_DECAY * mean.value + (1 - BATCH_NORM_DECAY) * use_mean
+                var.value = BATCH_NORM_DECAY * var.value + (1 - BATCH_NORM_DECAY) * unbiased
+        else:
+            use_mean, use_var = mean.value, var.value
+
+        factor = scale * jax.lax.rsqrt(use_var + BATCH_NORM_EPSILON)
+        offset = bias - use_mean * factor
+        if train:
+            # Centring first keeps the digits that a product with a large mean would lose.
+            centred = x.astype(self.param_dtype) - _expand(use_mean, x.ndim)
+            y = centred * _expand(factor, x.ndim) + _expand(bias, x.ndim)
+        else:
+            y = x.astype(self.param_dtype) * _expand(factor, x.ndim) + _expand(offset, x.ndim)
+        return y.astype(self.dtype)
+
+
+class Classifier(nn.Module):
+    """A linear layer with bias in full precision; with `parts`, one per part embedding."""
+
+    features: int
+    parts: int | None = None
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `[N, C]` to `[N, K]`, or with parts `[N, P, C]` to `[N, P, K]`."""
+        lead: Sequence[int] = () if self.parts is None else (self.parts,)
+        init = nn.initializers.normal(CLASSIFIER_STDDEV)
+        kernel = self.param("kernel", init, (*lead, x.shape[-1], self.features), self.param_dtype)
+        bias = self.param("bias", nn.initializers.zeros, (*lead, self.features), self.param_dtype)
+        subscripts = "nc,ck->nk" if self.parts is None else "npc,pck->npk"
+        kernel = kernel.astype(x.dtype)
+        logits = jnp.einsum(subscripts, x, kernel, preferred_element_type=self.param_dtype)
+        return logits + bias[None]
+
+
+class UpConvolution(nn.Module):
+    """A transposed 3×3 convolution of stride 2 that doubles height and width exactly.
+
+    The same as PyTorch's `ConvTranspose2d(k=3, stride=2, padding=1, output_padding=1,
+    bias=False)`. Output row 2i is input row i through the middle tap; row 2i + 1 is input row i
+    through the last tap plus row i + 1 through the first. So one matrix product makes all nine
+    taps at the input's size and shifted sums place them, where a dilated convolution multiplies
+    four times as many numbers, mostly zeros. The kernel is `[3, 3, C_in, C_out]`.
+    """
+
+    features: int
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `[N, h, w, C_in]` to `[N, 2h, 2w, C_out]`."""
+        init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+        shape = (3, 3, x.shape[-1], self.features)
+        kernel = self.param("kernel", init, shape, self.param_dtype)
+        x = x.astype(self.dtype)
+        taps = jnp.einsum("nhwc,ijcd->ijnhwd", x, kernel.astype(self.dtype))
+        even = taps[1]
+        odd = taps[2] + _next(taps[0], axis=2)
+        rows = jnp.stack([even, odd], axis=3)  # [3 (columns), N, h, 2, w, D]
+        even = rows[1]
+        odd = rows[2] + _next(rows[0], axis=3)
+        full = jnp.stack([even, odd], axis=4)  # [N, h, 2, w, 2, D]
+        n, h, _, w, _, d = full.shape
+        return full.reshape(n, 2 * h, 2 * w, d)
+
+
+def _next(x: jax.Array, *, axis: int) -> jax.Array:
+    """Row i becomes row i + 1 along `axis`; the last row becomes zero."""
+    pad = [(0, 0)] * x.ndim
+    pad[axis] = (0, 1)
+    return jnp.pad(jax.lax.slice_in_dim(x, 1, None, axis=axis), pad)
+
+
+def _expand(x: jax.Array, ndim: int) -> jax.Array:
+    return jax.lax.expand_dims(x, range(ndim - x.ndim))

@@ -1,0 +1,35 @@
+"""Max-pooling of a feature map over the cells of each body part."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+
+def part_max_pool(features: jax.Array, part_map: jax.Array, *, num_parts: int) -> jax.Array:
+    """The maximum of each channel over the cells of each part.
+
+    The same numbers as multiplying the map by each part's 0/1 mask and max-pooling the P copies,
+    for features that are not negative (they follow a ReLU); without holding the copies.
+
+    Args:
+        features: `[N, h, w, C]`, 0 or more.
+        part_map: Part classes `[N, h, w]`, integers in [0, P).
+        num_parts: P.
+
+    Returns:
+        `[N, P, C]`; zeros for a part that a picture does not show.
+    """
+
+    def scatter(features: jax.Array, part_map: jax.Array) -> jax.Array:
+        n, h, w, channels = features.shape
+        start = jnp.zeros((num_parts, channels), features.dtype)
+        pool = jax.vmap(lambda cells, parts: start.at[parts].max(cells))
+        return pool(features.reshape(n, h * w, channels), part_map.reshape(n, h * w))
+
+    def reduce(features: jax.Array, part_map: jax.Array) -> jax.Array:
+        cells = [jnp.where((part_map == part)[..., None], features, 0) for part in range(num_parts)]
+        return jnp.stack([cell.max((1, 2)) for cell in cells], axis=1)
+
+    # XLA's CPU reductions are slow, its scatters are slow on accelerators.
+    return jax.lax.platform_dependent(features, part_map, cpu=scatter, default=reduce)

@@ -1,0 +1,170 @@
+"""The ResNet that all branches share.
+
+He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, with the strides of
+torchvision's models (on the bottleneck's 3×3 convolution) and a last stage that keeps its size.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from magnifier_jax.model.layers import BatchNorm, Dtype, convolution
+
+
+@dataclasses.dataclass(frozen=True)
+class BackboneSpec:
+    """The shape of a ResNet.
+
+    Attributes:
+        blocks: Blocks of each of the four stages.
+        strides: Stride of each stage; the last one stays 1 so that small parts survive.
+        bottleneck: Three-convolution blocks that widen by 4, or two-convolution ones.
+        width: Channels of the stem.
+        stem_kernel: Size of the stem's convolution, of stride 2.
+        stem_pool: Whether a 3×3 max-pool of stride 2 follows the stem.
+    """
+
+    blocks: tuple[int, int, int, int]
+    strides: tuple[int, int, int, int] = (1, 2, 2, 1)
+    bottleneck: bool = True
+    width: int = 64
+    stem_kernel: int = 7
+    stem_pool: bool = True
+
+    @property
+    def trunk_stride(self) -> int:
+        """Input pixels per cell of the trunk's feature map."""
+        stride = 2 * (2 if self.stem_pool else 1)
+        for step in self.strides[:3]:
+            stride *= step
+        return stride
+
+    @property
+    def label_stride(self) -> int:
+        """Input pixels per cell of the part maps that the network reads and predicts."""
+        return self.trunk_stride // 2
+
+    @property
+    def trunk_channels(self) -> int:
+        """Channels after the third stage."""
+        return self.width * 4 * (4 if self.bottleneck else 1)
+
+
+_SMALL_INPUT = {"strides": (1, 2, 1, 1), "stem_kernel": 3, "stem_pool": False}
+
+BACKBONES: Mapping[str, BackboneSpec] = MappingProxyType(
+    {
+        "resnet18": BackboneSpec((2, 2, 2, 2), bottleneck=False),
+        "resnet34": BackboneSpec((3, 4, 6, 3), bottleneck=False),
+        "resnet50": BackboneSpec((3, 4, 6, 3)),
+        "resnet101": BackboneSpec((3, 4, 23, 3)),
+        # For pictures of about 64 × 32 on a CPU: a total stride of 4 keeps the parts apart.
+        "small": BackboneSpec((1, 1, 1, 1), width=16, **_SMALL_INPUT),  # type: ignore[arg-type]
+        # The least network with every piece, for tests.
+        "tiny": BackboneSpec((1, 1, 1, 1), width=4, **_SMALL_INPUT),  # type: ignore[arg-type]
+    }
+)
+
+
+class Bottleneck(nn.Module):
+    """1×1, 3×3, 1×1 convolutions with a residual; `[N, h, w, C]` to `[N, h/s, w/s, 4 · width]`."""
+
+    width: int
+    stride: int = 1
+    project: bool = False
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Applies the block."""
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        residual = _shortcut(self, x, self.width * 4, train)
+        y = convolution(self.width, 1, name="conv1", **types)(x)
+        y = nn.relu(BatchNorm(name="norm1", **types)(y, train=train))
+        y = convolution(self.width, 3, stride=self.stride, name="conv2", **types)(y)
+        y = nn.relu(BatchNorm(name="norm2", **types)(y, train=train))
+        y = convolution(self.width * 4, 1, name="conv3", **types)(y)
+        y = BatchNorm(name="norm3", **types)(y, train=train)
+        return nn.relu(y + residual)
+
+
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions with a residual; `[N, h, w, C]` to `[N, h/s, w/s, width]`."""
+
+    width: int
+    stride: int = 1
+    project: bool = False
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Applies the block."""
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        residual = _shortcut(self, x, self.width, train)
+        y = convolution(self.width, 3, stride=self.stride, name="conv1", **types)(x)
+        y = nn.relu(BatchNorm(name="norm1", **types)(y, train=train))
+        y = convolution(self.width, 3, name="conv2", **types)(y)
+        y = BatchNorm(name="norm2", **types)(y, train=train)
+        return nn.relu(y + residual)
+
+
+def _shortcut(
+    block: Bottleneck | BasicBlock, x: jax.Array, channels: int, train: bool
+) -> jax.Array:
+    if not block.project:
+        return x
+    types = {"dtype": block.dtype, "param_dtype": block.param_dtype}
+    x = convolution(channels, 1, stride=block.stride, name="downsample_conv", **types)(x)
+    return BatchNorm(name="downsample_norm", **types)(x, train=train)
+
+
+class Backbone(nn.Module):
+    """Stem and four stages.
+
+    Attributes:
+        spec: The shape.
+        stem_relu: Whether a ReLU follows the stem's batch norm. The published MagnifierNet has
+            none; torchvision's ResNet has one.
+    """
+
+    spec: BackboneSpec
+    stem_relu: bool = True
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
+        """Maps `[N, H, W, 3]` to the trunk (after stage 3) and stage 4, at `H / trunk_stride`."""
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        spec = self.spec
+        x = convolution(spec.width, spec.stem_kernel, stride=2, name="conv1", **types)(x)
+        x = BatchNorm(name="norm1", **types)(x, train=train)
+        if self.stem_relu:
+            x = nn.relu(x)
+        if spec.stem_pool:
+            # Padding by hand: exporters get an explicitly padded pooling wrong.
+            x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
+            x = nn.max_pool(x, (3, 3), strides=(2, 2))
+
+        block = Bottleneck if spec.bottleneck else BasicBlock
+        trunk = x
+        for stage, (blocks, stride) in enumerate(zip(spec.blocks, spec.strides, strict=True)):
+            width = spec.width * 2**stage
+            for index in range(blocks):
+                channels = width * (4 if spec.bottleneck else 1)
+                step = stride if index == 0 else 1
+                project = index == 0 and (step != 1 or x.shape[-1] != channels)
+                x = block(width, step, project, name=f"layer{stage + 1}_{index}", **types)(
+                    x, train=train
+                )
+            if stage == 2:
+                trunk = x
+        return trunk, x

@@ -1,0 +1,87 @@
+"""CUHK03 under its new protocol (CUHK03-NP), as variant `labeled` or `detected` boxes.
+
+Three forms on disk are read: picture folders, picture lists, and the original MATLAB files.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import re
+
+from input_pipeline.errors import DataError
+from input_pipeline.readers import _cuhk03_lists, _cuhk03_matlab, _folders
+from input_pipeline.readers._counts import Count, check_counts, refuse_shared_identities
+from input_pipeline.readers._three_folders import FOLDERS, read_three_folders
+from input_pipeline.samples import ReidDataset
+
+VARIANTS = ("labeled", "detected")
+USUAL_FOLDERS = ("cuhk03-np", "CUHK03-NP", "cuhk03", "CUHK03", "cuhk03_release")
+PUBLISHED = {
+    "labeled": {
+        "train": Count(7_368, 767),
+        "query": Count(1_400, 700),
+        "gallery": Count(5_328, 700),
+    },
+    "detected": {
+        "train": Count(7_365, 767),
+        "query": Count(1_400, 700),
+        "gallery": Count(5_332, 700),
+    },
+}
+_NAME = re.compile(r"(?P<identity>\d{4})_c(?P<camera>[12])_.*\.(png|jpg|jpeg)", re.IGNORECASE)
+
+
+def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
+    """Reads CUHK03-NP.
+
+    The MATLAB form is unpacked into picture folders beside its files once.
+
+    Args:
+        root: The dataset's folder, the folder that holds it, or one variant's folder.
+        variant: `labeled` (boxes drawn by hand) or `detected`. It may be left out where `root`
+            is the folder of one variant.
+
+    Raises:
+        DataError: The variant, the folder or its files cannot be used.
+    """
+    if not variant and root.name in VARIANTS:
+        variant = root.name
+    if variant not in VARIANTS:
+        raise DataError(
+            f"CUHK03 has two kinds of boxes: write cuhk03:labeled or cuhk03:detected"
+            f"{f', not {variant!r}' if variant else ''}"
+        )
+    title = f"CUHK03-NP {variant}"
+    contents = (*FOLDERS.values(), *_cuhk03_lists.FILES.values(), _cuhk03_matlab.PIXELS)
+    if not any((root / name).exists() for name in contents):
+        root = _folders.find_root(
+            root,
+            title=title,
+            folders=USUAL_FOLDERS,
+            contents=(variant, _cuhk03_matlab.PROTOCOL.format(variant)),
+        )
+        root = _variant_folder(root, variant)
+    elif (root / _cuhk03_matlab.PIXELS).exists():
+        root = _variant_folder(root, variant)
+    name = f"cuhk03_{variant}"
+    if _cuhk03_lists.present(root):
+        dataset = _cuhk03_lists.read(root, name=name, title=title)
+        check_counts(dataset, PUBLISHED[variant], title=title)
+        refuse_shared_identities(dataset)
+        return dataset
+    return read_three_folders(
+        root,
+        name=name,
+        title=title,
+        pattern=_NAME,
+        example="0001_c1_3.png",
+        published=PUBLISHED[variant],
+    )
+
+
+def _variant_folder(root: pathlib.Path, variant: str) -> pathlib.Path:
+    """The folder of one variant, unpacked from the MATLAB files where there is none yet."""
+    folder = root / variant
+    if not folder.is_dir():
+        _cuhk03_matlab.unpack(root, variant=variant, target=folder)
+    return folder

@@ -1,0 +1,42 @@
+"""DukeMTMC-reID, which its authors withdrew in 2019: think before you use or publish on it."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+
+from input_pipeline.errors import DataError
+from input_pipeline.readers import _folders
+from input_pipeline.readers._counts import Count
+from input_pipeline.readers._three_folders import FOLDERS, read_three_folders
+from input_pipeline.samples import ReidDataset
+
+TITLE = "DukeMTMC-reID (withdrawn by its authors)"
+USUAL_FOLDERS = ("DukeMTMC-reID", "dukemtmc-reid", "dukemtmcreid", "DukeMTMC", "dukemtmc")
+PUBLISHED = {
+    "train": Count(16_522, 702),
+    "query": Count(2_228, 702),
+    "gallery": Count(17_661, 1_110),
+}
+NAME = re.compile(r"(?P<identity>\d{4})_c(?P<camera>[1-8])_f\d{7}\.(jpg|jpeg|png)", re.IGNORECASE)
+EXAMPLE = "0001_c2_f0046182.jpg"
+
+
+def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
+    """Reads DukeMTMC-reID (withdrawn by its authors).
+
+    Args:
+        root: The dataset's folder, or the folder that holds it.
+        variant: There is none.
+
+    Raises:
+        DataError: The folder or its files cannot be used.
+    """
+    if variant:
+        raise DataError(f"{TITLE} has no variant {variant!r}: leave it out")
+    root = _folders.find_root(
+        root, title=TITLE, folders=USUAL_FOLDERS, contents=tuple(FOLDERS.values())
+    )
+    return read_three_folders(
+        root, name="dukemtmc", title=TITLE, pattern=NAME, example=EXAMPLE, published=PUBLISHED
+    )

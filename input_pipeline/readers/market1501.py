@@ -1,0 +1,66 @@
+"""Market-1501, and its 500,000 distractors as the variant `500k`."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import re
+
+from input_pipeline.errors import DataError
+from input_pipeline.readers import _folders
+from input_pipeline.readers._counts import Count
+from input_pipeline.readers._three_folders import FOLDERS, read_three_folders
+from input_pipeline.samples import ReidDataset, Sample
+
+TITLE = "Market-1501"
+USUAL_FOLDERS = ("Market-1501-v15.09.15", "market1501", "Market-1501", "Market1501")
+DISTRACTORS = "images"
+DISTRACTOR_IDENTITY = 0
+# The gallery is what is left once identity -1 is dropped; its distractors (0000) are one identity.
+PUBLISHED = {
+    "train": Count(12_936, 751),
+    "query": Count(3_368, 750),
+    "gallery": Count(15_913, 751),
+}
+_NAME = re.compile(
+    r"(?P<identity>-1|\d{4})_c(?P<camera>[1-6])s[1-6]_\d{6}_\d{2}\.(jpg|jpeg|png)", re.IGNORECASE
+)
+
+
+def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
+    """Reads Market-1501.
+
+    Args:
+        root: The dataset's folder, or the folder that holds it.
+        variant: `500k` adds the distractors of the folder `images` to the gallery.
+
+    Raises:
+        DataError: The folder or its files cannot be used.
+    """
+    if variant not in ("", "500k"):
+        raise DataError(f"{TITLE} has no variant {variant!r}: leave it out or write 500k")
+    root = _folders.find_root(
+        root, title=TITLE, folders=USUAL_FOLDERS, contents=tuple(FOLDERS.values())
+    )
+    dataset = read_three_folders(
+        root,
+        name="market1501",
+        title=TITLE,
+        pattern=_NAME,
+        example="0002_c1s1_000451_03.jpg",
+        published=PUBLISHED,
+    )
+    if not variant:
+        return dataset
+    return dataclasses.replace(
+        dataset, name="market1501_500k", gallery=dataset.gallery + _distractors(root)
+    )
+
+
+def _distractors(root: pathlib.Path) -> tuple[Sample, ...]:
+    """The pictures of `images`; none of them shows a queried person, whatever its name says."""
+    samples = []
+    for path in _folders.list_pictures(root / DISTRACTORS, title=f"{TITLE} 500k"):
+        match = _NAME.fullmatch(path.name)
+        samples.append(Sample(path, DISTRACTOR_IDENTITY, int(match["camera"]) if match else 0))
+    return tuple(samples)

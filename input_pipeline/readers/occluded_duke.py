@@ -1,0 +1,44 @@
+"""Occluded-Duke, made of DukeMTMC-reID, which its authors withdrew in 2019.
+
+1,870 queries are byte-identical to gallery pictures of the same identity and camera, so results
+mean something only with the camera filter on.
+"""
+
+from __future__ import annotations
+
+import pathlib
+
+from input_pipeline.errors import DataError
+from input_pipeline.readers import _folders
+from input_pipeline.readers._counts import Count
+from input_pipeline.readers._three_folders import FOLDERS, read_three_folders
+from input_pipeline.readers.dukemtmc import EXAMPLE, NAME
+from input_pipeline.samples import ReidDataset
+
+TITLE = "Occluded-Duke (made of DukeMTMC, withdrawn by its authors)"
+USUAL_FOLDERS = ("Occluded_Duke", "Occluded-DukeMTMC-reID", "Occluded-Duke", "occluded_duke")
+PUBLISHED = {
+    "train": Count(15_618, 702),
+    "query": Count(2_210, 519),
+    "gallery": Count(17_661, 1_110),
+}
+
+
+def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
+    """Reads Occluded-Duke.
+
+    Args:
+        root: The dataset's folder, or the folder that holds it.
+        variant: There is none.
+
+    Raises:
+        DataError: The folder or its files cannot be used.
+    """
+    if variant:
+        raise DataError(f"{TITLE} has no variant {variant!r}: leave it out")
+    root = _folders.find_root(
+        root, title=TITLE, folders=USUAL_FOLDERS, contents=tuple(FOLDERS.values())
+    )
+    return read_three_folders(
+        root, name="occluded_duke", title=TITLE, pattern=NAME, example=EXAMPLE, published=PUBLISHED
+    )

@@ -1,0 +1,279 @@
+"""Builders of small datasets in every layout that the readers know.
+
+Each builder makes a dataset of a few drawn persons under a folder and returns the spec that reads
+it from there. The pictures of one identity share their colours, so that training on them works.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+SIZE = (24, 48)
+TRAIN_IDENTITIES = (2, 7, 11)
+TEST_IDENTITIES = (1, 5)
+_BANDS = ((1, 0.15), (2, 0.5), (5, 0.75), (6, 0.93), (7, 1.0))
+
+
+@dataclasses.dataclass(frozen=True)
+class Shot:
+    """One picture to draw: who, where, and which of several."""
+
+    split: str
+    identity: int
+    camera: int
+    index: int
+
+
+def shots() -> list[Shot]:
+    """Three training identities of four pictures; two test identities on two cameras."""
+    train = [
+        Shot("train", identity, camera, index)
+        for identity in TRAIN_IDENTITIES
+        for camera in (1, 2)
+        for index in (0, 1)
+    ]
+    query = [Shot("query", identity, 1, 2) for identity in TEST_IDENTITIES]
+    gallery = [
+        Shot("gallery", identity, camera, 3) for identity in TEST_IDENTITIES for camera in (1, 2)
+    ]
+    return train + query + gallery
+
+
+def draw(shot: Shot, *, size: tuple[int, int] = SIZE) -> Image.Image:
+    """A standing figure on noise; the seed is the shot, so no two pictures are equal."""
+    person = np.random.default_rng(shot.identity)
+    colors = person.integers(40, 255, (8, 3))
+    scene = np.random.default_rng((shot.identity, shot.camera, shot.index))
+    width, height = size
+    picture = Image.fromarray(scene.integers(0, 90, (height, width, 3), np.uint8))
+    parts = np.asarray(draw_parts(size=size))
+    pixels = np.asarray(picture).copy()
+    for part in range(1, 8):
+        pixels[parts == part] = colors[part]
+    return Image.fromarray(pixels)
+
+
+def draw_parts(*, size: tuple[int, int] = SIZE) -> Image.Image:
+    """The part map of `draw`: horizontal bands in the middle of the picture, arms at the sides."""
+    width, height = size
+    parts = Image.new("L", size, 0)
+    pen = ImageDraw.Draw(parts)
+    top = 0
+    for part, end in _BANDS:
+        bottom = int(height * end) - 1
+        pen.rectangle((width // 3, top, 2 * width // 3, bottom), fill=part)
+        top = bottom + 1
+    pen.rectangle((width // 6, height // 5, width // 3 - 1, height // 3), fill=3)
+    pen.rectangle((width // 6, height // 3 + 1, width // 3 - 1, height // 2), fill=4)
+    return parts
+
+
+def save(shot: Shot, path: pathlib.Path) -> pathlib.Path:
+    """Draws a shot into a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw(shot).save(path, quality=95)
+    return path
+
+
+THREE_FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
+
+
+def three_folders(
+    root: pathlib.Path, name: Callable[[Shot], str], *, labels: bool = False
+) -> pathlib.Path:
+    """Pictures in the three folders of Market-1501, and their `_ps_label` tree when asked."""
+    for shot in shots():
+        relative = pathlib.Path(THREE_FOLDERS[shot.split]) / name(shot)
+        save(shot, root / relative)
+        if labels:
+            target = (root.with_name(f"{root.name}_ps_label") / relative).with_suffix(".png")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            draw_parts().save(target)
+    return root
+
+
+def market_name(shot: Shot) -> str:
+    return f"{shot.identity:04d}_c{shot.camera}s1_{shot.index:06d}_01.jpg"
+
+
+def duke_name(shot: Shot) -> str:
+    return f"{shot.identity:04d}_c{shot.camera}_f{shot.index:07d}.jpg"
+
+
+def market1501(folder: pathlib.Path) -> str:
+    root = three_folders(folder / "Market-1501-v15.09.15", market_name, labels=True)
+    (root / "query" / "Thumbs.db").write_bytes(b"not a picture")
+    junk = Shot("gallery", 99, 3, 9)
+    save(junk, root / "bounding_box_test" / "-1_c3s1_000009_00.jpg")
+    save(junk, root / "bounding_box_test" / "0000_c3s1_000010_00.jpg")
+    return "market1501"
+
+
+def market1501_500k(folder: pathlib.Path) -> str:
+    market1501(folder)
+    images = folder / "Market-1501-v15.09.15" / "images"
+    save(Shot("gallery", 70, 4, 0), images / "00000001.jpg")
+    save(Shot("gallery", 71, 4, 0), images / "0000_c4s1_000011_00.jpg")
+    return "market1501:500k"
+
+
+def dukemtmc(folder: pathlib.Path) -> str:
+    three_folders(folder / "DukeMTMC-reID", duke_name, labels=True)
+    return "dukemtmc"
+
+
+def occluded_duke(folder: pathlib.Path) -> str:
+    three_folders(folder / "Occluded_Duke", duke_name)
+    return "occluded_duke"
+
+
+def cuhk03_labeled(folder: pathlib.Path) -> str:
+    def name(shot: Shot) -> str:
+        return f"{shot.identity:04d}_c{shot.camera}_{shot.index}.png"
+
+    three_folders(folder / "cuhk03-np" / "labeled", name)
+    return "cuhk03:labeled"
+
+
+def cuhk03_detected(folder: pathlib.Path) -> str:
+    def name(shot: Shot) -> str:
+        return f"{shot.identity:04d}_c{shot.camera}_{shot.index}.jpg"
+
+    three_folders(folder / "cuhk03-np" / "detected", name, labels=True)
+    return "cuhk03:detected"
+
+
+def cuhk03_lists(folder: pathlib.Path) -> str:
+    root = folder / "cuhk03-np" / "labeled"
+    files = {"train": "train.txt", "query": "test_probe.txt", "gallery": "test_gallery.txt"}
+    for split, file_name in files.items():
+        mine = [shot for shot in shots() if shot.split == split]
+        lines = []
+        for shot in mine:
+            path = f"{split}/{shot.identity}_{shot.camera}_{shot.index}.png"
+            save(shot, root / path)
+            lines.append(f"{path} {shot.identity}\n")
+        (root / file_name).write_text("".join(lines))
+        if split != "train":
+            cameras = np.array([shot.camera for shot in mine])
+            np.save(root / ("cam_probe.npy" if split == "query" else "cam_gallery.npy"), cameras)
+    return "cuhk03:labeled"
+
+
+def cuhk03_matlab(folder: pathlib.Path) -> str:
+    """The protocol file over HDF5 pixels: one camera pair, a person a row, ten pictures each."""
+    import h5py
+    import scipy.io
+
+    root = folder / "cuhk03"
+    root.mkdir(parents=True)
+    persons = sorted({shot.identity for shot in shots()})
+    names, identities, cameras = [], [], []
+    indices: dict[str, list[int]] = {"train": [], "query": [], "gallery": []}
+    with h5py.File(root / "cuhk-03.mat", "w") as file:
+        reference = h5py.special_dtype(ref=h5py.Reference)
+        empty = file.create_dataset("empty", data=np.zeros(2, np.uint64))
+        grid = np.full((10, len(persons)), empty.ref, dtype=object)
+        for number, shot in enumerate(shots()):
+            person = persons.index(shot.identity)
+            index = shot.index + 5 * (shot.camera - 1)
+            pixels = np.asarray(draw(shot)).transpose(2, 1, 0)
+            grid[index, person] = file.create_dataset(f"image{number}", data=pixels).ref
+            names.append(f"1_{person + 1:03d}_{shot.camera}_{index + 1:02d}.png")
+            identities.append(shot.identity)
+            cameras.append(shot.camera)
+            indices[shot.split].append(number + 1)
+        pair = file.create_dataset("pair", data=grid, dtype=reference)
+        file.create_dataset("labeled", data=np.array([[pair.ref]], object), dtype=reference)
+    cells = np.empty((len(names), 1), object)
+    cells[:, 0] = names
+    content = {f"{split}_idx": np.array([values]).T for split, values in indices.items()}
+    content |= {
+        "filelist": cells,
+        "labels": np.array([identities]).T,
+        "camId": np.array([cameras]).T,
+    }
+    scipy.io.savemat(root / "cuhk03_new_protocol_config_labeled.mat", content)
+    return "cuhk03:labeled"
+
+
+def _msmt17(root: pathlib.Path, train: str, test: str) -> None:
+    """Train and test identities both count from 0; the first training identity is in `val`."""
+    lists: dict[str, list[str]] = {"train": [], "val": [], "query": [], "gallery": []}
+    for shot in shots():
+        learned = shot.split == "train"
+        order = TRAIN_IDENTITIES if learned else TEST_IDENTITIES
+        identity = order.index(shot.identity)
+        split = "val" if learned and identity == 0 and shot.index else shot.split
+        name = f"{identity:04d}_{shot.index:03d}_{shot.camera:02d}_0303morning_0008_0.jpg"
+        if shot.index == 1:
+            name = name.replace(".jpg", "_ex.jpg")
+        save(shot, root / (train if learned else test) / f"{identity:04d}" / name)
+        lists[split].append(f"{identity:04d}/{name} {identity}\n")
+    for split, lines in lists.items():
+        (root / f"list_{split}.txt").write_text("".join(lines))
+    (root / train / "__MACOSX").mkdir()
+
+
+def msmt17_v1(folder: pathlib.Path) -> str:
+    _msmt17(folder / "MSMT17_V1", "train", "test")
+    return "msmt17:v1-trainval"
+
+
+def msmt17_v2(folder: pathlib.Path) -> str:
+    _msmt17(folder / "MSMT17_V2", "mask_train_v2", "mask_test_v2")
+    return "msmt17:v2-train"
+
+
+def market_style(folder: pathlib.Path) -> str:
+    three_folders(
+        folder / "My shop", lambda shot: f"{shot.identity}_c{shot.camera}_{shot.index}.jpg"
+    )
+    return "market_style@My shop"
+
+
+def folders(folder: pathlib.Path) -> str:
+    """A folder per identity, with names of persons that are no numbers and are not ASCII."""
+    for shot in shots():
+        person = f"Zoë {shot.identity}"
+        save(shot, folder / "büro" / shot.split / person / f"c{shot.camera}_{shot.index}.jpg")
+    return "folders@büro"
+
+
+def csv_table(folder: pathlib.Path) -> str:
+    root = folder / "table"
+    rows = [("path", "identity", "camera", "split")]
+    for shot in shots():
+        path = f"pictures/{shot.identity} {shot.camera} {shot.index}.png"
+        save(shot, root / path)
+        rows.append((path, f"person {shot.identity}", f"door {shot.camera}", shot.split))
+    with (root / "dataset.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return "csv@table"
+
+
+LAYOUTS: Mapping[str, Callable[[pathlib.Path], str]] = {
+    builder.__name__: builder
+    for builder in (
+        market1501,
+        market1501_500k,
+        dukemtmc,
+        occluded_duke,
+        cuhk03_labeled,
+        cuhk03_detected,
+        cuhk03_lists,
+        cuhk03_matlab,
+        msmt17_v1,
+        msmt17_v2,
+        market_style,
+        folders,
+        csv_table,
+    )
+}
+"""Every builder by name: `spec = LAYOUTS['folders'](tmp_path)`."""

@@ -54,9 +54,13 @@ class _Branch(nn.Module):
     def types(self) -> dict[str, Any]:
         return {"dtype": self.dtype, "param_dtype": self.param_dtype}
 
-    def neck(self, embedding: jax.Array, *, train: bool, **norm: Any) -> jax.Array:
-        layer = BatchNorm(train_bias=False, dtype=self.param_dtype, param_dtype=self.param_dtype)
-        return layer.clone(**{"name": "neck", **norm})(embedding, train=train)
+    def neck(
+        self, embedding: jax.Array, *, train: bool, name: str = "neck", feature_axes: int = 1
+    ) -> jax.Array:
+        norm = BatchNorm(
+            feature_axes, False, dtype=self.param_dtype, param_dtype=self.param_dtype, name=name
+        )
+        return norm(embedding, train=train)
 
     def classify(self, neck: jax.Array) -> jax.Array:
         layer = Classifier(self.num_identities, param_dtype=self.param_dtype, name="classifier")

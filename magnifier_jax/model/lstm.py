@@ -65,7 +65,7 @@ class LSTM(nn.Module):
 
 class _Step(nn.Module):
     features: int
-    init: nn.initializers.Initializer
+    uniform: nn.initializers.Initializer
     dtype: Dtype
     param_dtype: Dtype
 
@@ -75,8 +75,8 @@ class _Step(nn.Module):
     ) -> tuple[tuple[jax.Array, jax.Array], None]:
         hidden, cell = carry
         gates = 4 * self.features
-        kernel = self.param("hidden_kernel", self.init, (self.features, gates), self.param_dtype)
-        bias = self.param("hidden_bias", self.init, (gates,), self.param_dtype)
+        kernel = self.param("hidden_kernel", self.uniform, (self.features, gates), self.param_dtype)
+        bias = self.param("hidden_bias", self.uniform, (gates,), self.param_dtype)
         recurrent = jnp.dot(
             hidden.astype(self.dtype),
             kernel.astype(self.dtype),

@@ -1,0 +1,215 @@
+"""Reading checkpoints: which there are, what they carry, and their arrays.
+
+A checkpoint is a folder named by its step, with the items
+
+* `variables`: what inference needs, parameters and batch statistics;
+* `optimizer`: what only training needs;
+* `metadata`: a JSON object that says how to rebuild the model around the variables;
+* `metrics`: the score that decides which checkpoint is best, where it is known.
+"""
+
+import dataclasses
+import logging
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import jax
+import orbax.checkpoint as ocp
+
+from magnifier_jax.checkpoints import matching
+from magnifier_jax.errors import UserError
+
+VARIABLES = "variables"
+OPTIMIZER = "optimizer"
+METADATA = "metadata"
+METRICS = "metrics"
+SCORE = "score"
+
+_REASON_LENGTH = 160
+
+PyTree = Any
+Which = int | Literal["latest", "best"]
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """What a checkpoint held.
+
+    Attributes:
+        step: The number of updates that the state had seen.
+        variables: Tree of arrays, structured and sharded as asked for.
+        optimizer: The same for the optimizer state, or None where it was not asked for.
+        metadata: The JSON object saved beside the arrays.
+    """
+
+    step: int
+    variables: PyTree
+    optimizer: PyTree
+    metadata: Mapping[str, Any]
+
+
+class CheckpointReader:
+    """Reads the checkpoints of a folder and never changes it.
+
+    A reader may be used while a training run is saving into the same folder: unfinished saves
+    are not listed.
+    """
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        self.directory = pathlib.Path(directory).absolute()
+
+    def steps(self) -> Sequence[int]:
+        """Returns the steps of all complete checkpoints, oldest first."""
+        if not self.directory.is_dir():
+            return []
+        folders = (path for path in self.directory.iterdir() if path.is_dir())
+        return sorted(int(path.name) for path in folders if path.name.isdecimal())
+
+    def latest_step(self) -> int | None:
+        """Returns the newest step, or None where nothing has been saved."""
+        return max(self.steps(), default=None)
+
+    def best_step(self) -> int | None:
+        """Returns the step of the highest score (the newer of equals), or None without scores."""
+        scored = [
+            (score, step) for step in self.steps() if (score := self._score(step)) is not None
+        ]
+        return max(scored)[1] if scored else None
+
+    def read_metadata(self, which: Which = "latest") -> Mapping[str, Any]:
+        """Returns the JSON object saved beside the arrays; needs no knowledge of the model.
+
+        Raises:
+            UserError: There is no such checkpoint, or none that can be read.
+        """
+        failures: dict[int, Exception] = {}
+        for step in self._candidates(which):
+            try:
+                return self._metadata(step)
+            except (OSError, ValueError) as error:
+                failures[step] = error
+                self._report_damaged(step, error)
+        raise self._nothing_readable(failures)
+
+    def restore(
+        self, *, variables: PyTree, optimizer: PyTree = None, which: Which = "latest"
+    ) -> Restored:
+        """Restores the arrays of a checkpoint, bit for bit.
+
+        A damaged checkpoint is reported and the next one is taken: the one before for `latest`,
+        the one with the next highest score for `best`. A step given as a number is the only one
+        tried.
+
+        Args:
+            variables: Tree of `jax.ShapeDtypeStruct`; every leaf is placed by its `sharding`,
+                or on the first local device where it has none.
+            optimizer: The same for the optimizer state, or None to leave it unread.
+            which: 'latest', 'best', or a step.
+
+        Raises:
+            UserError: There is no such checkpoint, none can be read, or one can be read but its
+                tensors are not those asked for; then every one that differs is named.
+        """
+        targets = {VARIABLES: variables}
+        if optimizer is not None:
+            targets[OPTIMIZER] = optimizer
+        failures: dict[int, Exception] = {}
+        for step in self._candidates(which):
+            try:
+                metadata = self._metadata(step)
+                stored = {item: self._stored_tensors(step, item) for item in targets}
+            except Exception as error:
+                failures[step] = error
+                self._report_damaged(step, error)
+                continue
+            matching.check_same_tensors(targets, stored, where=str(self._folder(step)))
+            try:
+                items = {item: self._arrays(step, item, targets[item]) for item in targets}
+            except Exception as error:
+                failures[step] = error
+                self._report_damaged(step, error)
+                continue
+            return Restored(
+                step=step,
+                variables=items[VARIABLES],
+                optimizer=items.get(OPTIMIZER),
+                metadata=metadata,
+            )
+        raise self._nothing_readable(failures)
+
+    def _candidates(self, which: Which) -> Sequence[int]:
+        """The steps to try, the one asked for first."""
+        steps = self.steps()
+        if not steps:
+            raise UserError(f"No checkpoint in {self.directory}: train first, or give its folder.")
+        if which == "latest":
+            return steps[::-1]
+        if which == "best":
+            scores = {step: self._score(step) for step in steps}
+            lowest = float("-inf")
+            return sorted(
+                steps,
+                key=lambda s: (lowest if (score := scores[s]) is None else score, s),
+                reverse=True,
+            )
+        if which not in steps:
+            known = ", ".join(str(step) for step in steps)
+            raise UserError(f"No checkpoint of step {which} in {self.directory}; it has {known}.")
+        return [which]
+
+    def _folder(self, step: int) -> pathlib.Path:
+        return self.directory / str(step)
+
+    def _score(self, step: int) -> float | None:
+        try:
+            return self._read_score(step)
+        except (OSError, ValueError):
+            return None
+
+    def _read_score(self, step: int) -> float | None:
+        path = self._folder(step) / METRICS
+        return float(_read_json(path, filename=METRICS)[SCORE]) if path.is_dir() else None
+
+    def _metadata(self, step: int) -> Mapping[str, Any]:
+        return _read_json(self._folder(step) / METADATA, filename=METADATA)
+
+    def _stored_tensors(self, step: int, item: str) -> PyTree:
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+            return checkpointer.metadata(self._folder(step) / item).item_metadata.tree
+
+    def _arrays(self, step: int, item: str, target: PyTree) -> PyTree:
+        default = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        placed = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(
+                leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None) or default
+            ),
+            target,
+        )
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+            return checkpointer.restore(
+                self._folder(step) / item, args=ocp.args.StandardRestore(placed)
+            )
+
+    def _report_damaged(self, step: int, error: Exception) -> None:
+        _logger.warning("The checkpoint %s cannot be read: %s", self._folder(step), reason(error))
+
+    def _nothing_readable(self, failures: Mapping[int, Exception]) -> UserError:
+        tried = ", ".join(str(step) for step in failures)
+        return UserError(
+            f"No readable checkpoint in {self.directory} (tried step {tried}): restore the folder "
+            "from a copy, or train into another work directory."
+        )
+
+
+def reason(error: BaseException) -> str:
+    """Shortens an error to one line; the cause comes last in those of the storage library."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= _REASON_LENGTH else "…" + text[-_REASON_LENGTH:]
+
+
+def _read_json(folder: pathlib.Path, *, filename: str) -> Mapping[str, Any]:
+    with ocp.Checkpointer(ocp.JsonCheckpointHandler(filename=filename)) as checkpointer:
+        return checkpointer.restore(folder, args=ocp.args.JsonRestore())

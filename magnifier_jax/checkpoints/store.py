@@ -1,0 +1,226 @@
+"""Saving checkpoints while training goes on, and keeping the ones that matter."""
+
+import contextlib
+import json
+import logging
+import math
+import pathlib
+import shutil
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import jax
+import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
+from orbax.checkpoint import checkpoint_managers
+
+from magnifier_jax.checkpoints import reader
+from magnifier_jax.checkpoints.quiet import quiet_storage
+from magnifier_jax.errors import UserError
+
+PyTree = Any
+
+_UNFINISHED = "*.orbax-checkpoint-tmp*"
+
+_logger = logging.getLogger(__name__)
+
+
+class CheckpointStore(reader.CheckpointReader):
+    """Saves and restores the checkpoints of one training run; to be used in a `with` block.
+
+    The newest `keep_latest` checkpoints and the one with the highest score are kept. Saving is
+    asynchronous: the arrays are copied to the host and written while training goes on. A save
+    that fails is reported, its remains are removed, and the checkpoints before it stay; leaving
+    the `with` block, or `wait`, raises if that was the last one.
+
+    Damaged checkpoints that `restore` had to pass over are renamed to `<step>.damaged`, so that
+    the run can save that step again. In a run of several processes each of them makes every call.
+    """
+
+    def __init__(self, directory: pathlib.Path, *, keep_latest: int = 2) -> None:
+        """Opens the folder, making it where needed and removing interrupted saves.
+
+        Raises:
+            UserError: There are checkpoints but all of them are damaged.
+        """
+        super().__init__(directory)
+        self._keep_latest = keep_latest
+        self._saving: int | None = None
+        self._failure: tuple[int, BaseException] | None = None
+        self._damaged: list[int] = []
+        self._quiet = contextlib.ExitStack()
+        self._move_unlistable()
+        self._remove_unfinished()
+        self._manager = self._new_manager()
+
+    def __enter__(self) -> Self:
+        self._quiet.enter_context(quiet_storage())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self._settle()
+        finally:
+            with self._quiet, contextlib.suppress(Exception):  # `_settle` reported a failed save.
+                self._manager.close()
+        if kind is None:
+            self._raise_failure()
+
+    def save(
+        self,
+        step: int,
+        *,
+        variables: PyTree,
+        optimizer: PyTree,
+        metadata: Mapping[str, Any],
+        score: float | None = None,
+    ) -> bool:
+        """Starts to save a checkpoint, after waiting for the one before.
+
+        The arrays may be donated as soon as this returns.
+
+        Args:
+            step: The number of updates that the state has seen.
+            variables: Tree of arrays that inference needs.
+            optimizer: Tree of arrays that only training needs.
+            metadata: A JSON object with all that is needed to rebuild the model.
+            score: What decides on the best checkpoint, higher being better; None if not evaluated.
+
+        Returns:
+            Whether a save was started; False where this step is stored already.
+        """
+        if score is not None and not math.isfinite(score):
+            raise ValueError(f"the score of step {step} is {score}")
+        metadata = json.loads(json.dumps(metadata, allow_nan=False))
+        self._settle()
+        if step in self.steps():
+            return False
+        self._failure = None
+        items = {
+            reader.VARIABLES: ocp.args.StandardSave(variables),
+            reader.OPTIMIZER: ocp.args.StandardSave(optimizer),
+            reader.METADATA: ocp.args.JsonSave(metadata),
+        }
+        metrics = None if score is None else {reader.SCORE: float(score)}
+        try:
+            self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
+        except (OSError, ValueError, RuntimeError) as error:
+            self._recover(step, error)
+            return False
+        self._saving = step
+        return True
+
+    def wait(self) -> None:
+        """Blocks until the save in progress is on disk.
+
+        Raises:
+            UserError: The last save failed.
+        """
+        self._settle()
+        self._raise_failure()
+
+    def restore(
+        self, *, variables: PyTree, optimizer: PyTree = None, which: reader.Which = "latest"
+    ) -> reader.Restored:
+        """Restores as `CheckpointReader.restore`, then moves damaged ones out of the way."""
+        self._settle()
+        self._damaged.clear()
+        restored = super().restore(variables=variables, optimizer=optimizer, which=which)
+        if self._damaged:
+            self._set_aside(self._damaged)
+            self._manager.reload()
+        return restored
+
+    def _new_manager(self) -> ocp.CheckpointManager:
+        def score(metrics: Mapping[str, float]) -> float:
+            return metrics[reader.SCORE]
+
+        keep = checkpoint_managers.AnyPreservationPolicy(
+            [
+                checkpoint_managers.LatestN(self._keep_latest),
+                checkpoint_managers.BestN(
+                    get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False
+                ),
+            ]
+        )
+        options = ocp.CheckpointManagerOptions(
+            best_fn=score, best_mode="max", preservation_policy=keep
+        )
+        names = (reader.VARIABLES, reader.OPTIMIZER, reader.METADATA)
+        return ocp.CheckpointManager(self.directory, options=options, item_names=names)
+
+    def _settle(self) -> None:
+        """Waits for the save in progress, and reports it if it failed."""
+        step, self._saving = self._saving, None
+        if step is None:
+            return
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:
+            self._recover(step, error)
+
+    def _recover(self, step: int, error: BaseException) -> None:
+        """Goes back to the state before a save that failed."""
+        self._failure = (step, error)
+        with contextlib.suppress(Exception):  # It repeats the error that is being handled.
+            self._manager.close()
+        self._remove_unfinished()
+        self._manager = self._new_manager()
+        _logger.warning("%s", self._describe_failure(step, error))
+
+    def _describe_failure(self, step: int, error: BaseException) -> str:
+        latest = self.latest_step()
+        kept = "there is none before it" if latest is None else f"that of step {latest} is kept"
+        return (
+            f"The checkpoint of step {step} could not be saved to {self.directory}, {kept}. Make "
+            f"room on the disk or check its permissions. ({reader.reason(error)})"
+        )
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            step, error = self._failure
+            self._failure = None
+            raise UserError(self._describe_failure(step, error)) from error
+
+    def _report_damaged(self, step: int, error: Exception) -> None:
+        super()._report_damaged(step, error)
+        self._damaged.append(step)
+
+    def _move_unlistable(self) -> None:
+        """Moves away checkpoints with a damaged score, over which the manager would stumble."""
+        failures: dict[int, Exception] = {}
+        steps = self.steps()
+        for step in steps:
+            try:
+                self._read_score(step)
+            except (OSError, ValueError) as error:
+                failures[step] = error
+                self._report_damaged(step, error)
+        if failures and len(failures) == len(steps):
+            raise self._nothing_readable(failures)
+        self._set_aside(failures)
+
+    def _set_aside(self, steps: Iterable[int]) -> None:
+        for step in steps:
+            folder = self._folder(step)
+            aside = folder.with_name(f"{step}.damaged")
+            _logger.warning("An older checkpoint is used instead; %s becomes %s.", folder, aside)
+            if self._is_primary():
+                shutil.rmtree(aside, ignore_errors=True)
+                folder.rename(aside)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("damaged checkpoints")
+
+    def _remove_unfinished(self) -> None:
+        if self._is_primary():
+            for path in self.directory.glob(_UNFINISHED):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _is_primary(self) -> bool:
+        return jax.process_index() == 0

@@ -1,0 +1,170 @@
+"""The TFDS builder of one split, in array_record files. Imports TFDS, so import it where needed.
+
+TensorFlow is neither needed to write such a split nor to read it.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import io
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+import tqdm
+
+from input_pipeline.encode import encode_parts, encode_picture
+from input_pipeline.errors import DataError
+from input_pipeline.samples import Sample
+
+_CHUNK = 256  # pictures in memory at once
+_SHOWN = 10  # bad files named in one message
+
+
+class ReidSplit(tfds.core.GeneratorBasedBuilder):
+    """Encoded pictures and part maps of one split, in the order of its samples.
+
+    The metadata of the dataset repeat the names, identities and cameras of all pictures, so that
+    they are known without reading a record.
+
+    Args:
+        data_dir: Folder of this split and this version of its source files.
+        name: What the split is called while it is prepared, such as `market1501 train`.
+        root: Folder of the dataset; names are relative to it.
+        samples: The split, when it is to be written; a split that exists needs none.
+        progress: Whether to show a progress bar.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    SPLIT = "samples"
+
+    def __init__(
+        self,
+        *,
+        data_dir: pathlib.Path,
+        name: str = "",
+        root: pathlib.Path = pathlib.Path(),
+        samples: Sequence[Sample] = (),
+        progress: bool = True,
+    ) -> None:
+        self._split_name = name
+        self._root = root
+        self._samples = samples
+        self._progress = progress
+        super().__init__(data_dir=data_dir)
+
+    @property
+    def exists(self) -> bool:
+        """Whether the split has been written; TFDS renames the folder when all of it is there."""
+        return pathlib.Path(self.data_dir).exists()
+
+    def write(self) -> None:
+        """Writes the split.
+
+        Raises:
+            DataError: If pictures or part maps are unusable; it names them.
+            OSError: If the folder cannot be written.
+        """
+        tfds.disable_progress_bar()  # its bars do not know how many pictures there are
+        try:
+            with (
+                tempfile.TemporaryDirectory() as downloads,
+                contextlib.redirect_stdout(io.StringIO()),
+            ):
+                self.download_and_prepare(
+                    download_dir=downloads,
+                    download_config=tfds.download.DownloadConfig(try_download_gcs=False),
+                    file_format="array_record",
+                )
+        finally:
+            tfds.enable_progress_bar()
+
+    def records(self) -> Any:
+        """Random access to the records, with pictures and part maps still encoded."""
+        return self.as_data_source(self.SPLIT, decoders={"image": tfds.decode.SkipDecoding()})
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        metadata = {
+            "names": [relative_name(sample.path, self._root) for sample in self._samples],
+            "identities": [sample.identity for sample in self._samples],
+            "cameras": [sample.camera for sample in self._samples],
+            "labelled": [int(sample.part_map is not None) for sample in self._samples],
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="Pictures of people with identity, camera and body-part map.",
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=(None, None, 3)),
+                    "part_map": tfds.features.Scalar(np.object_),  # PNG, empty where there is none
+                    "name": tfds.features.Text(),
+                    "identity": np.int64,
+                    "camera": np.int64,
+                }
+            ),
+            metadata=tfds.core.MetadataDict(metadata),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        del dl_manager
+        return {self.SPLIT: self._generate_examples()}
+
+    def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        bad: list[str] = []
+        with (
+            tqdm.tqdm(
+                total=len(self._samples),
+                desc=f"Preparing {self._split_name}",
+                unit="image",
+                disable=not self._progress,
+            ) as bar,
+            concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
+        ):
+            for start in range(0, len(self._samples), _CHUNK):
+                chunk = self._samples[start : start + _CHUNK]
+                for offset, example in enumerate(pool.map(self._encode, chunk)):
+                    bar.update()
+                    if isinstance(example, str):
+                        bad.append(example)
+                    elif not bad:
+                        yield start + offset, example
+        if bad:
+            more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+            raise DataError(
+                f"{len(bad)} unusable files in {self._split_name}, replace or remove them: "
+                + "; ".join(bad[:_SHOWN])
+                + more
+            )
+
+    def _encode(self, sample: Sample) -> dict[str, Any] | str:
+        """The record of a sample, or what is wrong with it."""
+        culprit = sample.path
+        try:
+            image, size = encode_picture(sample.path)
+            part_map = b""
+            if sample.part_map is not None:
+                culprit = sample.part_map
+                part_map = encode_parts(sample.part_map, size=size)
+        except ValueError as error:
+            return f"{culprit}: {error}"
+        return {
+            "image": io.BytesIO(image),
+            "part_map": part_map,
+            "name": relative_name(sample.path, self._root),
+            "identity": sample.identity,
+            "camera": sample.camera,
+        }
+
+
+def relative_name(path: pathlib.Path, root: pathlib.Path) -> str:
+    """`path` relative to the dataset's root, with forward slashes."""
+    try:
+        return path.relative_to(root).as_posix()
+    except ValueError:
+        raise DataError(f"{path} does not lie under the dataset's folder {root}") from None

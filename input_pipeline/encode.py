@@ -1,0 +1,122 @@
+"""Files as users have them, to the two encodings that a prepared dataset holds.
+
+Every picture leaves as an upright 8-bit RGB JPEG or PNG and every part map as an 8-bit
+single-channel PNG, so that the loaders need to know nothing else. What already is that stays as it
+is, byte by byte; anything else is re-encoded without loss.
+"""
+
+from __future__ import annotations
+
+import io
+import pathlib
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from input_pipeline.parts import NUM_PARTS
+
+_ORIENTATION = 0x0112  # EXIF tag
+_SIXTEEN_BIT = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
+_PNG_GREY, _PNG_RGB = 0, 2  # colour types in the header of a PNG
+
+
+def encode_picture(path: pathlib.Path) -> tuple[bytes, tuple[int, int]]:
+    """Reads a picture, proves that all of it decodes, and returns it as RGB JPEG or PNG.
+
+    Args:
+        path: A picture in any format that Pillow reads: grey, palette, RGBA (its transparency is
+            dropped), CMYK and 16-bit ones become 8-bit RGB, and EXIF rotation is applied.
+
+    Returns:
+        The encoded picture, and its (height, width) in pixels.
+
+    Raises:
+        ValueError: If the file is not a whole picture; the message is the reason alone.
+    """
+    data = _read(path)
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+            upright = image.getexif().get(_ORIENTATION, 1) == 1
+            if upright and image.mode == "RGB" and _is_plain(data, image.format, _PNG_RGB):
+                return data, (image.height, image.width)
+            rgb = _to_rgb(image if upright else ImageOps.exif_transpose(image))
+    except Exception as error:  # Pillow raises whatever the decoder of the format raises
+        raise ValueError(_reason(error)) from error
+    return _to_png(rgb), (rgb.height, rgb.width)
+
+
+def encode_parts(path: pathlib.Path, *, size: tuple[int, int]) -> bytes:
+    """Reads a part map, checks it, and returns it as 8-bit single-channel PNG.
+
+    Args:
+        path: A single-channel picture of class numbers; of a palette picture the indices count.
+        size: (height, width) of the upright picture that it belongs to.
+
+    Returns:
+        The encoded part map.
+
+    Raises:
+        ValueError: If it is not such a picture, of another size, or has a class out of range; the
+            message is the reason alone.
+    """
+    data = _read(path)
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            classes = np.asarray(image)
+            plain = image.mode == "L" and _is_plain(data, image.format, _PNG_GREY)
+    except Exception as error:  # as above
+        raise ValueError(_reason(error)) from error
+    if classes.ndim != 2:
+        raise ValueError(f"a part map has one channel of class numbers, this has {classes.shape}")
+    if classes.shape != size:
+        raise ValueError(
+            f"the part map is {classes.shape[0]} × {classes.shape[1]} but its picture is "
+            f"{size[0]} × {size[1]} (height × width)"
+        )
+    if classes.max() >= NUM_PARTS or classes.min() < 0:
+        raise ValueError(
+            f"classes must be 0 to {NUM_PARTS - 1}, found {classes.min()} to {classes.max()}: "
+            "convert the part maps first"
+        )
+    return data if plain else _to_png(Image.fromarray(classes.astype(np.uint8)))
+
+
+def _read(path: pathlib.Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from error
+    if not data:
+        raise ValueError("the file is empty")
+    return data
+
+
+def _is_plain(data: bytes, file_format: str | None, png_colour: int) -> bool:
+    """Whether a decoder finds 8 bits a channel and the channels that Pillow's mode tells."""
+    if file_format == "PNG":
+        return data[24] == 8 and data[25] == png_colour
+    return file_format == "JPEG" and png_colour == _PNG_RGB
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in _SIXTEEN_BIT:
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 0xFFFF:
+            raise ValueError("pixels of more than 16 bits are not supported")
+        image = Image.fromarray((values >> 8).astype(np.uint8))
+    if image.mode == "F":
+        raise ValueError("pixels that are floating-point numbers are not supported")
+    return image.convert("RGB")
+
+
+def _to_png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not a picture in a known format"
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,181 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from input_pipeline.encode import encode_parts, encode_picture
+
+
+def opened(data: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    return image
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (7, 5, 3), np.uint8)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_plain_pictures_are_kept_byte_by_byte(picture, tmp_path, suffix):
+    path = tmp_path / f"a picture.{suffix}"
+    Image.fromarray(picture).save(path)
+    assert encode_picture(path) == (path.read_bytes(), (7, 5))
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "LA", "PA", "CMYK", "YCbCr"])
+def test_other_modes_become_rgb(picture, tmp_path, mode):
+    image = Image.fromarray(picture).convert(mode)
+    path = tmp_path / {"CMYK": "x.jpg", "YCbCr": "x.jpg", "PA": "x.tif"}.get(mode, "x.png")
+    if mode == "PA":
+        image = image.convert("LA")
+    image.save(path, quality=95)
+    data, size = encode_picture(path)
+    stored = opened(data)
+    assert stored.mode == "RGB"
+    assert stored.format == ("JPEG" if mode == "YCbCr" else "PNG")
+    assert size == (7, 5)
+    np.testing.assert_array_equal(
+        np.asarray(stored), np.asarray(opened(path.read_bytes()).convert("RGB"))
+    )
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "webp", "gif", "tif"])
+def test_other_formats_become_png(picture, tmp_path, suffix):
+    path = tmp_path / f"x.{suffix}"
+    Image.fromarray(picture).save(path)
+    data, _ = encode_picture(path)
+    assert opened(data).format == "PNG"
+    np.testing.assert_array_equal(
+        np.asarray(opened(data)), np.asarray(opened(path.read_bytes()).convert("RGB"))
+    )
+
+
+def test_sixteen_bits_keep_their_upper_eight(tmp_path):
+    values = np.array([[0, 255, 256], [0x1234, 0x8000, 0xFFFF]], np.uint16)
+    path = tmp_path / "x.png"
+    Image.fromarray(values).save(path)
+    data, size = encode_picture(path)
+    assert size == (2, 3)
+    grey = [[0, 0, 1], [0x12, 0x80, 0xFF]]
+    np.testing.assert_array_equal(np.asarray(opened(data)), np.stack([grey] * 3, -1))
+
+
+def test_sixteen_bit_rgb_is_not_kept_as_it_is(tmp_path):
+    path = tmp_path / "x.png"
+    path.write_bytes(sixteen_bit_rgb_png())
+    data, size = encode_picture(path)
+    assert data != path.read_bytes()
+    assert size == (1, 2)
+    assert data[24] == 8  # bits a channel, in the header
+    np.testing.assert_array_equal(np.asarray(opened(data)), [[[1, 2, 3], [4, 5, 6]]])
+
+
+def sixteen_bit_rgb_png() -> bytes:
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    row = b"\0" + b"".join(bytes([value, 77]) for value in range(1, 7))
+    header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(row)), chunk(b"IEND", b"")]
+    )
+
+
+def test_rotation_by_exif_is_applied(picture, tmp_path):
+    path = tmp_path / "x.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned clockwise by a quarter
+    Image.fromarray(picture).save(path, exif=exif)
+    data, size = encode_picture(path)
+    assert size == (5, 7)
+    np.testing.assert_array_equal(np.asarray(opened(data)), np.rot90(picture, -1))
+    assert opened(data).getexif().get(0x0112, 1) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "the file is empty"),
+        (b"hello, I am not a picture", "not a picture in a known format"),
+    ],
+)
+def test_what_is_no_picture_is_refused(tmp_path, content, reason):
+    path = tmp_path / "x.jpg"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=reason):
+        encode_picture(path)
+    with pytest.raises(ValueError, match=reason):
+        encode_parts(path, size=(7, 5))
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_truncated_picture_is_refused(tmp_path, suffix):
+    path = tmp_path / f"x.{suffix}"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="truncated"):
+        encode_picture(path)
+
+
+def test_a_missing_picture_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="No such file"):
+        encode_picture(tmp_path / "x.jpg")
+
+
+def test_a_floating_point_picture_is_refused(tmp_path):
+    path = tmp_path / "x.tif"
+    Image.fromarray(np.zeros((4, 4), np.float32)).save(path)
+    with pytest.raises(ValueError, match="floating-point"):
+        encode_picture(path)
+
+
+@pytest.fixture
+def classes() -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 8, (7, 5), np.uint8)
+
+
+def test_part_maps_are_kept_byte_by_byte(classes, tmp_path):
+    path = tmp_path / "x.png"
+    Image.fromarray(classes).save(path)
+    assert encode_parts(path, size=(7, 5)) == path.read_bytes()
+
+
+def test_the_indices_of_a_palette_are_the_classes(classes, tmp_path):
+    path = tmp_path / "x.png"
+    image = Image.fromarray(classes).convert("P")
+    image.putpalette(bytes(range(24)))
+    image.save(path)
+    stored = opened(encode_parts(path, size=(7, 5)))
+    assert stored.mode == "L"
+    np.testing.assert_array_equal(np.asarray(stored), classes)
+
+
+def test_sixteen_bit_classes_become_eight_bit(classes, tmp_path):
+    path = tmp_path / "x.png"
+    Image.fromarray(classes.astype(np.uint16)).save(path)
+    data = encode_parts(path, size=(7, 5))
+    assert (data[24], data[25]) == (8, 0)
+    np.testing.assert_array_equal(np.asarray(opened(data)), classes)
+
+
+def test_wrong_part_maps_are_refused(classes, picture, tmp_path):
+    path = tmp_path / "x.png"
+    Image.fromarray(classes).save(path)
+    with pytest.raises(ValueError, match="7 × 5 but its picture is 14 × 10"):
+        encode_parts(path, size=(14, 10))
+    Image.fromarray(classes + 5).save(path)
+    with pytest.raises(ValueError, match="classes must be 0 to 7, found 5 to 12"):
+        encode_parts(path, size=(7, 5))
+    Image.fromarray(picture).save(path)
+    with pytest.raises(ValueError, match="one channel"):
+        encode_parts(path, size=(7, 5))

@@ -1,0 +1,269 @@
+import concurrent.futures
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+from input_pipeline.errors import DataError
+from input_pipeline.prepared import concatenate, prepare
+from input_pipeline.samples import ReidDataset
+
+
+def files_under(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_prepared_split_repeats_the_samples(make_dataset, tmp_path):
+    dataset = make_dataset()
+    prepared = prepare(dataset, data_dir=tmp_path / "prepared", progress=False)
+    assert prepared.name == "small"
+    for split, samples in (
+        (prepared.train, dataset.train),
+        (prepared.query, dataset.query),
+        (prepared.gallery, dataset.gallery),
+    ):
+        assert len(split) == len(samples)
+        np.testing.assert_array_equal(split.identities, [s.identity for s in samples])
+        np.testing.assert_array_equal(split.cameras, [s.camera for s in samples])
+        assert split.identities.dtype == split.cameras.dtype == np.int32
+        assert split.labelled.all()
+        for sample, name, stored in zip(
+            samples, split.names, split.read(range(len(split))), strict=True
+        ):
+            assert dataset.root / name == sample.path
+            assert stored.image == sample.path.read_bytes()
+            assert stored.part_map == sample.part_map.read_bytes()
+
+
+def test_reading_is_in_the_order_of_the_ids(small):
+    everything = small.train.read(np.arange(len(small.train)))
+    assert small.train.read([5, 0, 5, 13]) == [everything[i] for i in (5, 0, 5, 13)]
+    assert small.train.read([]) == []
+    for wrong in (-1, len(small.train)):
+        with pytest.raises(IndexError, match="ids must be 0 to 13"):
+            small.train.read([0, wrong])
+
+
+def test_many_threads_read_the_same(small):
+    everything = small.train.read(range(14))
+    rng = np.random.default_rng(0)
+    wanted = [rng.integers(0, 14, 20) for _ in range(60)]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for ids, found in zip(wanted, pool.map(small.train.read, wanted), strict=True):
+            assert found == [everything[i] for i in ids]
+
+
+def test_preparing_again_writes_nothing(make_dataset, tmp_path):
+    dataset = make_dataset()
+    prepare(dataset, data_dir=tmp_path / "prepared", progress=False)
+    before = files_under(tmp_path / "prepared")
+    assert before
+    prepare(dataset, data_dir=tmp_path / "prepared", progress=False)
+    assert files_under(tmp_path / "prepared") == before
+
+
+def test_only_a_changed_split_is_written_again(make_dataset, tmp_path):
+    dataset = make_dataset()
+    prepare(dataset, data_dir=tmp_path / "prepared", progress=False)
+    before = files_under(tmp_path / "prepared")
+    changed = dataset.query[1].path
+    shutil.copy(dataset.query[0].path, changed)
+    relabelled = dataclasses.replace(dataset.gallery[0], camera=7)
+    shutil.copy(dataset.query[0].part_map, dataset.query[1].part_map)
+    dataset = dataclasses.replace(dataset, gallery=(relabelled, *dataset.gallery[1:]))
+
+    prepared = prepare(dataset, data_dir=tmp_path / "prepared", progress=False)
+    assert prepared.query.read([1])[0].image == changed.read_bytes()
+    assert prepared.gallery.cameras[0] == 7
+    new = files_under(tmp_path / "prepared").keys() - before.keys()
+    assert {path.relative_to(tmp_path / "prepared").parts[1].split("-")[0] for path in new} == {
+        "query",
+        "gallery",
+    }
+
+
+def test_moving_a_dataset_keeps_it_prepared(make_dataset, tmp_path):
+    first = make_dataset()
+    prepare(first, data_dir=tmp_path / "prepared", progress=False)
+    before = files_under(tmp_path / "prepared")
+    moved = tmp_path / "elsewhere" / "small"
+    moved.parent.mkdir()
+    shutil.move(first.root, moved)
+    shutil.move(f"{first.root}_ps_label", f"{moved}_ps_label")
+
+    def at_new_place(samples):
+        return tuple(
+            dataclasses.replace(
+                s,
+                path=moved / s.path.relative_to(first.root),
+                part_map=moved.with_name("small_ps_label")
+                / s.part_map.relative_to(f"{first.root}_ps_label"),
+            )
+            for s in samples
+        )
+
+    second = ReidDataset(
+        "small",
+        moved,
+        at_new_place(first.train),
+        at_new_place(first.query),
+        at_new_place(first.gallery),
+    )
+    prepare(second, data_dir=tmp_path / "prepared", progress=False)
+    assert files_under(tmp_path / "prepared") == before
+
+
+def test_no_absolute_path_is_stored(small, tmp_path):
+    for path in files_under(tmp_path / "prepared"):
+        assert os.fsencode(tmp_path / "small") not in path.read_bytes()
+
+
+def test_an_interrupted_preparation_continues(make_dataset, tmp_path, monkeypatch):
+    dataset = make_dataset()
+    data_dir = tmp_path / "prepared"
+    query_name = dataset.query[1].path.name
+
+    def interrupted(path):
+        if path.name == query_name and path.parent.name == "query":
+            raise KeyboardInterrupt
+        return encode_picture(path)
+
+    from input_pipeline.builder import encode_picture
+
+    monkeypatch.setattr("input_pipeline.builder.encode_picture", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(dataset, data_dir=data_dir, progress=False)
+    finished = {p: t for p, t in files_under(data_dir).items() if "train-" in str(p)}
+    assert finished
+    # A process that is killed outright leaves its unfinished folder behind.
+    (query,) = (data_dir / "small").glob("query-*")
+    leftover = query / "reid_split" / "incomplete.ABCDEF_1.0.0"
+    leftover.mkdir(parents=True)
+    (leftover / "half").write_bytes(b"half")
+
+    monkeypatch.undo()
+    prepared = prepare(dataset, data_dir=data_dir, progress=False)
+    assert len(prepared.query) == 2
+    assert finished.items() <= files_under(data_dir).items()
+    assert not list(data_dir.rglob("incomplete*"))
+
+
+def test_all_unusable_files_are_named_at_once(make_dataset, tmp_path):
+    dataset = make_dataset()
+    whole = dataset.train[0].path.read_bytes()
+    dataset.train[0].path.write_bytes(whole[: len(whole) // 2])
+    dataset.train[5].path.write_bytes(b"")
+    dataset.train[9].part_map.write_bytes(b"not a picture")
+    with pytest.raises(DataError) as caught:
+        prepare(dataset, data_dir=tmp_path / "prepared", progress=False)
+    message = str(caught.value)
+    assert message.startswith("3 unusable files in small train")
+    for culprit in (dataset.train[0].path, dataset.train[5].path, dataset.train[9].part_map):
+        assert str(culprit) in message
+    assert "\n" not in message
+    dataset.train[0].path.write_bytes(whole)
+    dataset = dataclasses.replace(dataset, train=dataset.train[:5])
+    assert len(prepare(dataset, data_dir=tmp_path / "prepared", progress=False).train) == 5
+
+
+def test_what_cannot_be_prepared_is_refused(make_dataset, tmp_path):
+    dataset = make_dataset()
+    outside = dataclasses.replace(dataset, root=tmp_path / "elsewhere")
+    with pytest.raises(DataError, match="does not lie under the dataset's folder"):
+        prepare(outside, data_dir=tmp_path / "prepared", progress=False)
+
+    junk = dataclasses.replace(dataset.train[0], identity=-1)
+    with pytest.raises(DataError, match="identity -1"):
+        prepare(
+            dataclasses.replace(dataset, train=(junk,)),
+            data_dir=tmp_path / "prepared",
+            progress=False,
+        )
+
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DataError, match="cannot write the prepared dataset"):
+        prepare(dataset, data_dir=tmp_path / "file", progress=False)
+
+    dataset.train[3].path.unlink()
+    with pytest.raises(DataError, match=r"0001 ü_c1_1\.png cannot be read"):
+        prepare(dataset, data_dir=tmp_path / "prepared", progress=False)
+
+
+def test_part_maps_may_be_missing(make_dataset, tmp_path):
+    dataset = make_dataset()
+    bare = dataclasses.replace(dataset.train[2], part_map=None)
+    dataset = dataclasses.replace(dataset, train=(*dataset.train[:2], bare, *dataset.train[3:]))
+    train = prepare(dataset, data_dir=tmp_path / "prepared", progress=False).train
+    assert train.read([2])[0].part_map is None
+    assert np.flatnonzero(~train.labelled).tolist() == [2]
+    with pytest.raises(DataError, match="1 of 14 pictures have no part map"):
+        train.require_parts()
+
+
+def test_an_empty_split_has_no_pictures(make_dataset, tmp_path):
+    dataset = dataclasses.replace(make_dataset(), train=())
+    train = prepare(dataset, data_dir=tmp_path / "prepared", progress=False).train
+    assert len(train) == 0
+    assert train.read([]) == []
+    assert train.identities.shape == (0,)
+
+
+def test_joined_splits_keep_people_and_cameras_apart(make_dataset, tmp_path):
+    one = prepare(make_dataset("one"), data_dir=tmp_path / "prepared", progress=False).train
+    two = prepare(
+        make_dataset("two", parts=False), data_dir=tmp_path / "prepared", progress=False
+    ).train
+    both = concatenate([one, two], ["one", "two"])
+    assert len(both) == 28
+    np.testing.assert_array_equal(both.identities[:14], one.identities)
+    np.testing.assert_array_equal(both.identities[14:], two.identities + 4)
+    np.testing.assert_array_equal(both.cameras[14:], two.cameras + 2)
+    assert both.identities.dtype == both.cameras.dtype == np.int32
+    assert both.names[0] == f"one/{one.names[0]}"
+    assert both.names[14] == f"two/{two.names[0]}"
+    assert both.labelled.tolist() == [True] * 14 + [False] * 14
+    assert both.read([20, 3, 13, 14]) == two.read([6]) + one.read([3, 13]) + two.read([0])
+    with pytest.raises(ValueError, match="2 splits and 1 names"):
+        concatenate([one, two], ["one"])
+
+
+def test_neither_preparing_nor_decoding_needs_tensorflow(make_dataset, tmp_path):
+    dataset = make_dataset()
+    program = textwrap.dedent(
+        f"""
+        import importlib.util, pathlib, sys
+
+        class WithoutTensorFlow:
+            def __init__(self, finder):
+                self.finder = finder
+
+            def find_spec(self, name, path=None, target=None):
+                if name.split(".")[0] in ("tensorflow", "keras"):
+                    return None
+                return self.finder.find_spec(name, path, target)
+
+        sys.meta_path = [WithoutTensorFlow(finder) for finder in sys.meta_path]
+        assert importlib.util.find_spec("tensorflow") is None
+
+        from input_pipeline.prepared import prepare
+        from input_pipeline.resident import decode_split
+        from input_pipeline.samples import ReidDataset, Sample
+
+        PosixPath = pathlib.PosixPath
+        dataset = {dataset!r}
+        for _ in range(2):
+            prepared = prepare(dataset, data_dir={os.fspath(tmp_path / "prepared")!r})
+        decoded = decode_split(prepared.train, image_size=(32, 16))
+        assert decoded.images.shape == (14, 32, 16, 3) and decoded.parts.any()
+        assert "tensorflow" not in sys.modules
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Preparing small train" in done.stderr  # progress is shown
+    assert done.stdout == ""

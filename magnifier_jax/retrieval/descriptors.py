@@ -1,0 +1,138 @@
+"""Descriptors as retrieval reads them: checked once, then handed out in blocks."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+
+import jax
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from magnifier_jax.errors import UserError
+
+_ROWS_NAMED = 5
+_ROWS_AT_ONCE = 2048
+_COLLAPSE_SAMPLE = 512
+_COLLAPSE_SPREAD = 1e-5
+
+
+class CollapsedDescriptorsWarning(UserWarning):
+    """All descriptors are nearly the same vector, so that a ranking by them means little."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Descriptors:
+    """Finite descriptors of one set of pictures.
+
+    Attributes:
+      name: What they are, for messages, such as 'query'.
+      values: float16, float32 or float64 [N, D], on the host, never copied as a whole.
+      squared_norms: float32 [N].
+    """
+
+    name: str
+    values: NDArray[np.floating]
+    squared_norms: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        """Number of descriptors."""
+        return len(self.values)
+
+    @property
+    def width(self) -> int:
+        """Numbers in a descriptor, D."""
+        return self.values.shape[1]
+
+    def block(self, start: int, *, rows: int) -> NDArray[np.float32]:
+        """Rows `start : start + rows` as float32, padded with zeros to exactly `rows`."""
+        part = self.values[start : start + rows]
+        if len(part) == rows:
+            return np.asarray(part, np.float32)
+        padded = np.zeros((rows, self.width), np.float32)
+        padded[: len(part)] = part
+        return padded
+
+
+def check_descriptors(values: ArrayLike | jax.Array, *, name: str) -> Descriptors:
+    """Refuses what cannot be compared.
+
+    Args:
+      values: [N, D], any floating type, NumPy or JAX.
+      name: What the rows are, for messages.
+
+    Raises:
+      UserError: for a wrong shape or type, no rows, or rows that hold NaN or infinity, named.
+    """
+    array = np.asarray(values)
+    if array.ndim != 2 or not array.shape[1]:
+        raise UserError(f"{name} descriptors must have shape [N, D], not {list(array.shape)}")
+    if not len(array):
+        raise UserError(f"there are no {name} descriptors; check the folder or file they come from")
+    if not np.issubdtype(array.dtype, np.floating):
+        if array.dtype.name != "bfloat16":
+            raise UserError(f"{name} descriptors must be floating-point, not {array.dtype}")
+        array = array.astype(np.float32)
+    squared_norms = np.empty(len(array), np.float32)
+    for start in range(0, len(array), _ROWS_AT_ONCE):
+        part = np.asarray(array[start : start + _ROWS_AT_ONCE], np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            squared_norms[start : start + len(part)] = np.einsum("nd,nd->n", part, part)
+    _refuse_non_finite(array, squared_norms, name=name)
+    return Descriptors(name=name, values=array, squared_norms=squared_norms)
+
+
+def _refuse_non_finite(
+    array: NDArray[np.floating], squared_norms: NDArray[np.float32], *, name: str
+) -> None:
+    bad = np.flatnonzero(~np.isfinite(squared_norms))
+    if not len(bad):
+        return
+    rows = ", ".join(str(row) for row in bad[:_ROWS_NAMED])
+    more = f" and {len(bad) - _ROWS_NAMED} more" if len(bad) > _ROWS_NAMED else ""
+    what = "NaN or infinity"
+    if np.isfinite(np.asarray(array[bad[0]], np.float64)).all():
+        what = "numbers too large for float32 distances"
+    raise UserError(
+        f"{name} descriptors hold {what} in rows {rows}{more} (of {len(array)}); "
+        "check the model's weights and the pictures of these rows"
+    )
+
+
+def check_pair(query: Descriptors, gallery: Descriptors) -> None:
+    """Refuses sets of different width, and warns when all descriptors have collapsed."""
+    if query.width != gallery.width:
+        raise UserError(
+            f"{query.name} descriptors have {query.width} numbers and {gallery.name} descriptors "
+            f"{gallery.width}; both must come from the same model"
+        )
+    sample = np.concatenate([_evenly(query), _evenly(gallery)]).astype(np.float64)
+    if len(sample) < 3:
+        return
+    centre = sample.mean(axis=0)
+    spread = np.linalg.norm(sample - centre, axis=1).max()
+    if spread <= _COLLAPSE_SPREAD * np.linalg.norm(centre):
+        warnings.warn(
+            "the descriptors have collapsed: all are nearly the same vector, so the ranking "
+            "follows gallery order more than likeness; check the training",
+            CollapsedDescriptorsWarning,
+            stacklevel=3,
+        )
+
+
+def _evenly(descriptors: Descriptors) -> NDArray[np.floating]:
+    step = -(-len(descriptors) // _COLLAPSE_SAMPLE)
+    return descriptors.values[::step]
+
+
+def check_labels(
+    values: ArrayLike | jax.Array, *, descriptors: Descriptors, what: str
+) -> NDArray[np.generic]:
+    """Labels `[N]` that go with the descriptors, one for each row."""
+    labels = np.asarray(values)
+    if labels.shape != (len(descriptors),):
+        raise UserError(
+            f"{descriptors.name} {what} must have shape [{len(descriptors)}], one for each "
+            f"descriptor, not {list(labels.shape)}"
+        )
+    return labels

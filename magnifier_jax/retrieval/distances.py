@@ -1,0 +1,171 @@
+"""Distances from blocks of queries to the whole gallery, a block of gallery rows at a time.
+
+The matrix of all distances never exists. What exists at one time is a block of its rows, whose
+size a setting bounds, so that ranking, re-ranking and verification can each look at complete rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from numpy.typing import NDArray
+
+from magnifier_jax.errors import UserError
+from magnifier_jax.retrieval.descriptors import Descriptors
+
+Metric = Literal["euclidean", "cosine"]
+
+LANES = 64
+_AXIS = "data"
+
+
+@dataclasses.dataclass(frozen=True)
+class Blocks:
+    """How much of the distance matrix is worked on at a time.
+
+    Attributes:
+      row_bytes: Bound on the float32 distances held for one block of queries, over all devices.
+      gallery_rows: Gallery descriptors multiplied at a time; rounded up to a multiple of 64.
+      devices: Devices that share the queries; None for all of this process.
+    """
+
+    row_bytes: int = 64 * 2**20
+    gallery_rows: int = 2048
+    devices: Sequence[jax.Device] | None = None
+
+    def __post_init__(self) -> None:
+        if self.row_bytes < 1 or self.gallery_rows < 1:
+            raise UserError("row_bytes and gallery_rows of Blocks must be at least 1")
+
+    def mesh(self) -> Mesh:
+        """The devices as a mesh with one axis, `data`."""
+        devices = list(self.devices if self.devices is not None else jax.local_devices())
+        return jax.make_mesh(
+            (len(devices),), (_AXIS,), axis_types=(AxisType.Auto,), devices=devices
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class RowBlock:
+    """Comparable distances of some queries to the whole gallery.
+
+    Attributes:
+      start: Index of the first query.
+      count: Queries in the block; rows beyond are padding.
+      values: float32 [rows, columns], sharded by rows. A row orders the gallery as the metric does
+        and differs from the metric's distance by `offset`. Columns beyond the gallery hold +inf.
+    """
+
+    start: int
+    count: int
+    values: jax.Array
+
+
+def round_up(number: int, multiple: int) -> int:
+    """The least multiple that is not below the number."""
+    return -(-number // multiple) * multiple
+
+
+def _bucket(number: int, *, least: int, most: int) -> int:
+    """A size not below `number`, from few possible sizes so that little is compiled."""
+    size = least
+    while size < number and size < most:
+        size *= 2
+    return min(size, most)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Sizes of the blocks for one query set against one gallery."""
+
+    query_rows: int
+    gallery_rows: int
+    columns: int
+
+    @classmethod
+    def plan(cls, *, queries: int, gallery: int, blocks: Blocks, devices: int) -> Layout:
+        """Sizes that keep within `blocks`; every row of the gallery sees the same arithmetic."""
+        most = round_up(blocks.gallery_rows, LANES)
+        gallery_rows = _bucket(gallery, least=min(LANES, most), most=most)
+        columns = round_up(gallery, gallery_rows)
+        unit = 8 * devices
+        fitting = max(unit, blocks.row_bytes // (4 * columns) // unit * unit)
+        query_rows = _bucket(queries, least=unit, most=fitting)
+        return cls(query_rows=query_rows, gallery_rows=gallery_rows, columns=columns)
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _fill(
+    rows: jax.Array,
+    query: jax.Array,
+    gallery: jax.Array,
+    base: jax.Array,
+    scale: jax.Array,
+    column: jax.Array,
+) -> jax.Array:
+    product = jax.lax.dot_general(
+        query, gallery, (((1,), (1,)), ((), ())), precision=jax.lax.Precision.HIGHEST
+    )
+    distances = base[None, :] + scale[None, :] * product
+    return jax.lax.dynamic_update_slice(rows, distances, (jnp.int32(0), column))
+
+
+def inverse_norms(squared_norms: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 / norm, and 0 for a zero vector, so that its cosine with anything is 0."""
+    norms = np.sqrt(squared_norms)
+    return np.divide(np.float32(1), norms, out=np.zeros_like(norms), where=norms > 0)
+
+
+def _terms(
+    gallery: Descriptors, *, metric: Metric, columns: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Per gallery row, `base` and `scale` of distance = base + scale × product."""
+    base = np.full(columns, np.inf, np.float32)
+    scale = np.zeros(columns, np.float32)
+    if metric == "euclidean":
+        base[: len(gallery)] = gallery.squared_norms
+        scale[: len(gallery)] = -2
+    elif metric == "cosine":
+        base[: len(gallery)] = 0
+        scale[: len(gallery)] = -inverse_norms(gallery.squared_norms)
+    else:
+        raise UserError(f"unknown metric {metric!r}; choose 'euclidean' or 'cosine'")
+    return base, scale
+
+
+def stream_rows(
+    query: Descriptors, gallery: Descriptors, *, metric: Metric, layout: Layout, mesh: Mesh
+) -> Iterator[RowBlock]:
+    """Yields the distances of one block of queries after the other.
+
+    A row holds ‖g‖² − 2 q·g (Euclidean) or −q·g / ‖g‖ (cosine): the metric's order without the
+    terms that are the same for the whole row. Products are in full float32 on every device.
+    """
+    by_row, everywhere = NamedSharding(mesh, P(_AXIS)), NamedSharding(mesh, P())
+    base, scale = _terms(gallery, metric=metric, columns=layout.columns)
+    step = layout.gallery_rows
+    for start in range(0, len(query), layout.query_rows):
+        queries = jax.device_put(query.block(start, rows=layout.query_rows), by_row)
+        rows = jnp.zeros((layout.query_rows, layout.columns), jnp.float32, device=by_row)
+        for column in range(0, layout.columns, step):
+            part = jax.device_put(gallery.block(column, rows=step), everywhere)
+            # One block is copied while the one before is multiplied, and no more.
+            rows.block_until_ready()
+            rows = _fill(
+                rows,
+                queries,
+                part,
+                base[column : column + step],
+                scale[column : column + step],
+                np.int32(column),
+            )
+        yield RowBlock(start=start, count=min(layout.query_rows, len(query) - start), values=rows)
+        del rows

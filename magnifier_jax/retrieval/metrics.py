@@ -1,0 +1,120 @@
+"""CMC, mAP and mINP from the ranks of true matches."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from magnifier_jax.errors import UserError
+from magnifier_jax.retrieval.ranking import MatchRanks
+
+AveragePrecision = Literal["rectangular", "trapezoid"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """How well the gallery is ranked.
+
+    Attributes:
+      cmc: float64 [max_rank], share of valid queries with a match among the first 1, 2, ….
+      mAP: Mean average precision over the valid queries, 0 to 1.
+      mINP: Mean inverse negative penalty (Ye et al., "Deep Learning for Person
+        Re-identification", 2021): matches divided by the rank of the last one, averaged.
+      queries: Number of queries.
+      valid_queries: Queries with at least one match; only they are averaged.
+      gallery: Number of gallery pictures.
+      average_precision: 'rectangular', or 'trapezoid' as in the Market-1501 MATLAB code.
+      metric: 'euclidean' or 'cosine'.
+      average_precisions: float64 [queries], NaN where a query has no match.
+    """
+
+    cmc: NDArray[np.float64]
+    mAP: float  # noqa: N815
+    mINP: float  # noqa: N815
+    queries: int
+    valid_queries: int
+    gallery: int
+    average_precision: AveragePrecision
+    metric: str
+    average_precisions: NDArray[np.float64]
+
+    def summary(self) -> dict[str, object]:
+        """What a report or a JSON file keeps: everything but the per-query numbers."""
+        return {
+            "mAP": self.mAP,
+            "mINP": self.mINP,
+            "cmc": [float(value) for value in self.cmc],
+            "queries": self.queries,
+            "valid_queries": self.valid_queries,
+            "gallery": self.gallery,
+            "average_precision": self.average_precision,
+            "metric": self.metric,
+        }
+
+
+NO_VALID_QUERY = (
+    "no query has a match in the gallery: no gallery picture shows the identity of a query from "
+    "another camera; if the pictures have no camera numbers, or all the same one, turn the camera "
+    "filter off (camera_filter=False), otherwise check the identities"
+)
+
+
+def summarise(
+    ranks: Sequence[MatchRanks],
+    *,
+    queries: int,
+    gallery: int,
+    max_rank: int,
+    average_precision: AveragePrecision,
+    metric: str,
+) -> Evaluation:
+    """Measures from the ranks of all matches.
+
+    Args:
+      ranks: Blocks of ranks that together hold every match.
+      queries: Number of queries, with or without match.
+      gallery: Number of gallery pictures.
+      max_rank: Length of the CMC curve.
+      average_precision: Which area under the precision–recall curve.
+      metric: Name of the distance, to be reported.
+
+    Raises:
+      UserError: when no query has a match.
+    """
+    query_of = np.concatenate([block.queries for block in ranks])
+    rank = np.concatenate([block.ranks for block in ranks])
+    matches = np.bincount(query_of, minlength=queries)
+    valid = np.flatnonzero(matches)
+    if not len(valid):
+        raise UserError(NO_VALID_QUERY)
+    last = np.cumsum(matches)
+    first = last - matches
+    found = np.arange(len(rank)) - first[query_of] + 1
+    precision = found / rank
+    if average_precision == "trapezoid":
+        # Just before a match the precision is that of the ranks above it, and 1 at the very top.
+        above = np.divide(found - 1, rank - 1, out=np.ones_like(precision), where=rank > 1)
+        precision = (precision + above) / 2
+    elif average_precision != "rectangular":
+        raise UserError(
+            f"unknown average precision {average_precision!r}; choose 'rectangular' or 'trapezoid'"
+        )
+    sums = np.bincount(query_of, weights=precision, minlength=queries)
+    average_precisions = np.full(queries, np.nan)
+    average_precisions[valid] = sums[valid] / matches[valid]
+    hits = np.bincount(np.minimum(rank[first[valid]], max_rank + 1), minlength=max_rank + 2)
+    return Evaluation(
+        cmc=np.cumsum(hits[1 : max_rank + 1]) / len(valid),
+        mAP=float(average_precisions[valid].mean()),
+        mINP=float((matches[valid] / rank[last[valid] - 1]).mean()),
+        queries=queries,
+        valid_queries=len(valid),
+        gallery=gallery,
+        average_precision=average_precision,
+        metric=metric,
+        average_precisions=average_precisions,
+    )

@@ -52,8 +52,14 @@ def check_counts(dataset: ReidDataset, published: Mapping[str, Count], *, title:
             )
 
 
-def refuse_shared_identities(dataset: ReidDataset) -> None:
+def refuse_shared_identities(
+    dataset: ReidDataset, *, names: Mapping[str, int] | None = None
+) -> None:
     """Refuses a dataset whose training identities are tested on.
+
+    Args:
+        dataset: What was read.
+        names: What the user calls the identities, for the message.
 
     Raises:
         DataError: An identity is in the training split and in query or gallery.
@@ -62,7 +68,8 @@ def refuse_shared_identities(dataset: ReidDataset) -> None:
     tested = {sample.identity for sample in (*dataset.query, *dataset.gallery)}
     shared = sorted(train & tested)
     if shared:
-        named = ", ".join(str(identity) for identity in shared[:5])
+        called = {number: name for name, number in (names or {}).items()}
+        named = ", ".join(called.get(identity, str(identity)) for identity in shared[:5])
         more = f" and {len(shared) - 5} more" if len(shared) > 5 else ""
         raise DataError(
             f"{dataset.name} in {dataset.root} has identities in both training and test: {named}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+import unicodedata
 from collections.abc import Sequence
 
 from input_pipeline.errors import DataError
@@ -108,10 +109,15 @@ def find_part_map(
 
 
 def label_tree(root: pathlib.Path) -> pathlib.Path | None:
-    """The tree `<dataset root>_ps_label` beside a dataset, or None."""
-    tree = root.absolute()
-    tree = tree.with_name(f"{tree.name}_ps_label")
-    return tree if tree.is_dir() else None
+    """The tree `<dataset root>_ps_label` beside a dataset, or None.
+
+    A variant's folder, such as `cuhk03-np/detected`, may also have its labels in
+    `cuhk03-np_ps_label/detected`.
+    """
+    root = root.absolute()
+    beside = root.with_name(f"{root.name}_ps_label")
+    above = root.parent.with_name(f"{root.parent.name}_ps_label") / root.name
+    return next((tree for tree in (beside, above) if tree.is_dir()), None)
 
 
 def _unreadable(folder: pathlib.Path, error: Exception, title: str) -> DataError:
@@ -123,5 +129,7 @@ def _unreadable(folder: pathlib.Path, error: Exception, title: str) -> DataError
 
 def name_of(root: pathlib.Path, *, fallback: str) -> str:
     """A dataset name made of its folder's name: lower-case letters, digits and underscores."""
-    name = re.sub(r"[^a-z0-9]+", "_", root.resolve().name.lower()).strip("_")
+    plain = unicodedata.normalize("NFKD", root.resolve().name.lower())
+    plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
+    name = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
     return name if name[:1].isalpha() else f"{fallback}_{name}".rstrip("_")

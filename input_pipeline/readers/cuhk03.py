@@ -15,7 +15,7 @@ from input_pipeline.readers._three_folders import FOLDERS, read_three_folders
 from input_pipeline.samples import ReidDataset
 
 VARIANTS = ("labeled", "detected")
-USUAL_FOLDERS = ("cuhk03-np", "CUHK03-NP", "cuhk03", "CUHK03", "cuhk03_release")
+USUAL_FOLDERS = ("cuhk03-np", "CUHK03-NP", "cuhk03-np-jpg", "cuhk03", "CUHK03")
 PUBLISHED = {
     "labeled": {
         "train": Count(7_368, 767),

@@ -1,0 +1,130 @@
+"""Your own data as a table: a CSV file with the columns `path,identity,camera,split`.
+
+Paths are relative to the CSV file's folder. `camera` may be left out where cameras are unknown; a
+column `part_map` may name a PNG of part classes. Identities and cameras may be words or numbers.
+"""
+
+from __future__ import annotations
+
+import csv
+import pathlib
+from collections.abc import Mapping
+
+from input_pipeline.errors import DataError
+from input_pipeline.problems import FilesError, Problem
+from input_pipeline.readers import _folders
+from input_pipeline.readers._counts import check_counts, refuse_shared_identities
+from input_pipeline.readers._numbers import number_names
+from input_pipeline.samples import ReidDataset, Sample
+
+SPLITS = ("train", "query", "gallery")
+USUAL_NAME = "dataset.csv"
+_DELIMITERS = ",;\t"
+
+
+def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
+    """Reads the table `root`, or `dataset.csv` (else the only CSV file) in the folder `root`.
+
+    The dataset is named after the folder.
+
+    Args:
+        root: The CSV file or its folder.
+        variant: There is none.
+
+    Raises:
+        DataError: The table is missing, lacks a column, or has a person in training and test; a
+            `FilesError` names every line that cannot be used.
+    """
+    if variant:
+        raise DataError(f"csv has no variant {variant!r}: leave it out")
+    table = _find_table(root)
+    rows = _rows(table)
+    identities = number_names(row["identity"] for row in rows.values())
+    cameras = number_names(row.get("camera", "") for row in rows.values())
+    labels = _folders.label_tree(table.parent)
+    some_cameras = any(row.get("camera") for row in rows.values())
+    samples: dict[str, list[Sample]] = {split: [] for split in SPLITS}
+    problems: list[Problem] = []
+    seen: set[pathlib.Path] = set()
+    for line, row in rows.items():
+        path, part_map = _inside(table, row["path"]), row.get("part_map")
+        what = _complaint(row, path, seen)
+        if some_cameras and not row.get("camera"):
+            what = what or "no camera, other lines have one"
+        if what or path is None:
+            problems.append(Problem(table, f"line {line}: {what}"))
+            continue
+        seen.add(path)
+        map_path = _inside(table, part_map) if part_map else None
+        if map_path is None and labels is not None:
+            map_path = _folders.find_part_map(path, root=table.parent, labels=labels)
+        samples[row["split"]].append(
+            Sample(path, identities[row["identity"]], cameras[row.get("camera", "")], map_path)
+        )
+    name = _folders.name_of(table.parent, fallback="csv")
+    dataset = ReidDataset(name, table.parent, **{s: tuple(samples[s]) for s in SPLITS})
+    if problems:
+        raise FilesError("Correct these lines", problems, rest=dataset)
+    check_counts(dataset, {}, title=f"The table {table.name}")
+    refuse_shared_identities(dataset, names=identities)
+    return dataset
+
+
+def _find_table(root: pathlib.Path) -> pathlib.Path:
+    if root.is_file():
+        return root
+    if not root.is_dir():
+        raise DataError(f"{root} does not exist: give a CSV file or its folder")
+    tables = [root / USUAL_NAME] if (root / USUAL_NAME).is_file() else sorted(root.glob("*.csv"))
+    if len(tables) != 1:
+        raise DataError(
+            f"{root} holds {len(tables)} CSV files: name the table {USUAL_NAME}, "
+            "or write csv@path/to/table.csv"
+        )
+    return tables[0]
+
+
+def _rows(table: pathlib.Path) -> Mapping[int, dict[str, str]]:
+    """The rows by line number, without surrounding blanks."""
+    try:
+        lines = table.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{table} cannot be read as UTF-8 text ({error}): save it so") from error
+    header = lines[0] if lines else ""
+    delimiter = max(_DELIMITERS, key=header.count)
+    reader = csv.DictReader(lines, delimiter=delimiter)
+    reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+    missing = [name for name in ("path", "identity", "split") if name not in reader.fieldnames]
+    if missing:
+        raise DataError(
+            f"{table} has no column {', '.join(missing)}: its first line must name the columns "
+            "path,identity,camera,split"
+        )
+    rows: dict[int, dict[str, str]] = {}
+    for row in reader:
+        rows[reader.line_num] = {key: (value or "").strip() for key, value in row.items() if key}
+    return rows
+
+
+def _inside(table: pathlib.Path, listed: str) -> pathlib.Path | None:
+    """The listed file's path, or None where it is not under the table's folder."""
+    path = table.parent / listed.replace("\\", "/")
+    inside = path.is_relative_to(table.parent) and ".." not in path.parts
+    return path if listed and inside else None
+
+
+def _complaint(
+    row: Mapping[str, str], path: pathlib.Path | None, seen: set[pathlib.Path]
+) -> str | None:
+    """What is wrong with a row, or None."""
+    if path is None:
+        return f"the path {row['path']!r} is not under the folder of the table"
+    if not row["identity"]:
+        return "no identity"
+    if row["split"] not in SPLITS:
+        return f"the split {row['split']!r} is not one of {', '.join(SPLITS)}"
+    if not path.is_file():
+        return f"{row['path']} is missing"
+    if path in seen:
+        return f"{row['path']} is listed before"
+    return None

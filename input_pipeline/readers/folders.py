@@ -1,0 +1,77 @@
+"""Your own data with a folder per identity: `train/PERSON/*.jpg`, `query/…` and `gallery/…`.
+
+A person may be called anything; the same name in `query` and `gallery` is the same person. Cameras
+are read from `c3` in the file name (`c3_0001.jpg`, `door_c3.jpg`), or are unknown for all.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import re
+
+from input_pipeline.errors import DataError
+from input_pipeline.problems import FilesError, Problem
+from input_pipeline.readers import _folders
+from input_pipeline.readers._counts import check_counts, refuse_shared_identities
+from input_pipeline.readers._numbers import number_names
+from input_pipeline.samples import ReidDataset, Sample
+
+TITLE = "A folder per identity"
+SPLITS = ("train", "query", "gallery")
+_CAMERA = re.compile(r"(?:^|[_-])c(\d+)(?=[_.s-])", re.IGNORECASE)
+
+
+def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
+    """Reads `train`, `query` and `gallery` under `root`, each with a folder per identity.
+
+    The dataset is named after its folder.
+
+    Args:
+        root: The dataset's folder.
+        variant: There is none.
+
+    Raises:
+        DataError: A folder is missing or empty, a person is in both training and test; a
+            `FilesError` names all pictures outside a person's folder or without a camera.
+    """
+    if variant:
+        raise DataError(f"folders has no variant {variant!r}: leave it out")
+    root = _folders.find_root(root, title=TITLE, folders=(), contents=SPLITS)
+    pictures = {split: _folders.walk_pictures(root / split, title=TITLE) for split in SPLITS}
+    persons = {
+        path: path.relative_to(root / split).parts[0] if path.parent != root / split else None
+        for split, paths in pictures.items()
+        for path in paths
+    }
+    cameras = {path: _CAMERA.search(path.name) for path in persons}
+    problems = [
+        Problem(path, "it is not in a person's folder")
+        for path, person in persons.items()
+        if person is None
+    ]
+    without = [path for path, camera in cameras.items() if camera is None]
+    if len(without) < len(cameras):
+        problems += [Problem(path, "its name has no camera, the others have") for path in without]
+    numbers = number_names(person for person in persons.values() if person is not None)
+    labels = _folders.label_tree(root)
+
+    def sample(path: pathlib.Path, person: str) -> Sample:
+        camera = cameras[path]
+        part_map = labels and _folders.find_part_map(path, root=root, labels=labels)
+        return Sample(path, numbers[person], int(camera[1]) if camera else 0, part_map)
+
+    dataset = ReidDataset(
+        _folders.name_of(root, fallback="folders"),
+        root,
+        **{
+            split: tuple(
+                sample(path, person) for path in paths if (person := persons[path]) is not None
+            )
+            for split, paths in pictures.items()
+        },
+    )
+    if problems:
+        raise FilesError("Move, rename or remove them", problems, rest=dataset)
+    check_counts(dataset, {}, title=TITLE)
+    refuse_shared_identities(dataset, names=numbers)
+    return dataset

@@ -1,0 +1,65 @@
+"""Label maps on disk: reading PNG and NumPy ones, and writing PNG ones in one piece."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import threading
+
+import numpy as np
+from PIL import Image
+
+SUFFIXES = (".png", ".npy")
+
+
+def read_labels(path: pathlib.Path) -> np.ndarray:
+    """Reads a label map.
+
+    Args:
+        path: A single-channel picture of class numbers (of a palette picture the indices count),
+            or a NumPy file of `[H, W]` whole numbers.
+
+    Returns:
+        int64 `[H, W]`.
+
+    Raises:
+        ValueError: If it is no such file; the message is the reason alone.
+    """
+    try:
+        if path.suffix.lower() == ".npy":
+            labels = np.load(path, allow_pickle=False)
+        else:
+            with Image.open(path) as image:
+                labels = np.asarray(image)
+    except Exception as error:  # NumPy and Pillow raise whatever the content leads them to
+        raise ValueError(f"not a label map ({' '.join(str(error).split())})") from error
+    labels = np.squeeze(labels) if labels.ndim != 2 else labels
+    if labels.ndim != 2 or not labels.size:
+        raise ValueError(f"a label map is [height, width], this one is {list(labels.shape)}")
+    if not np.issubdtype(labels.dtype, np.number) or (labels != np.round(labels)).any():
+        raise ValueError(f"a label map holds whole numbers, this one holds {labels.dtype}")
+    return labels.astype(np.int64)
+
+
+def write_parts(parts: np.ndarray, path: pathlib.Path) -> None:
+    """Writes a part map, uint8 `[H, W]`, as PNG; the file appears only when it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    Image.fromarray(parts).save(unfinished, format="PNG")
+    unfinished.replace(path)
+
+
+def find_labels(tree: pathlib.Path, relative: pathlib.Path) -> pathlib.Path | None:
+    """The label map of a picture in a tree that mirrors its dataset, or None.
+
+    Args:
+        tree: Folder of label maps.
+        relative: The picture's path relative to its dataset's root. `a/b.jpg` has its map in
+            `a/b.png`, `a/b.npy`, `a/b.jpg.png` or `a/b.jpg.npy`.
+    """
+    for suffix in SUFFIXES:
+        for name in (f"{relative.stem}{suffix}", f"{relative.name}{suffix}"):
+            candidate = tree / relative.parent / name
+            if candidate.is_file():
+                return candidate
+    return None

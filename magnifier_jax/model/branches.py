@@ -37,10 +37,12 @@ class FusionOutputs(BranchOutputs):
 
     Attributes:
         part_embeddings: Before their necks, `[N, P, C]`; zeros where a part is hidden.
+        part_necks: After each part's own neck, `[N, P, C]`.
         part_logits: Scores of the training identities by each part alone, `[N, P, K]`.
     """
 
     part_embeddings: jax.Array
+    part_necks: jax.Array
     part_logits: jax.Array
 
 
@@ -140,7 +142,9 @@ class FusionBranch(_Branch):
         lstm = LSTM(channels, unroll=self.unroll, name="lstm", **self.types())
         embedding = lstm(parts).astype(self.param_dtype)
         neck = self.neck(embedding, train=train)
-        return FusionOutputs(embedding, neck, self.classify(neck), part_embeddings, part_logits)
+        return FusionOutputs(
+            embedding, neck, self.classify(neck), part_embeddings, part_necks, part_logits
+        )
 
 
 class ParsingHead(nn.Module):

@@ -39,6 +39,7 @@ class Outputs:
         fusion_embedding: `[N, C3]`.
         fusion_logits: `[N, K]`.
         part_embeddings: `[N, P, C3]`, zeros where a picture does not show the part.
+        part_necks: The same after each part's own neck, `[N, P, C3]`.
         part_logits: Identity scores of each part alone, `[N, P, K]`.
         parsing_logits: Part scores of each cell, `[N, 2h, 2w, P]`.
         part_map: The part classes that the branches used, `[N, h, w]`.
@@ -54,6 +55,7 @@ class Outputs:
     fusion_embedding: jax.Array | None = None
     fusion_logits: jax.Array | None = None
     part_embeddings: jax.Array | None = None
+    part_necks: jax.Array | None = None
     part_logits: jax.Array | None = None
     parsing_logits: jax.Array | None = None
     part_map: jax.Array | None = None
@@ -152,7 +154,9 @@ class MagnifierNet(nn.Module):
                 num_parts=self.num_parts, unroll=self.unroll, name="fusion", **branch
             )(trunk, part_map, train=train)
             keep("fusion", fusion)
-            found |= {"part_embeddings": fusion.part_embeddings, "part_logits": fusion.part_logits}
+            found["part_embeddings"] = fusion.part_embeddings
+            found["part_necks"] = fusion.part_necks
+            found["part_logits"] = fusion.part_logits
         return Outputs(descriptor=jnp.concatenate(necks, axis=1), **found)
 
     def _check(self, images: jax.Array, *, train: bool, part_labels: jax.Array | None) -> None:

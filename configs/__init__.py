@@ -1,0 +1,1 @@
+"""Configurations: one `get_config()` a file, as differences from `default.py`."""

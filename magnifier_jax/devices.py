@@ -1,0 +1,116 @@
+"""Devices: one mesh, where arrays live on it, and the compilation cache."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from magnifier_jax.errors import UserError
+
+Tree = TypeVar("Tree")
+
+DATA_AXIS = "data"
+
+
+def make_mesh(devices: list[jax.Device] | None = None) -> Mesh:
+    """All devices of all processes in one axis, over which batches are split."""
+    devices = jax.devices() if devices is None else devices
+    return jax.make_mesh(
+        (len(devices),), (DATA_AXIS,), axis_types=(AxisType.Auto,), devices=devices
+    )
+
+
+def split_over(mesh: Mesh) -> NamedSharding:
+    """The first axis is divided among the devices."""
+    return NamedSharding(mesh, PartitionSpec(DATA_AXIS))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Every device holds all of it."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def put_batch(tree: Tree, mesh: Mesh) -> Tree:
+    """Makes each process's NumPy arrays `[n, …]` into global arrays split over the devices."""
+    sharding = split_over(mesh)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
+
+
+def put_replicated(tree: Tree, mesh: Mesh) -> Tree:
+    """Puts arrays that every process has alike onto every device."""
+    sharding = replicated(mesh)
+
+    def put(x: Any) -> jax.Array:
+        x = np.asarray(x)
+        return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+
+    return jax.tree.map(put, tree)
+
+
+def fetch(tree: Any) -> Any:
+    """NumPy copies of arrays `[n, …]` that may be spread over several processes."""
+    if jax.process_count() == 1:
+        return jax.device_get(tree)
+    from jax.experimental import multihost_utils
+
+    return jax.tree.map(lambda x: multihost_utils.process_allgather(x, tiled=True), tree)
+
+
+def check_divides(batch_size: int, mesh: Mesh, *, field: str) -> None:
+    """Refuses a batch that does not divide by the number of devices.
+
+    Raises:
+        UserError: It does not; `field` says which setting to change.
+    """
+    if batch_size % mesh.size:
+        raise UserError(
+            f"{field} gives batches of {batch_size}, which {mesh.size} devices cannot share "
+            f"evenly: choose a multiple of {mesh.size}."
+        )
+
+
+def start_distributed() -> None:
+    """Joins the other processes of this run, if the environment names any.
+
+    On one machine nothing happens. On a TPU slice or under Slurm or MPI jax finds the others by
+    itself once `JAX_DISTRIBUTED=1`; elsewhere `JAX_COORDINATOR_ADDRESS` (host:port),
+    `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID` say where they are.
+    """
+    address = os.environ.get("JAX_COORDINATOR_ADDRESS")
+    if address:
+        try:
+            count = int(os.environ["JAX_NUM_PROCESSES"])
+            index = int(os.environ["JAX_PROCESS_ID"])
+        except (KeyError, ValueError) as error:
+            raise UserError(
+                "JAX_COORDINATOR_ADDRESS is set, so JAX_NUM_PROCESSES and JAX_PROCESS_ID must "
+                "be whole numbers too."
+            ) from error
+        jax.distributed.initialize(address, count, index)
+    elif os.environ.get("JAX_DISTRIBUTED") == "1":
+        jax.distributed.initialize()
+
+
+def enable_compilation_cache(folder: str | None = None) -> None:
+    """Keeps compiled programs between runs, so that a second start is fast.
+
+    Args:
+        folder: Where; None is `magnifier_jax/xla` in the user's cache folder. An environment
+            that sets `JAX_COMPILATION_CACHE_DIR` is left alone.
+    """
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return
+    path = pathlib.Path(folder) if folder else cache_folder() / "xla"
+    jax.config.update("jax_compilation_cache_dir", str(path))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def cache_folder() -> pathlib.Path:
+    """Where this package keeps what can be made again."""
+    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(base) / "magnifier_jax"

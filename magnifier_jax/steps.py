@@ -1,0 +1,278 @@
+"""The two programs that run on the devices: a training step, and describing pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax.sharding import Mesh
+
+from magnifier_jax.augment import augment, normalize
+from magnifier_jax.config import Config
+from magnifier_jax.devices import replicated, split_over
+from magnifier_jax.losses import total_loss
+from magnifier_jax.model import BACKBONES, MagnifierNet, Outputs, draw_occluded_parts
+from magnifier_jax.optimizer import learning_rate, make_optimizer
+
+Tree = Any
+
+
+@struct.dataclass
+class TrainState:
+    """What a training step changes.
+
+    Attributes:
+        step: Steps done, int32 scalar.
+        params: Trained tensors.
+        batch_stats: Running statistics and fixed biases of the batch norms.
+        opt_state: The optimiser's moments.
+    """
+
+    step: jax.Array
+    params: Tree
+    batch_stats: Tree
+    opt_state: Tree
+
+    @property
+    def variables(self) -> dict[str, Tree]:
+        """What the network needs to run."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+@struct.dataclass
+class TrainBatch:
+    """A batch on the devices.
+
+    Attributes:
+        images: uint8 RGB `[N, H, W, 3]`.
+        part_maps: uint8 `[N, H, W]`, or None for a network without parts.
+        labels: Identity of each picture, int32 `[N]`.
+    """
+
+    images: jax.Array
+    part_maps: jax.Array | None
+    labels: jax.Array
+
+
+@struct.dataclass
+class Description:
+    """What the network says of pictures.
+
+    Attributes:
+        descriptor: float32 `[N, D]` of unit length.
+        part_embeddings: float32 `[N, P, C]`, each of unit length, after the parts' necks; None
+            without a fusion branch.
+        part_shares: Share of the cells that show each part, `[N, P]`; None without parsing.
+        part_map: Predicted part of each cell, uint8 `[N, 2h, 2w]`; None without parsing.
+    """
+
+    descriptor: jax.Array
+    part_embeddings: jax.Array | None
+    part_shares: jax.Array | None
+    part_map: jax.Array | None
+
+
+StepFunction = Callable[..., tuple[TrainState, dict[str, jax.Array]]]
+DescribeFunction = Callable[[Tree, jax.Array], Description]
+
+
+def build_model(config: Config, *, num_identities: int) -> MagnifierNet:
+    """The network of a configuration."""
+    model = config.model
+    return MagnifierNet(
+        num_identities=num_identities,
+        backbone=BACKBONES[model.backbone],
+        num_parts=model.num_parts,
+        use_global=model.use_global,
+        use_adversarial=model.use_adversarial,
+        use_fusion=model.use_fusion,
+        use_parsing=model.use_parsing,
+        parsing_features=model.parsing_features,
+        stem_relu=model.stem_relu,
+        dtype=jnp.bfloat16 if config.precision == "bf16" else jnp.float32,
+    )
+
+
+def initial_state(config: Config, model: MagnifierNet, mesh: Mesh) -> TrainState:
+    """Random weights on every device; the same for a seed whatever the devices."""
+    return jax.jit(_initializer(config, model), out_shardings=replicated(mesh))()
+
+
+def abstract_state(config: Config, model: MagnifierNet, mesh: Mesh) -> TrainState:
+    """Shapes, types and places of a state, for restoring one."""
+    shapes = jax.eval_shape(_initializer(config, model))
+    sharding = replicated(mesh)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
+
+
+def _initializer(config: Config, model: MagnifierNet) -> Callable[[], TrainState]:
+    height, width = config.data.image_size
+    stride = model.backbone.label_stride
+    optimizer = _optimizer(config)
+
+    def init() -> TrainState:
+        variables = model.init(
+            jax.random.key(config.seed),
+            jnp.zeros((2, height, width, 3)),
+            train=True,
+            part_labels=jnp.zeros((2, height // stride, width // stride), jnp.int32),
+        )
+        params = variables["params"]
+        opt_state = optimizer.init(params)
+        return TrainState(jnp.zeros((), jnp.int32), params, variables["batch_stats"], opt_state)
+
+    return init
+
+
+def make_train_step(config: Config, model: MagnifierNet, mesh: Mesh) -> StepFunction:
+    """A jitted `step(state, batch, epoch) -> state, metrics`.
+
+    The state is donated. `batch` is split over the mesh; `epoch` (int32 scalar) decides the
+    learning rate and whether the diversity loss counts. Every random draw is a function of the
+    configuration's seed and the state's step. The metrics are scalars on the device.
+    """
+    everywhere = replicated(mesh)
+    return jax.jit(
+        update_function(config, model),
+        in_shardings=(everywhere, split_over(mesh), everywhere),
+        out_shardings=everywhere,
+        donate_argnums=0,
+    )
+
+
+def make_resident_train_step(config: Config, model: MagnifierNet, mesh: Mesh) -> StepFunction:
+    """A jitted `step(state, pictures, ids, epoch)` on pictures that live on the devices.
+
+    As `make_train_step`; `pictures` is a `TrainBatch` of the whole split on every device, `ids`
+    int32 `[N]` the batch's positions in it, split over the mesh.
+    """
+    update = update_function(config, model)
+    everywhere = replicated(mesh)
+
+    def step(
+        state: TrainState, pictures: TrainBatch, ids: jax.Array, epoch: jax.Array
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        batch = jax.tree.map(lambda x: jnp.take(x, ids, axis=0), pictures)
+        return update(state, batch, epoch)
+
+    return jax.jit(
+        step,
+        in_shardings=(everywhere, everywhere, split_over(mesh), everywhere),
+        out_shardings=everywhere,
+        donate_argnums=0,
+    )
+
+
+def update_function(config: Config, model: MagnifierNet) -> StepFunction:
+    """The training step as a plain function of state, batch and epoch; see `make_train_step`."""
+    optimizer = _optimizer(config)
+    root = jax.random.key(config.seed)
+    rate = config.optimizer
+
+    def update(
+        state: TrainState, batch: TrainBatch, epoch: jax.Array
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        augment_key, occlusion_key = jax.random.split(jax.random.fold_in(root, state.step))
+        images, maps = augment(augment_key, batch.images, batch.part_maps, config.augment)
+        part_labels = None if maps is None else _label_grid(maps, model.backbone.label_stride)
+        hidden = None
+        if config.model.use_adversarial and config.occlusion.enabled:
+            hidden = draw_occluded_parts(
+                occlusion_key,
+                config.occlusion.groups,
+                num_parts=config.model.num_parts,
+                pictures=images.shape[0] if config.occlusion.per_picture else None,
+            )
+        diversity_on = (epoch >= config.loss.diversity_start_epoch).astype(jnp.float32)
+
+        def loss(params: Tree) -> tuple[jax.Array, tuple[dict[str, jax.Array], Tree]]:
+            outputs, changed = model.apply(
+                {"params": params, "batch_stats": state.batch_stats},
+                images,
+                train=True,
+                part_labels=part_labels,
+                hidden=hidden,
+                mutable=["batch_stats"],
+            )
+            total, terms = total_loss(
+                outputs,
+                batch.labels,
+                part_labels,
+                config.loss.weights,
+                diversity_on=diversity_on,
+            )
+            return total, (terms, changed["batch_stats"])
+
+        (_, (metrics, stats)), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        lr = learning_rate(
+            epoch,
+            base=rate.learning_rate,
+            warmup_epochs=rate.warmup_epochs,
+            warmup_factor=rate.warmup_factor,
+            decay_epochs=rate.decay_epochs,
+            decay_factor=rate.decay_factor,
+        )
+        params = jax.tree.map(lambda p, u: p - lr * u, state.params, updates)
+        metrics["learning_rate"] = lr
+        return TrainState(state.step + 1, params, stats, opt_state), metrics
+
+    return update
+
+
+def make_describe(model: MagnifierNet, mesh: Mesh, *, flip: bool = False) -> DescribeFunction:
+    """A jitted `describe(variables, images) -> Description`.
+
+    Args:
+        model: The network.
+        mesh: The devices; `images`, uint8 `[N, H, W, 3]`, is split over them.
+        flip: Whether a descriptor is the mean of a picture's and its mirror image's.
+    """
+
+    def describe(variables: Tree, images: jax.Array) -> Description:
+        return describe_normalized(model, variables, normalize(images), flip=flip)
+
+    return jax.jit(
+        describe,
+        in_shardings=(replicated(mesh), split_over(mesh)),
+        out_shardings=split_over(mesh),
+    )
+
+
+def describe_normalized(
+    model: MagnifierNet, variables: Tree, images: jax.Array, *, flip: bool = False
+) -> Description:
+    """As `make_describe`'s function, on normalised float32 pictures and without jit."""
+    outputs: Outputs = model.apply(variables, images, train=False)
+    descriptor = outputs.descriptor
+    if flip:
+        mirrored = model.apply(variables, images[:, :, ::-1], train=False)
+        descriptor = (descriptor + mirrored.descriptor) / 2
+    parsing = outputs.parsing_logits
+    necks = outputs.part_necks
+    return Description(
+        descriptor=_unit(descriptor.astype(jnp.float32)),
+        part_embeddings=None if necks is None else _unit(necks.astype(jnp.float32)),
+        part_shares=outputs.part_shares,
+        part_map=None if parsing is None else parsing.argmax(-1).astype(jnp.uint8),
+    )
+
+
+def _unit(vectors: jax.Array) -> jax.Array:
+    squares = jnp.square(vectors).sum(-1, keepdims=True)
+    return vectors * jax.lax.rsqrt(jnp.maximum(squares, 1e-12))
+
+
+def _label_grid(maps: jax.Array, stride: int) -> jax.Array:
+    """The part class at the centre of each cell: `[N, H, W]` to int32 `[N, H/s, W/s]`."""
+    return maps[:, stride // 2 :: stride, stride // 2 :: stride].astype(jnp.int32)
+
+
+def _optimizer(config: Config) -> Any:
+    settings = config.optimizer
+    return make_optimizer(settings.name, l2=settings.l2, momentum=settings.momentum)
+
+

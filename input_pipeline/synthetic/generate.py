@@ -1,0 +1,154 @@
+"""Renders a synthetic dataset to disk, in parallel and resumable."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+
+import tqdm
+
+from input_pipeline.errors import DataError
+from input_pipeline.synthetic.plan import SPLITS, Picture, Plan, make_plan
+from input_pipeline.synthetic.settings import SETTINGS_FILE, SyntheticSettings, read_settings
+from input_pipeline.synthetic.worker import TEMPORARY, draw_pictures, missing_pictures, part_root
+
+_PIXELS_WORTH_A_PROCESS = 20_000_000
+"""Below this a second process takes longer to start than it saves."""
+
+
+def generate(
+    root: pathlib.Path,
+    settings: SyntheticSettings,
+    *,
+    workers: int | None = None,
+    progress: bool = True,
+) -> pathlib.Path:
+    """Renders the dataset into `root`, or what is missing of it, in Market-1501's layout.
+
+    The part maps go to the sibling folder `<root>_ps_label`. The bytes depend on `settings` alone,
+    not on the number of workers nor on interruptions.
+
+    Args:
+        root: Dataset folder; created.
+        settings: One of `PRESETS`, or your own.
+        workers: Processes that draw; None for one per core, or one for a small dataset.
+        progress: Shows a progress bar on stderr.
+
+    Returns:
+        `root`.
+
+    Raises:
+        DataError: `root` holds a dataset of other settings or other files.
+    """
+    root = pathlib.Path(root)
+    _claim(root, settings)
+    plan = make_plan(settings)
+    for split in SPLITS:
+        (root / split).mkdir(parents=True, exist_ok=True)
+        (part_root(root) / split).mkdir(parents=True, exist_ok=True)
+    missing = missing_pictures(root, plan)
+    if not missing:
+        return root
+    if workers is None:
+        pixels = len(missing) * settings.height * settings.width
+        workers = 1 if pixels < _PIXELS_WORTH_A_PROCESS else os.cpu_count() or 1
+    with tqdm.tqdm(
+        total=len(plan.pictures),
+        initial=len(plan.pictures) - len(missing),
+        desc=f"render {root.name}",
+        unit=" pictures",
+        disable=not progress,
+    ) as bar:
+        if workers <= 1:
+            _draw_here(root, settings, plan, missing, bar)
+        else:
+            _draw_in_processes(root, workers, bar)
+    _tidy(root)
+    return root
+
+
+def _claim(root: pathlib.Path, settings: SyntheticSettings) -> None:
+    """Marks `root` as the place of these settings, or finds it marked so."""
+    mark = root / SETTINGS_FILE
+    if mark.is_file():
+        if read_settings(mark) != settings:
+            raise DataError(
+                f"{root} holds a synthetic dataset of other settings: "
+                f"choose another folder, or delete it and {part_root(root)}"
+            )
+        return
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise DataError(f"{root} holds other files: choose a new or empty folder")
+    root.mkdir(parents=True, exist_ok=True)
+    partial = mark.with_name(f"{SETTINGS_FILE}.{os.getpid()}{TEMPORARY}")
+    partial.write_text(settings.to_json(), encoding="utf-8")
+    partial.replace(mark)
+
+
+def _draw_here(
+    root: pathlib.Path,
+    settings: SyntheticSettings,
+    plan: Plan,
+    missing: Sequence[Picture],
+    bar: tqdm.tqdm,
+) -> None:
+    for _ in draw_pictures(root, settings, plan, missing):
+        bar.update()
+
+
+def _draw_in_processes(root: pathlib.Path, workers: int, bar: tqdm.tqdm) -> None:
+    """Starts the workers and counts the lines they print."""
+    package = pathlib.Path(__file__).parents[2]
+    path = os.pathsep.join(filter(None, (str(package), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    lines: queue.SimpleQueue[bool] = queue.SimpleQueue()
+    processes = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "input_pipeline.synthetic.worker",
+                str(root.resolve()),
+                str(index),
+                str(workers),
+            ],
+            stdout=subprocess.PIPE,
+            env=environment,
+        )
+        for index in range(workers)
+    ]
+
+    def listen(process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        for _ in process.stdout:
+            lines.put(True)
+        lines.put(False)
+
+    try:
+        for process in processes:
+            threading.Thread(target=listen, args=(process,), daemon=True).start()
+        running = workers
+        while running:
+            if lines.get():
+                bar.update()
+            else:
+                running -= 1
+    finally:
+        for process in processes:
+            process.terminate()
+        codes = [process.wait() for process in processes]
+    if any(codes):
+        raise RuntimeError(f"a drawing process failed with exit status {max(codes, key=abs)}")
+
+
+def _tidy(root: pathlib.Path) -> None:
+    """Removes what an interrupted run left half written."""
+    for folder in (root, part_root(root)):
+        for split in SPLITS:
+            for path in (folder / split).glob(f"*{TEMPORARY}"):
+                path.unlink(missing_ok=True)

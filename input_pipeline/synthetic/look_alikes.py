@@ -1,0 +1,115 @@
+"""Groups of people who differ in one or two details of one part."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from input_pipeline.synthetic import palette
+from input_pipeline.synthetic.people import (
+    BottomKind,
+    Cut,
+    Hat,
+    Person,
+    Print,
+    ShoeKind,
+    draw_person,
+)
+from input_pipeline.synthetic.settings import SyntheticSettings
+
+Twist = Callable[[np.random.Generator, Person], Person]
+
+
+def _head(rng: np.random.Generator, person: Person) -> Person:
+    head = person.head
+    if head.hat is not Hat.NONE:
+        head = dataclasses.replace(head, hat_colour=palette.contrasting(rng, head.hat_colour))
+    elif rng.random() < 0.4 or head.cut in (Cut.BALD, Cut.BUZZ):
+        others = [cut for cut in (Cut.SHORT, Cut.LONG, Cut.BUN, Cut.AFRO) if cut is not head.cut]
+        head = dataclasses.replace(head, cut=others[rng.integers(len(others))], beard=False)
+    else:
+        gap = [np.abs(np.subtract(hair, head.hair)).sum() for hair in palette.HAIR]
+        far = [hair for hair, distance in zip(palette.HAIR, gap, strict=True) if distance > 150]
+        head = dataclasses.replace(head, hair=far[rng.integers(len(far))])
+    return dataclasses.replace(person, head=head)
+
+
+def _torso(rng: np.random.Generator, person: Person) -> Person:
+    top = person.top
+    colour = palette.contrasting(rng, top.colour, top.print_colour)
+    kinds = [kind for kind in Print if kind not in (Print.NONE, top.print)]
+    kind = kinds[rng.integers(len(kinds))] if top.print is Print.NONE else top.print
+    return dataclasses.replace(
+        person, top=dataclasses.replace(top, print=kind, print_colour=colour)
+    )
+
+
+def _upper_arm(rng: np.random.Generator, person: Person) -> Person:
+    top = person.top
+    if top.sleeve > 0 and rng.random() < 0.5:
+        colour = palette.contrasting(rng, top.sleeve_colour)
+        return dataclasses.replace(person, top=dataclasses.replace(top, sleeve_colour=colour))
+    band = palette.contrasting(rng, top.sleeve_colour, top.band or top.sleeve_colour)
+    return dataclasses.replace(person, top=dataclasses.replace(top, band=band))
+
+
+def _lower_arm(rng: np.random.Generator, person: Person) -> Person:
+    top = person.top
+    if top.sleeve in (0.55, 0.6, 2.0) and rng.random() < 0.4:
+        sleeve = 0.55 if top.sleeve == 2.0 else 2.0
+        return dataclasses.replace(person, top=dataclasses.replace(top, sleeve=sleeve))
+    cuff = palette.contrasting(rng, top.sleeve_colour, person.head.skin, top.cuff or top.colour)
+    return dataclasses.replace(person, top=dataclasses.replace(top, cuff=cuff))
+
+
+def _upper_leg(rng: np.random.Generator, person: Person) -> Person:
+    bottom = person.bottom
+    stripe = palette.contrasting(rng, bottom.colour, bottom.stripe or bottom.colour)
+    return dataclasses.replace(person, bottom=dataclasses.replace(bottom, stripe=stripe))
+
+
+def _lower_leg(rng: np.random.Generator, person: Person) -> Person:
+    bottom = person.bottom
+    if bottom.kind in (BottomKind.SHORTS, BottomKind.SKIRT):
+        sock = palette.contrasting(rng, bottom.sock, person.head.skin)
+        return dataclasses.replace(person, bottom=dataclasses.replace(bottom, sock=sock))
+    cuff = palette.contrasting(rng, bottom.colour, bottom.cuff or bottom.colour)
+    return dataclasses.replace(person, bottom=dataclasses.replace(bottom, cuff=cuff))
+
+
+def _foot(rng: np.random.Generator, person: Person) -> Person:
+    shoes = person.shoes
+    colour = palette.contrasting(rng, shoes.colour)
+    kind = shoes.kind if shoes.kind is not ShoeKind.PUMP else ShoeKind.SNEAKER
+    return dataclasses.replace(person, shoes=dataclasses.replace(shoes, colour=colour, kind=kind))
+
+
+TWISTS: tuple[Twist, ...] = (_head, _torso, _upper_arm, _lower_arm, _upper_leg, _lower_leg, _foot)
+"""One per foreground part: the same person with that part changed."""
+
+
+def draw_group(rng: np.random.Generator, size: int) -> list[Person]:
+    """`size` different people: one, and others who differ from that one in one part."""
+    group = [draw_person(rng)]
+    order = rng.permutation(len(TWISTS))
+    turn = 0
+    while len(group) < size:
+        twin = TWISTS[order[turn % len(order)]](rng, group[0])
+        turn += 1
+        if twin not in group:
+            group.append(twin)
+    return group
+
+
+def draw_population(
+    rng: np.random.Generator, number: int, settings: SyntheticSettings
+) -> list[Person]:
+    """`number` people, the given share of them in groups of look-alikes, side by side."""
+    grouped = int(number * settings.look_alike_share) // settings.look_alikes * settings.look_alikes
+    people: list[Person] = []
+    while len(people) < grouped:
+        people.extend(draw_group(rng, settings.look_alikes))
+    people.extend(draw_person(rng) for _ in range(number - grouped))
+    return people

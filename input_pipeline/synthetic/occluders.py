@@ -1,0 +1,102 @@
+"""Things in front of the person; they are background in the part map."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from input_pipeline.parts import BACKGROUND
+from input_pipeline.synthetic import palette
+from input_pipeline.synthetic.body import draw_body
+from input_pipeline.synthetic.people import draw_person
+from input_pipeline.synthetic.pose import View, draw_pose
+from input_pipeline.synthetic.shapes import Canvas, Surface
+
+
+def draw_occluder(rng: np.random.Generator, canvas: Canvas, view: View) -> None:
+    """Covers part of the canvas by a pole, a box, a plant or another person.
+
+    Args:
+        rng: Decides what and where.
+        canvas: Changed in place.
+        view: The view of the person who gets covered.
+    """
+    kinds = (_pole, _box, _plant, _passer_by)
+    kinds[int(rng.choice(4, p=(0.25, 0.3, 0.15, 0.3)))](rng, canvas, view)
+
+
+def _solid(
+    canvas: Canvas,
+    view: View,
+    x: float,
+    rows: tuple[float, float],
+    half: float,
+    *,
+    round_by: float = 0.0,
+) -> Surface:
+    return Surface(
+        canvas,
+        (x, rows[0]),
+        (x, rows[1]),
+        np.full(3, half),
+        caps=(round_by, round_by),
+        yaw=0.0,
+        colour=(128, 128, 128),
+    )
+
+
+def _pole(rng: np.random.Generator, canvas: Canvas, view: View) -> None:
+    s = view.scale
+    x = view.x + rng.normal(0, 0.1) * s
+    low = view.y + rng.uniform(0.02, 0.06) * s
+    pole = _solid(canvas, view, x, (-0.1 * s, low), rng.uniform(0.02, 0.045) * s)
+    pole.paint(pole.cover >= 0, palette.darker((170, 172, 176), rng.uniform(0.4, 1.0)))
+    if rng.random() < 0.4:
+        pole.paint(pole.u * 10 % 2 < 1, (224, 186, 50))
+    pole.draw(canvas, part=BACKGROUND, light=view.light, gloss=0.4)
+
+
+def _box(rng: np.random.Generator, canvas: Canvas, view: View) -> None:
+    s = view.scale
+    half = rng.uniform(0.10, 0.2) * s
+    x = view.x + rng.choice((-1.0, 1.0)) * rng.uniform(0.0, 0.13) * s
+    low = view.y + rng.uniform(0.02, 0.07) * s
+    box = _solid(canvas, view, x, (low - rng.uniform(0.18, 0.42) * s, low), half)
+    colours = ((150, 112, 74), (70, 96, 74), (116, 120, 126), (58, 72, 104))
+    colour = colours[int(rng.integers(len(colours)))]
+    box.paint(box.cover >= 0, colour)
+    box.paint((box.u * 6) % 1 < 0.08, palette.darker(colour, 0.7))
+    box.paint(box.u < 0.08, palette.darker(colour, 1.2))
+    box.bulge[:] = 0.9
+    box.across *= 0.3
+    box.draw(canvas, part=BACKGROUND, light=view.light)
+
+
+def _plant(rng: np.random.Generator, canvas: Canvas, view: View) -> None:
+    s = view.scale
+    x = view.x + rng.choice((-1.0, 1.0)) * rng.uniform(0.04, 0.16) * s
+    low = view.y + 0.05 * s
+    tall = rng.uniform(0.12, 0.3)
+    for _ in range(7):
+        dx, dy = rng.normal(0, 0.05) * s, -rng.uniform(0, tall) * s
+        tone = rng.uniform(0.6, 1.15)
+        leaf = _solid(
+            canvas, view, x + dx, (low + dy - 0.02 * s, low + dy), 0.055 * s, round_by=0.05 * s
+        )
+        leaf.paint(leaf.cover >= 0, palette.darker((72, 122, 60), tone))
+        leaf.draw(canvas, part=BACKGROUND, light=view.light, folds=2.5, shift=int(rng.integers(99)))
+    pot = _solid(canvas, view, x, (low - 0.03 * s, low + 0.08 * s), 0.075 * s)
+    pot.paint(pot.cover >= 0, (150, 92, 66))
+    pot.draw(canvas, part=BACKGROUND, light=view.light)
+
+
+def _passer_by(rng: np.random.Generator, canvas: Canvas, view: View) -> None:
+    other = View(
+        x=view.x + rng.choice((-1.0, 1.0)) * rng.uniform(0.17, 0.28) * view.scale,
+        y=view.y + rng.uniform(0.03, 0.12) * view.scale,
+        scale=view.scale * rng.uniform(1.0, 1.1),
+        pitch=view.pitch,
+        light=view.light,
+    )
+    layer = Canvas(canvas.pixels, np.zeros_like(canvas.parts))
+    draw_body(layer, draw_person(rng), draw_pose(rng, rng.uniform(0, 6.28)), other)
+    canvas.parts[layer.parts > 0] = BACKGROUND

@@ -1,0 +1,302 @@
+"""What a person is made of: attributes that stay the same in every picture of an identity."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import TypeVar
+
+import numpy as np
+
+from input_pipeline.synthetic import palette
+from input_pipeline.synthetic.palette import Colour
+
+
+class Cut(enum.StrEnum):
+    """Hair cuts."""
+
+    BALD = "bald"
+    BUZZ = "buzz"
+    SHORT = "short"
+    FRINGE = "fringe"
+    BOB = "bob"
+    LONG = "long"
+    PONYTAIL = "ponytail"
+    BUN = "bun"
+    AFRO = "afro"
+
+
+class Hat(enum.StrEnum):
+    """What is worn on the head."""
+
+    NONE = "none"
+    CAP = "cap"
+    BEANIE = "beanie"
+    HOOD = "hood"
+
+
+class TopKind(enum.StrEnum):
+    """Garments of the upper body."""
+
+    TEE = "tee"
+    SHIRT = "shirt"
+    SWEATER = "sweater"
+    HOODIE = "hoodie"
+    JACKET = "jacket"
+    COAT = "coat"
+    DRESS = "dress"
+
+
+class Pattern(enum.StrEnum):
+    """How two colours share a cloth."""
+
+    PLAIN = "plain"
+    STRIPES = "stripes"
+    PINSTRIPES = "pinstripes"
+    CHECKS = "checks"
+    DOTS = "dots"
+    TWO_TONE = "two-tone"
+    BAND = "band"
+    DIAGONAL = "diagonal"
+    CAMOUFLAGE = "camouflage"
+
+
+class Print(enum.StrEnum):
+    """What is printed on chest and back."""
+
+    NONE = "none"
+    DISC = "disc"
+    SQUARE = "square"
+    BAR = "bar"
+    CHEVRON = "chevron"
+
+
+class BottomKind(enum.StrEnum):
+    """Garments of the lower body."""
+
+    TROUSERS = "trousers"
+    JEANS = "jeans"
+    WIDE = "wide"
+    LEGGINGS = "leggings"
+    SHORTS = "shorts"
+    SKIRT = "skirt"
+    LONG_SKIRT = "long skirt"
+
+
+class ShoeKind(enum.StrEnum):
+    """Shoes."""
+
+    SNEAKER = "sneaker"
+    BOOT = "boot"
+    PUMP = "pump"
+
+
+class BagKind(enum.StrEnum):
+    """Bags."""
+
+    NONE = "none"
+    BACKPACK = "backpack"
+    SHOULDER = "shoulder"
+    HANDBAG = "handbag"
+
+
+@dataclasses.dataclass(frozen=True)
+class Build:
+    """The body under the clothes; all are factors around 1."""
+
+    stature: float
+    girth: float
+    shoulders: float
+    hips: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """Face, hair and hat."""
+
+    skin: Colour
+    cut: Cut
+    hair: Colour
+    hat: Hat
+    hat_colour: Colour
+    beard: bool
+    glasses: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Top:
+    """Garment of the upper body.
+
+    Attributes:
+        kind: The garment.
+        colour: Colour of the cloth.
+        accent: Second colour of the pattern.
+        pattern: How the two share the cloth.
+        count: How often the pattern repeats around the body.
+        inner: What shows under an open jacket, at a collar or in a hood.
+        print: Chest and back print.
+        print_colour: Its colour.
+        sleeve: Length in limb segments: 0 none, 1 to the elbow, 2 to the wrist.
+        sleeve_colour: Colour of the sleeves, often that of the cloth.
+        band: Ring around the upper arm, or None.
+        cuff: Ring around the wrist, or None.
+        length: Where a coat or dress ends, in leg segments from the hip.
+    """
+
+    kind: TopKind
+    colour: Colour
+    accent: Colour
+    pattern: Pattern
+    count: int
+    inner: Colour
+    print: Print
+    print_colour: Colour
+    sleeve: float
+    sleeve_colour: Colour
+    band: Colour | None
+    cuff: Colour | None
+    length: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Bottom:
+    """Garment of the lower body; `stripe` runs down the side, `cuff` and `sock` are rings."""
+
+    kind: BottomKind
+    colour: Colour
+    accent: Colour
+    pattern: Pattern
+    count: int
+    stripe: Colour | None
+    cuff: Colour | None
+    sock: Colour
+
+
+@dataclasses.dataclass(frozen=True)
+class Shoes:
+    """Shoes and the colour of their soles."""
+
+    kind: ShoeKind
+    colour: Colour
+    sole: Colour
+
+
+@dataclasses.dataclass(frozen=True)
+class Bag:
+    """A bag, or none."""
+
+    kind: BagKind
+    colour: Colour
+    accent: Colour
+
+
+@dataclasses.dataclass(frozen=True)
+class Person:
+    """All attributes of one identity."""
+
+    build: Build
+    head: Head
+    top: Top
+    bottom: Bottom
+    shoes: Shoes
+    bag: Bag
+
+
+Choice = TypeVar("Choice", bound=enum.StrEnum)
+
+
+def _one_of(rng: np.random.Generator, weights: dict[Choice, float]) -> Choice:
+    members = list(weights)
+    share = np.cumsum(list(weights.values()))
+    return members[int(np.searchsorted(share, rng.random() * share[-1], side="right"))]
+
+
+def _draw_head(rng: np.random.Generator) -> Head:
+    cut = _one_of(rng, dict(zip(Cut, (0.4, 0.7, 2.2, 1.2, 1.3, 1.8, 1.1, 0.7, 0.6), strict=True)))
+    hat = _one_of(rng, dict(zip(Hat, (7.0, 1.2, 1.0, 0.5), strict=True)))
+    manly = cut in (Cut.BALD, Cut.BUZZ, Cut.SHORT)
+    return Head(
+        skin=palette.pick(rng, palette.SKIN),
+        cut=cut,
+        hair=palette.pick(rng, palette.HAIR),
+        hat=hat,
+        hat_colour=palette.cloth(rng),
+        beard=bool(manly and rng.random() < 0.35),
+        glasses=bool(rng.random() < 0.2),
+    )
+
+
+def _draw_top(rng: np.random.Generator) -> Top:
+    kind = _one_of(rng, dict(zip(TopKind, (3.0, 1.6, 1.6, 1.4, 1.8, 0.8, 0.8), strict=True)))
+    colour = palette.cloth(rng, dark=0.3)
+    accent = palette.contrasting(rng, colour)
+    patterns = (5.0, 1.2, 0.6, 1.0, 0.6, 0.8, 0.8, 0.4, 0.3)
+    sleeves = {
+        TopKind.TEE: (0.0, 0.55, 0.55, 0.7),
+        TopKind.SHIRT: (0.6, 1.5, 2.0, 2.0),
+        TopKind.DRESS: (0.0, 0.3, 0.6, 2.0),
+    }.get(kind, (2.0,))
+    return Top(
+        kind=kind,
+        colour=colour,
+        accent=accent,
+        pattern=_one_of(rng, dict(zip(Pattern, patterns, strict=True))),
+        count=int(rng.integers(3, 8)),
+        inner=palette.contrasting(rng, colour, least=90),
+        print=_one_of(rng, dict(zip(Print, (2.5, 1.0, 1.0, 1.0, 0.7), strict=True))),
+        print_colour=palette.contrasting(rng, colour, accent, least=90),
+        sleeve=sleeves[rng.integers(len(sleeves))],
+        sleeve_colour=palette.cloth(rng) if rng.random() < 0.2 else colour,
+        band=palette.contrasting(rng, colour) if rng.random() < 0.2 else None,
+        cuff=palette.contrasting(rng, colour) if rng.random() < 0.15 else None,
+        length=float(rng.choice((0.45, 0.75, 1.15))),
+    )
+
+
+def _draw_bottom(rng: np.random.Generator) -> Bottom:
+    weights = (2.6, 2.8, 0.9, 1.0, 1.5, 1.0, 0.6)
+    kind = _one_of(rng, dict(zip(BottomKind, weights, strict=True)))
+    jeans = kind is BottomKind.JEANS
+    colour = palette.pick(rng, palette.DENIM) if jeans else palette.cloth(rng, dark=0.6)
+    pattern = Pattern.PLAIN
+    if not jeans and rng.random() < 0.2:
+        choices = (Pattern.CHECKS, Pattern.PINSTRIPES, Pattern.CAMOUFLAGE, Pattern.DOTS)
+        pattern = choices[rng.integers(len(choices))]
+    return Bottom(
+        kind=kind,
+        colour=colour,
+        accent=palette.contrasting(rng, colour, least=70),
+        pattern=pattern,
+        count=int(rng.integers(3, 7)),
+        stripe=palette.contrasting(rng, colour) if not jeans and rng.random() < 0.15 else None,
+        cuff=palette.contrasting(rng, colour) if rng.random() < 0.12 else None,
+        sock=palette.cloth(rng, dark=0.3),
+    )
+
+
+def draw_person(rng: np.random.Generator) -> Person:
+    """A new person, every attribute drawn from `rng`."""
+    stature, girth, shoulders, hips = rng.normal(1.0, (0.03, 0.08, 0.05, 0.06))
+    shoe = palette.cloth(rng, dark=0.35)
+    bag = palette.cloth(rng, dark=0.3)
+    return Person(
+        build=Build(
+            stature=float(np.clip(stature, 0.92, 1.06)),
+            girth=float(np.clip(girth, 0.88, 1.25)),
+            shoulders=float(np.clip(shoulders, 0.88, 1.12)),
+            hips=float(np.clip(hips, 0.88, 1.15)),
+        ),
+        head=_draw_head(rng),
+        top=_draw_top(rng),
+        bottom=_draw_bottom(rng),
+        shoes=Shoes(
+            kind=_one_of(rng, dict(zip(ShoeKind, (3.0, 1.2, 1.0), strict=True))),
+            colour=shoe,
+            sole=palette.CLOTH["white"] if rng.random() < 0.6 else palette.darker(shoe, 0.5),
+        ),
+        bag=Bag(
+            kind=_one_of(rng, dict(zip(BagKind, (5.0, 1.8, 1.4, 1.0), strict=True))),
+            colour=bag,
+            accent=palette.contrasting(rng, bag),
+        ),
+    )

@@ -1,0 +1,80 @@
+"""One picture with its part map: scene, person, occluder, camera."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+from PIL import Image
+
+from input_pipeline.synthetic.body import draw_body
+from input_pipeline.synthetic.cameras import Camera, expose, make_camera
+from input_pipeline.synthetic.occluders import draw_occluder
+from input_pipeline.synthetic.people import Person
+from input_pipeline.synthetic.pose import View, draw_pose
+from input_pipeline.synthetic.scenes import crop_scene, make_scene
+from input_pipeline.synthetic.settings import SyntheticSettings
+from input_pipeline.synthetic.shapes import Canvas
+
+_STREAM = 4
+_SMALL = 160
+"""Pictures lower than this are drawn at twice their size, so that thin details survive."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """A picture, RGB, and its part map, single-channel class ids, both of one size."""
+
+    picture: Image.Image
+    part_map: Image.Image
+
+
+class Studio:
+    """Draws pictures of one dataset; holds its cameras and their scenes."""
+
+    def __init__(self, settings: SyntheticSettings) -> None:
+        """Draws the scenes, some milliseconds each."""
+        self.settings = settings
+        self._cameras = [make_camera(settings, n + 1) for n in range(settings.cameras)]
+        self._scenes = [make_scene(settings.seed, camera) for camera in self._cameras]
+        self._zoom = 2 if settings.height < _SMALL else 1
+
+    def draw(self, person: Person, camera_number: int, picture_number: int) -> Drawn:
+        """Draws `person` as seen by a camera; the same arguments give the same bytes."""
+        settings, camera = self.settings, self._cameras[camera_number - 1]
+        rng = np.random.default_rng((settings.seed, _STREAM, picture_number))
+        width, height = settings.width * self._zoom, settings.height * self._zoom
+        view = _place(rng, camera, person, width, height)
+        backdrop = crop_scene(
+            rng,
+            self._scenes[camera_number - 1],
+            (width, height),
+            (view.x, view.y),
+            1.06 + 0.2 * rng.random(),
+        )
+        canvas = Canvas(backdrop, np.zeros((height, width), np.uint8))
+        spread = rng.normal(0, 0.5) if rng.random() < 0.5 else rng.uniform(-math.pi, math.pi)
+        draw_body(canvas, person, draw_pose(rng, camera.yaw + spread), view)
+        if rng.random() < settings.occlusion_rate:
+            draw_occluder(rng, canvas, view)
+        picture = expose(rng, canvas.pixels, camera, (settings.width, settings.height))
+        offset = self._zoom - 1
+        parts = np.ascontiguousarray(canvas.parts[offset :: self._zoom, offset :: self._zoom])
+        return Drawn(picture, Image.fromarray(parts))
+
+
+def _place(
+    rng: np.random.Generator, camera: Camera, person: Person, width: int, height: int
+) -> View:
+    jitter = camera.jitter
+    size = camera.zoom * (1 + jitter * rng.normal(0, 0.7)) * person.build.stature
+    size *= min(1.0, 2 * width / height)
+    row = 0.945 + 0.3 * jitter * rng.normal()
+    return View(
+        x=width * (0.5 + jitter * rng.normal()),
+        y=height * min(row, 0.985),
+        scale=height * min(size, 1.02),
+        pitch=camera.pitch,
+        light=camera.light,
+    )

@@ -1,0 +1,163 @@
+"""How large and how hard a synthetic dataset is, and the presets."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import types
+from collections.abc import Mapping
+from typing import Any
+
+from input_pipeline.errors import DataError
+
+SETTINGS_FILE = "settings.json"
+DRAWING_VERSION = 1
+"""Raised whenever the same settings would draw other pictures."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SyntheticSettings:
+    """Everything that decides the bytes of a synthetic dataset.
+
+    Attributes:
+        train_identities: People in `bounding_box_train`.
+        test_identities: People in `query` and `bounding_box_test`; none of them is in training.
+        distractor_identities: People who are only in the gallery, all under number 0000.
+        pictures_per_identity: Pictures of each person in training, and of each in the gallery.
+        pictures_per_distractor: Pictures of each distractor.
+        cameras: Number of cameras, 2 to 6.
+        cameras_per_identity: A person is seen by this many cameras or more; one query from each.
+        height: Picture height in pixels.
+        width: Picture width in pixels.
+        look_alikes: People in a group that differ in one or two details of one part.
+        look_alike_share: Share of the people who belong to such a group, 0 to 1.
+        camera_strength: Cast, contrast, blur, noise and crop jitter; 0 is none and 1 is hard.
+        occlusion_rate: Share of the pictures with something in front of the person.
+        jpeg_quality: Quality of the picture files, 1 to 95.
+        seed: Other seeds draw other people, cameras and pictures.
+    """
+
+    train_identities: int
+    test_identities: int
+    distractor_identities: int
+    pictures_per_identity: int = 8
+    pictures_per_distractor: int = 4
+    cameras: int = 4
+    cameras_per_identity: int = 4
+    height: int = 128
+    width: int = 64
+    look_alikes: int = 4
+    look_alike_share: float = 1.0
+    camera_strength: float = 1.0
+    occlusion_rate: float = 0.25
+    jpeg_quality: int = 92
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuses values out of range.
+
+        Raises:
+            DataError: Names the field, its value and what it may be.
+        """
+        ranges: dict[str, tuple[float, float]] = {
+            "train_identities": (1, 4000),
+            "test_identities": (1, 4000),
+            "distractor_identities": (0, 4000),
+            "pictures_per_identity": (2, 1000),
+            "pictures_per_distractor": (1, 1000),
+            "cameras": (2, 6),
+            "cameras_per_identity": (2, self.cameras),
+            "height": (32, 1024),
+            "width": (16, 512),
+            "look_alikes": (2, 8),
+            "look_alike_share": (0, 1),
+            "camera_strength": (0, 2),
+            "occlusion_rate": (0, 1),
+            "jpeg_quality": (1, 95),
+            "seed": (0, 2**32 - 1),
+        }
+        for name, (low, high) in ranges.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise DataError(
+                    f"synthetic setting {name} = {value} is not between {low:g} and {high:g}"
+                )
+        if self.pictures_per_identity < self.cameras_per_identity:
+            raise DataError(
+                f"synthetic setting pictures_per_identity = {self.pictures_per_identity} leaves "
+                f"cameras empty: make it cameras_per_identity = {self.cameras_per_identity} or more"
+            )
+
+    def to_json(self) -> str:
+        """The settings as the text of `settings.json`."""
+        fields: dict[str, Any] = {"drawing_version": DRAWING_VERSION, **dataclasses.asdict(self)}
+        return json.dumps(fields, indent=2) + "\n"
+
+
+def read_settings(path: pathlib.Path) -> SyntheticSettings:
+    """Reads what `SyntheticSettings.to_json` wrote.
+
+    Raises:
+        DataError: The file is not that, or was written by another version of the drawing.
+    """
+    advice = "delete the folder or choose another one"
+    try:
+        fields = dict(json.loads(path.read_text(encoding="utf-8")))
+        version = fields.pop("drawing_version")
+        settings = SyntheticSettings(**fields)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} is no settings file of a synthetic dataset: {advice}") from error
+    if version != DRAWING_VERSION:
+        raise DataError(
+            f"{path.parent} was drawn by version {version}, this is {DRAWING_VERSION}: {advice}"
+        )
+    return settings
+
+
+PRESETS: Mapping[str, SyntheticSettings] = types.MappingProxyType(
+    {
+        "tiny": SyntheticSettings(
+            train_identities=8,
+            test_identities=4,
+            distractor_identities=2,
+            pictures_per_identity=4,
+            pictures_per_distractor=2,
+            cameras=2,
+            cameras_per_identity=2,
+            height=64,
+            width=32,
+            look_alikes=2,
+            look_alike_share=0.5,
+            camera_strength=0.3,
+            occlusion_rate=0.2,
+        ),
+        "quickstart": SyntheticSettings(
+            train_identities=200,
+            test_identities=60,
+            distractor_identities=20,
+            look_alike_share=0.25,
+            camera_strength=0.4,
+            occlusion_rate=0.15,
+        ),
+        "benchmark": SyntheticSettings(
+            train_identities=240,
+            test_identities=100,
+            distractor_identities=40,
+        ),
+        "large": SyntheticSettings(
+            train_identities=751,
+            test_identities=750,
+            distractor_identities=394,
+            pictures_per_identity=17,
+            pictures_per_distractor=8,
+            cameras=6,
+            cameras_per_identity=3,
+            height=384,
+            width=192,
+            look_alike_share=0.5,
+        ),
+    }
+)
+"""`tiny` for tests, `quickstart` for two CPU cores, `benchmark` hard and small, `large` as
+Market-1501."""

@@ -1,38 +1,44 @@
 """Keeping the storage library's own chatter out of the way of our messages."""
 
 import contextlib
+import functools
 import logging
 import sys
 from collections.abc import Iterator
-from types import TracebackType
 
 
 @contextlib.contextmanager
 def quiet_storage() -> Iterator[None]:
     """Silences what orbax says while it saves and restores.
 
-    A failed save makes it log the same traceback up to ten times, and print one "Event loop is
-    closed" for every array that was still to be written. The error itself is always raised to the
-    caller too, who reports it in one line.
+    A failure makes it log the same traceback up to ten times. The error itself is always raised
+    to the caller too, who reports it in one line.
     """
-    logger = logging.getLogger("absl")
-    logger.addFilter(_not_from_orbax)
-    previous = sys.excepthook
+    _ignore_closed_loops()
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
 
-    def excepthook(
-        kind: type[BaseException], error: BaseException, traceback: TracebackType | None
-    ) -> None:
-        if not (kind is RuntimeError and str(error) == "Event loop is closed"):
-            previous(kind, error, traceback)
+    def keep(record: logging.LogRecord) -> bool:
+        return "orbax" not in record.pathname and "orbax" not in record.getMessage()
 
-    sys.excepthook = excepthook
+    for logger in loggers:
+        logger.addFilter(keep)
     try:
         yield
     finally:
-        logger.removeFilter(_not_from_orbax)
-        if sys.excepthook is excepthook:
-            sys.excepthook = previous
+        for logger in loggers:
+            logger.removeFilter(keep)
 
 
-def _not_from_orbax(record: logging.LogRecord) -> bool:
-    return "orbax" not in record.pathname
+@functools.cache
+def _ignore_closed_loops() -> None:
+    """Silences one traceback for every array that was still on its way when another failed.
+
+    They come from threads of the storage library at any later time, so this stays in place.
+    """
+    previous = sys.unraisablehook
+
+    def hook(event: "sys.UnraisableHookArgs") -> None:
+        if str(event.exc_value) != "Event loop is closed":
+            previous(event)
+
+    sys.unraisablehook = hook

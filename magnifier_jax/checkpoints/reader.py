@@ -18,6 +18,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from magnifier_jax.checkpoints import matching
+from magnifier_jax.checkpoints.quiet import quiet_storage
 from magnifier_jax.errors import UserError
 
 VARIABLES = "variables"
@@ -118,27 +119,27 @@ class CheckpointReader:
             targets[OPTIMIZER] = optimizer
         failures: dict[int, Exception] = {}
         for step in self._candidates(which):
-            try:
-                metadata = self._metadata(step)
-                stored = {item: self._stored_tensors(step, item) for item in targets}
-            except Exception as error:
-                failures[step] = error
-                self._report_damaged(step, error)
-                continue
-            matching.check_same_tensors(targets, stored, where=str(self._folder(step)))
-            try:
-                items = {item: self._arrays(step, item, targets[item]) for item in targets}
-            except Exception as error:
-                failures[step] = error
-                self._report_damaged(step, error)
-                continue
-            return Restored(
-                step=step,
-                variables=items[VARIABLES],
-                optimizer=items.get(OPTIMIZER),
-                metadata=metadata,
-            )
+            with quiet_storage():
+                try:
+                    return self._restore_step(step, targets)
+                except UserError:
+                    raise
+                except Exception as error:
+                    failures[step] = error
+            self._report_damaged(step, failures[step])
         raise self._nothing_readable(failures)
+
+    def _restore_step(self, step: int, targets: Mapping[str, PyTree]) -> Restored:
+        metadata = self._metadata(step)
+        stored = {item: self._stored_tensors(step, item) for item in targets}
+        matching.check_same_tensors(targets, stored, where=str(self._folder(step)))
+        items = {item: self._arrays(step, item, target) for item, target in targets.items()}
+        return Restored(
+            step=step,
+            variables=items[VARIABLES],
+            optimizer=items.get(OPTIMIZER),
+            metadata=metadata,
+        )
 
     def _candidates(self, which: Which) -> Sequence[int]:
         """The steps to try, the one asked for first."""
@@ -178,7 +179,10 @@ class CheckpointReader:
 
     def _stored_tensors(self, step: int, item: str) -> PyTree:
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-            return checkpointer.metadata(self._folder(step) / item).item_metadata.tree
+            stored = checkpointer.metadata(self._folder(step) / item).item_metadata
+        if stored is None:
+            raise ValueError(f"the list of tensors in {item} is damaged")
+        return stored.tree
 
     def _arrays(self, step: int, item: str, target: PyTree) -> PyTree:
         default = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])

@@ -1,6 +1,7 @@
 """Saving checkpoints while training goes on, and keeping the ones that matter."""
 
 import contextlib
+import gc
 import json
 import logging
 import math
@@ -170,6 +171,7 @@ class CheckpointStore(reader.CheckpointReader):
         self._failure = (step, error)
         with contextlib.suppress(Exception):  # It repeats the error that is being handled.
             self._manager.close()
+        gc.collect()  # Tasks that were given up complain when they are collected: now, unheard.
         self._remove_unfinished()
         self._manager = self._new_manager()
         _logger.warning("%s", self._describe_failure(step, error))

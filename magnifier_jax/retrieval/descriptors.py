@@ -27,31 +27,61 @@ class Descriptors:
 
     Attributes:
       name: What they are, for messages, such as 'query'.
-      values: float16, float32 or float64 [N, D], on the host, never copied as a whole.
+      parts: Arrays [n, D] of any floating type, on the host, that follow each other; never copied
+        as a whole.
       squared_norms: float32 [N].
     """
 
     name: str
-    values: NDArray[np.floating]
+    parts: tuple[NDArray[np.floating], ...]
     squared_norms: NDArray[np.float32]
 
     def __len__(self) -> int:
-        """Number of descriptors."""
-        return len(self.values)
+        """Number of descriptors, N."""
+        return len(self.squared_norms)
 
     @property
     def width(self) -> int:
         """Numbers in a descriptor, D."""
-        return self.values.shape[1]
+        return self.parts[0].shape[1]
 
     def block(self, start: int, *, rows: int) -> NDArray[np.float32]:
         """Rows `start : start + rows` as float32, padded with zeros to exactly `rows`."""
-        part = self.values[start : start + rows]
-        if len(part) == rows:
-            return np.asarray(part, np.float32)
+        pieces, first = [], 0
+        for part in self.parts:
+            piece = part[max(start - first, 0) : max(start + rows - first, 0)]
+            if len(piece):
+                pieces.append(piece)
+            first += len(part)
+        if len(pieces) == 1 and len(pieces[0]) == rows:
+            return np.asarray(pieces[0], np.float32)
         padded = np.zeros((rows, self.width), np.float32)
-        padded[: len(part)] = part
+        filled = 0
+        for piece in pieces:
+            padded[filled : filled + len(piece)] = piece
+            filled += len(piece)
         return padded
+
+    def take(self, indices: NDArray[np.integer]) -> NDArray[np.float32]:
+        """The rows of the given numbers as float32 [n, D]."""
+        if len(self.parts) == 1:
+            return np.asarray(self.parts[0][indices], np.float32)
+        taken = np.empty((len(indices), self.width), np.float32)
+        first = 0
+        for part in self.parts:
+            here = (indices >= first) & (indices < first + len(part))
+            taken[here] = part[indices[here] - first]
+            first += len(part)
+        return taken
+
+
+def join(first: Descriptors, second: Descriptors) -> Descriptors:
+    """Both sets one after the other, without copying them."""
+    return Descriptors(
+        name=f"{first.name} and {second.name}",
+        parts=(*first.parts, *second.parts),
+        squared_norms=np.concatenate([first.squared_norms, second.squared_norms]),
+    )
 
 
 def check_descriptors(values: ArrayLike | jax.Array, *, name: str) -> Descriptors:
@@ -79,7 +109,7 @@ def check_descriptors(values: ArrayLike | jax.Array, *, name: str) -> Descriptor
         with np.errstate(over="ignore", invalid="ignore"):
             squared_norms[start : start + len(part)] = np.einsum("nd,nd->n", part, part)
     _refuse_non_finite(array, squared_norms, name=name)
-    return Descriptors(name=name, values=array, squared_norms=squared_norms)
+    return Descriptors(name=name, parts=(array,), squared_norms=squared_norms)
 
 
 def _refuse_non_finite(
@@ -122,7 +152,7 @@ def check_pair(query: Descriptors, gallery: Descriptors) -> None:
 
 def _evenly(descriptors: Descriptors) -> NDArray[np.floating]:
     step = -(-len(descriptors) // _COLLAPSE_SAMPLE)
-    return descriptors.values[::step]
+    return descriptors.take(np.arange(0, len(descriptors), step))
 
 
 def check_labels(

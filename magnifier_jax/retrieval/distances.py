@@ -37,8 +37,8 @@ class Blocks:
       devices: Devices that share the queries; None for all of this process.
     """
 
-    row_bytes: int = 64 * 2**20
-    gallery_rows: int = 2048
+    row_bytes: int = 48 * 2**20
+    gallery_rows: int = 1024
     devices: Sequence[jax.Device] | None = None
 
     def __post_init__(self) -> None:
@@ -60,8 +60,8 @@ class RowBlock:
     Attributes:
       start: Index of the first query.
       count: Queries in the block; rows beyond are padding.
-      values: float32 [rows, columns], sharded by rows. A row orders the gallery as the metric does
-        and differs from the metric's distance by `offset`. Columns beyond the gallery hold +inf.
+      values: float32 [rows, columns], sharded by rows. A row orders the gallery as the metric
+        does. Columns beyond the gallery hold +inf.
     """
 
     start: int

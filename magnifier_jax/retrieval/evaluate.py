@@ -119,5 +119,5 @@ def _number(
     first = check_labels(values[0], descriptors=query, what=what)
     second = check_labels(values[1], descriptors=gallery, what=what)
     _, codes = np.unique(np.concatenate([first, second]), return_inverse=True)
-    codes = codes.astype(np.int32)
-    return codes[: len(first)], codes[len(first) :]
+    numbers: NDArray[np.int32] = codes.astype(np.int32)
+    return numbers[: len(first)], numbers[len(first) :]

@@ -1,0 +1,269 @@
+"""Re-ranking by k-reciprocal encoding, in memory proportional to N·k instead of N².
+
+Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017. A picture
+is encoded by weights on its reciprocal neighbours; two pictures are as far apart as their weights
+overlap little (Jaccard distance), mixed with their original distance.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+import scipy.sparse
+from jax.sharding import Mesh
+from numpy.typing import ArrayLike, NDArray
+
+from magnifier_jax.errors import UserError
+from magnifier_jax.retrieval.descriptors import Descriptors, check_descriptors, check_pair, join
+from magnifier_jax.retrieval.distances import Blocks, Layout, Metric, RowBlock, stream_rows
+from magnifier_jax.retrieval.neighbours import (
+    Neighbours,
+    SquaredTerms,
+    find_neighbours,
+    reciprocal_sets,
+)
+
+_OVERLAPS_AT_ONCE = 2**21
+_PAIR_BYTES = 2**25
+
+
+@dataclasses.dataclass(frozen=True)
+class ReRanking:
+    """Settings of k-reciprocal re-ranking; the defaults are those of the paper.
+
+    Attributes:
+      k1: Neighbours among which reciprocal ones are looked for.
+      k2: Neighbours over whose encodings a picture's own is averaged; 1 for none.
+      original_weight: λ, the share of the original distance, 0 to 1.
+      held_bytes: Query-to-gallery distances up to this size are kept from the first pass; larger
+        ones are computed a second time.
+    """
+
+    k1: int = 20
+    k2: int = 6
+    original_weight: float = 0.3
+    held_bytes: int = 2**28
+
+    def __post_init__(self) -> None:
+        if self.k1 < 1 or self.k2 < 1:
+            raise UserError(f"k1 and k2 must be at least 1, not {self.k1} and {self.k2}")
+        if not 0 <= self.original_weight <= 1:
+            raise UserError(f"original_weight must be within 0 and 1, not {self.original_weight}")
+
+
+@dataclasses.dataclass(frozen=True)
+class DistanceBlock:
+    """Distances of some queries to the whole gallery.
+
+    Attributes:
+      start: Index of the first query.
+      values: float32 [B, Ng].
+    """
+
+    start: int
+    values: NDArray[np.float32]
+
+
+def rerank(
+    query: ArrayLike | jax.Array,
+    gallery: ArrayLike | jax.Array,
+    *,
+    settings: ReRanking | None = None,
+    metric: Metric = "euclidean",
+    blocks: Blocks | None = None,
+) -> Iterator[DistanceBlock]:
+    """Yields re-ranked distances of one block of queries after the other.
+
+    Args:
+      query: Descriptors [Nq, D].
+      gallery: Descriptors [Ng, D].
+      settings: k1, k2 and λ.
+      metric: Original distance: squared Euclidean, or the same between unit vectors ('cosine').
+      blocks: How much is worked on at a time, and on which devices.
+
+    Raises:
+      UserError: for descriptors that cannot be compared.
+    """
+    queries = check_descriptors(query, name="query")
+    candidates = check_descriptors(gallery, name="gallery")
+    check_pair(queries, candidates)
+    return rerank_descriptors(
+        queries, candidates, settings=settings or ReRanking(), metric=metric, blocks=blocks or Blocks()
+    )
+
+
+def rerank_descriptors(
+    query: Descriptors,
+    gallery: Descriptors,
+    *,
+    settings: ReRanking,
+    metric: Metric,
+    blocks: Blocks,
+) -> Iterator[DistanceBlock]:
+    """As `rerank`, of descriptors already checked."""
+    everyone = join(query, gallery)
+    mesh = blocks.mesh()
+    keeper = _QueryRows(query, gallery, settings=settings)
+    layout = Layout.plan(
+        queries=len(everyone), gallery=len(everyone), blocks=blocks, devices=mesh.size
+    )
+    neighbours = find_neighbours(
+        everyone,
+        k=min(max(settings.k1 + 1, settings.k2), len(everyone)),
+        metric=metric,
+        layout=layout,
+        mesh=mesh,
+        look=keeper.look,
+    )
+    encodings = _encode(everyone, neighbours, settings=settings, metric=metric, mesh=mesh)
+    overlaps = _Overlaps(encodings, queries=len(query))
+    terms = SquaredTerms.of(query, metric=metric)
+    weight = np.float32(settings.original_weight)
+    for block in keeper.rows(metric=metric, blocks=blocks, mesh=mesh):
+        for start, shared in overlaps.stream(block.start, stop=block.start + len(block.values)):
+            chosen = slice(start, start + len(shared))
+            values = block.values[start - block.start :][: len(shared)]
+            squared = terms.shift[chosen, None] + terms.scale[chosen, None] * values
+            np.maximum(squared, 0, out=squared)
+            squared *= (weight / neighbours.farthest[chosen])[:, None]
+            # Jaccard distance of weights that sum to 1: 1 − shared / (2 − shared).
+            np.divide(shared, 2 - shared, out=shared)
+            squared += (1 - weight) * (1 - shared)
+            yield DistanceBlock(start=start, values=squared)
+
+
+class _QueryRows:
+    """Distances of the queries to the gallery: kept from the first pass, or computed again."""
+
+    def __init__(self, query: Descriptors, gallery: Descriptors, *, settings: ReRanking) -> None:
+        self._query, self._gallery = query, gallery
+        self._hold = 4 * len(query) * len(gallery) <= settings.held_bytes
+        self._held: list[DistanceBlock] = []
+
+    def look(self, block: RowBlock) -> None:
+        queries = min(block.count, len(self._query) - block.start)
+        if self._hold and queries > 0:
+            first = len(self._query)
+            columns = slice(first, first + len(self._gallery))
+            values = np.asarray(block.values)[:queries, columns].copy()
+            self._held.append(DistanceBlock(start=block.start, values=values))
+
+    def rows(self, *, metric: Metric, blocks: Blocks, mesh: Mesh) -> Iterator[DistanceBlock]:
+        if self._hold:
+            yield from self._held
+            return
+        layout = Layout.plan(
+            queries=len(self._query), gallery=len(self._gallery), blocks=blocks, devices=mesh.size
+        )
+        stream = stream_rows(self._query, self._gallery, metric=metric, layout=layout, mesh=mesh)
+        for block in stream:
+            values = np.asarray(block.values)[: block.count, : len(self._gallery)]
+            yield DistanceBlock(start=block.start, values=values)
+
+
+def _encode(
+    everyone: Descriptors, neighbours: Neighbours, *, settings: ReRanking, metric: Metric, mesh: Mesh
+) -> scipy.sparse.csr_array:
+    """Weights of every picture on its reciprocal neighbours: sparse float32 [N, N]."""
+    total = len(everyone)
+    near = neighbours.indices[:, : settings.k1 + 1]
+    # Halves are rounded to even, as the published numbers were made.
+    half = min(round(settings.k1 / 2) + 1, near.shape[1])
+    starts, members = reciprocal_sets(near, half=half, mesh=mesh)
+    squared = _member_distances(everyone, neighbours, starts, members, metric=metric)
+    counts = np.diff(starts)
+    weights = np.exp(-squared / np.repeat(neighbours.farthest, counts))
+    weights /= np.repeat(np.add.reduceat(weights, starts[:-1]), counts)
+    encodings = scipy.sparse.csr_array((weights, members, starts), shape=(total, total))
+    if settings.k2 == 1:
+        return encodings
+    near = neighbours.indices[:, : settings.k2]
+    share = np.full(near.size, 1 / near.shape[1], np.float32)
+    ends = np.arange(0, near.size + 1, near.shape[1])
+    return scipy.sparse.csr_array((share, near.reshape(-1), ends), shape=(total, total)) @ encodings
+
+
+def _member_distances(
+    everyone: Descriptors,
+    neighbours: Neighbours,
+    starts: NDArray[np.int64],
+    members: NDArray[np.int32],
+    *,
+    metric: Metric,
+) -> NDArray[np.float32]:
+    """Squared distance from each picture to each of its members: float32 [M]."""
+    total, k = neighbours.indices.shape
+    rows = np.repeat(np.arange(total), np.diff(starts))
+    squared = np.full(len(members), np.nan, np.float32)
+    order = np.argsort(neighbours.indices, axis=1)
+    listed = np.take_along_axis(neighbours.indices, order, axis=1)
+    keys = (np.arange(total)[:, None] * total + listed).reshape(-1)
+    distances = np.take_along_axis(neighbours.squared, order, axis=1).reshape(-1)
+    for wanted in (rows * total + members, members * np.int64(total) + rows):
+        place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        known = keys[place] == wanted
+        squared[known] = distances[place[known]]
+    missing = np.flatnonzero(np.isnan(squared))
+    squared[missing] = _pair_distances(everyone, rows[missing], members[missing], metric=metric)
+    return squared
+
+
+def _pair_distances(
+    everyone: Descriptors,
+    first: NDArray[np.integer],
+    second: NDArray[np.integer],
+    *,
+    metric: Metric,
+) -> NDArray[np.float32]:
+    """Squared distances of single pairs of pictures: float32 [n]."""
+    product = np.empty(len(first), np.float32)
+    step = max(1, _PAIR_BYTES // (8 * everyone.width))
+    for start in range(0, len(first), step):
+        chosen = slice(start, start + step)
+        one, other = everyone.take(first[chosen]), everyone.take(second[chosen])
+        np.einsum("nd,nd->n", one, other, out=product[chosen])
+    terms = SquaredTerms.of(everyone, metric=metric)
+    if metric == "euclidean":
+        row = everyone.squared_norms[second] - 2 * product
+    else:
+        row = -product * terms.scale[second] / 2
+    return np.maximum(terms.shift[first] + terms.scale[first] * row, 0)
+
+
+class _Overlaps:
+    """How much the encodings of queries share with those of the gallery."""
+
+    def __init__(self, encodings: scipy.sparse.csr_array, *, queries: int) -> None:
+        self._query = encodings[:queries]
+        # For each neighbour, the gallery pictures that have a weight on it.
+        self._holders = encodings[queries:].T.tocsr()
+        self._gallery = encodings.shape[0] - queries
+        counts = np.diff(self._holders.indptr)[self._query.indices]
+        self._before = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+
+    def stream(self, start: int, *, stop: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Yields (first query, Σ min of weights float32 [B, Ng]) for queries `start : stop`."""
+        work = self._before[self._query.indptr]
+        while start < stop:
+            end = int(np.searchsorted(work, work[start] + _OVERLAPS_AT_ONCE, side="right")) - 1
+            end = min(max(end, start + 1), stop)
+            yield start, self._shared(start, end)
+            start = end
+
+    def _shared(self, start: int, end: int) -> NDArray[np.float32]:
+        query, holders = self._query, self._holders
+        entries = slice(query.indptr[start], query.indptr[end])
+        columns = query.indices[entries]
+        first = holders.indptr[columns]
+        counts = holders.indptr[columns + 1] - first
+        before = self._before[query.indptr[start] : query.indptr[end]] - self._before[entries.start]
+        places = np.arange(counts.sum()) + np.repeat(first - before, counts)
+        shared = np.minimum(holders.data[places], np.repeat(query.data[entries], counts))
+        ends = self._before[query.indptr[start : end + 1]] - self._before[entries.start]
+        # Entries of the same gallery picture are added up as the array is made dense.
+        return scipy.sparse.csr_array(
+            (shared, holders.indices[places], ends), shape=(end - start, self._gallery)
+        ).toarray()

@@ -35,7 +35,7 @@ _LOOSE = {
 _LEG_LOOSE = {
     BottomKind.TROUSERS: 1.1,
     BottomKind.JEANS: 1.05,
-    BottomKind.WIDE: 1.4,
+    BottomKind.WIDE: 1.14,
     BottomKind.LEGGINGS: 0.94,
     BottomKind.SHORTS: 1.22,
 }
@@ -124,12 +124,21 @@ class _BodyPainter:
             colour=colour,
         )
 
-    def _put(self, surface: Surface, part: int, *, folds: float = 0.0, gloss: float = 0.0) -> None:
+    def _put(
+        self,
+        surface: Surface,
+        part: int,
+        *,
+        folds: float = 0.0,
+        grain: tuple[float, float] = (46.0, 17.0),
+        gloss: float = 0.0,
+    ) -> None:
         surface.draw(
             self.canvas,
             part=part,
             light=self.view.light,
             folds=folds,
+            grain=grain,
             gloss=gloss,
             shift=self.shift + 31 * part,
         )
@@ -162,7 +171,7 @@ class _BodyPainter:
         cuff = 0.8 if top.sleeve > 1.9 else 0.86
         cloth.ring(lower, cuff - 0.12, 1.2, top.cuff)
         self._put(lower, parts.LOWER_ARM, folds=1.0 if top.sleeve > 1 else 0.1)
-        over = np.array((0.036, 0.035, 0.031, 0.0275)) * arm * covered
+        over = np.array((0.033, 0.036, 0.033, 0.0285)) * arm * covered
         upper = self._limb(
             at(f"shoulder_{side}"), at(f"elbow_{side}"), over, skin, caps=(0.026, 0.02)
         )
@@ -207,7 +216,7 @@ class _BodyPainter:
         shin_loose = 1.0 if short or bare or dressed else loose * 1.12
         shin = np.array((0.037, 0.041, 0.040, 0.033, 0.027, 0.025)) * leg * shin_loose
         if kind is BottomKind.WIDE and not dressed:
-            shin = np.maximum(shin, 0.047)
+            shin = np.linspace(0.048, 0.060, len(shin))
         bare_shin = bare or dressed or short
         lower = self._limb(
             at(f"knee_{side}"),
@@ -312,7 +321,7 @@ class _BodyPainter:
         cloth.hem(surface, 1.0, colour, width=0.03)
         if self.person.top.kind is TopKind.COAT and self.person.top.colour == colour:
             surface.paint((np.abs(surface.left) < 0.05) & (surface.front > 0), darker(colour, 0.5))
-        self._put(surface, parts.UPPER_LEG, folds=1.3)
+        self._put(surface, parts.UPPER_LEG, folds=1.2, grain=(7.0, 38.0))
         if length > 1:
             window = self.canvas.parts[surface.window]
             row = np.arange(surface.window[0].start, surface.window[0].stop)[:, None]
@@ -339,12 +348,11 @@ class _BodyPainter:
         u, left, front = surface.u, surface.left, surface.front
         cloth.dress_surface(surface, top.pattern, top.accent, top.count, aspect=0.62)
         seen = front > 0
+        cloth.print_on(surface, top.print, top.print_colour)
         if top.kind in (TopKind.JACKET, TopKind.COAT):
-            opening = 0.14 + 0.16 * np.maximum(0.45 - u, 0)
+            opening = 0.12 + 0.16 * np.maximum(0.45 - u, 0)
             surface.paint(seen & (np.abs(left) < opening), top.inner)
             surface.paint(seen & (np.abs(np.abs(left) - opening) < 0.035), darker(top.colour, 0.6))
-        else:
-            cloth.print_on(surface, top.print, top.print_colour)
         if top.kind is TopKind.SHIRT:
             surface.paint(seen & (np.abs(left) < 0.03), darker(top.colour, 0.7))
             surface.paint((u < 0.07) & (np.abs(left) < 0.5), darker(top.colour, 0.85))

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from input_pipeline.synthetic.palette import Colour, darker
+from input_pipeline.synthetic.palette import Colour, blend, darker
 from input_pipeline.synthetic.people import Cut, Hat, Head
 from input_pipeline.synthetic.pose import Skeleton, View
 from input_pipeline.synthetic.shapes import Canvas, Surface, ellipse_radii
@@ -56,7 +56,13 @@ class HeadPainter:
 
     def _put(self, surface: Surface, *, folds: float = 0.0, gloss: float = 0.0) -> None:
         surface.draw(
-            self._canvas, part=HEAD, light=self._view.light, folds=folds, gloss=gloss, shift=40
+            self._canvas,
+            part=HEAD,
+            light=self._view.light,
+            folds=folds,
+            grain=(9.0, 60.0),
+            gloss=gloss,
+            shift=40,
         )
 
     def neck(self) -> None:
@@ -106,7 +112,7 @@ class HeadPainter:
         if hair is not None:
             tone = head.hair
             if head.cut is Cut.BUZZ:
-                tone = tuple((a + b) // 2 for a, b in zip(head.hair, head.skin, strict=True))  # type: ignore
+                tone = blend(head.hair, head.skin)
             surface.paint(hair, tone)
         if head.hat is Hat.HOOD:
             surface.paint((front < 0.25) | (up > 0.55), self._hood)

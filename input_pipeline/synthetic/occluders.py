@@ -9,7 +9,7 @@ from input_pipeline.synthetic import palette
 from input_pipeline.synthetic.body import draw_body
 from input_pipeline.synthetic.people import draw_person
 from input_pipeline.synthetic.pose import View, draw_pose
-from input_pipeline.synthetic.shapes import Canvas, Surface
+from input_pipeline.synthetic.shapes import Canvas, Surface, soft_ellipse
 
 
 def draw_occluder(rng: np.random.Generator, canvas: Canvas, view: View) -> None:
@@ -26,19 +26,16 @@ def draw_occluder(rng: np.random.Generator, canvas: Canvas, view: View) -> None:
 
 def _solid(
     canvas: Canvas,
-    view: View,
     x: float,
     rows: tuple[float, float],
     half: float,
-    *,
-    round_by: float = 0.0,
 ) -> Surface:
     return Surface(
         canvas,
         (x, rows[0]),
         (x, rows[1]),
         np.full(3, half),
-        caps=(round_by, round_by),
+        caps=(0.0, 0.0),
         yaw=0.0,
         colour=(128, 128, 128),
     )
@@ -48,7 +45,7 @@ def _pole(rng: np.random.Generator, canvas: Canvas, view: View) -> None:
     s = view.scale
     x = view.x + rng.normal(0, 0.1) * s
     low = view.y + rng.uniform(0.02, 0.06) * s
-    pole = _solid(canvas, view, x, (-0.1 * s, low), rng.uniform(0.02, 0.045) * s)
+    pole = _solid(canvas, x, (-0.1 * s, low), rng.uniform(0.02, 0.045) * s)
     pole.paint(pole.cover >= 0, palette.darker((170, 172, 176), rng.uniform(0.4, 1.0)))
     if rng.random() < 0.4:
         pole.paint(pole.u * 10 % 2 < 1, (224, 186, 50))
@@ -60,7 +57,8 @@ def _box(rng: np.random.Generator, canvas: Canvas, view: View) -> None:
     half = rng.uniform(0.10, 0.2) * s
     x = view.x + rng.choice((-1.0, 1.0)) * rng.uniform(0.0, 0.13) * s
     low = view.y + rng.uniform(0.02, 0.07) * s
-    box = _solid(canvas, view, x, (low - rng.uniform(0.18, 0.42) * s, low), half)
+    soft_ellipse(canvas, (x, low), (1.25 * half, 0.04 * s), 0.5)
+    box = _solid(canvas, x, (low - rng.uniform(0.18, 0.42) * s, low), half)
     colours = ((150, 112, 74), (70, 96, 74), (116, 120, 126), (58, 72, 104))
     colour = colours[int(rng.integers(len(colours)))]
     box.paint(box.cover >= 0, colour)
@@ -73,19 +71,26 @@ def _box(rng: np.random.Generator, canvas: Canvas, view: View) -> None:
 
 def _plant(rng: np.random.Generator, canvas: Canvas, view: View) -> None:
     s = view.scale
-    x = view.x + rng.choice((-1.0, 1.0)) * rng.uniform(0.04, 0.16) * s
-    low = view.y + 0.05 * s
-    tall = rng.uniform(0.12, 0.3)
-    for _ in range(7):
-        dx, dy = rng.normal(0, 0.05) * s, -rng.uniform(0, tall) * s
-        tone = rng.uniform(0.6, 1.15)
-        leaf = _solid(
-            canvas, view, x + dx, (low + dy - 0.02 * s, low + dy), 0.055 * s, round_by=0.05 * s
+    x = view.x + rng.choice((-1.0, 1.0)) * rng.uniform(0.02, 0.14) * s
+    low = view.y - 0.04 * s
+    tall = rng.uniform(0.22, 0.42)
+    soft_ellipse(canvas, (x, low + 0.1 * s), (0.16 * s, 0.04 * s), 0.5)
+    for lean in rng.permutation(np.linspace(-0.17, 0.17, 13)):
+        tip = (x + lean * s, low - (tall - 0.7 * abs(lean)) * rng.uniform(0.7, 1.0) * s)
+        leaf = Surface(
+            canvas,
+            tip,
+            (x + 0.15 * lean * s, low),
+            np.array((0.002, 0.022, 0.026, 0.02, 0.01)) * s,
+            caps=(0.0, 0.0),
+            yaw=0.0,
+            colour=palette.darker((84, 138, 70), rng.uniform(0.55, 1.1)),
         )
-        leaf.paint(leaf.cover >= 0, palette.darker((72, 122, 60), tone))
-        leaf.draw(canvas, part=BACKGROUND, light=view.light, folds=2.5, shift=int(rng.integers(99)))
-    pot = _solid(canvas, view, x, (low - 0.03 * s, low + 0.08 * s), 0.075 * s)
+        leaf.paint(np.abs(leaf.across) < 0.12, (118, 160, 92))
+        leaf.draw(canvas, part=BACKGROUND, light=view.light)
+    pot = _solid(canvas, x, (low - 0.01 * s, low + 0.1 * s), 0.07 * s)
     pot.paint(pot.cover >= 0, (150, 92, 66))
+    pot.paint(pot.u < 0.2, (172, 108, 80))
     pot.draw(canvas, part=BACKGROUND, light=view.light)
 
 

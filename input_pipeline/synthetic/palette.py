@@ -88,3 +88,8 @@ def pick(rng: np.random.Generator, colours: tuple[Colour, ...], *, jitter: int =
 def darker(colour: Colour, factor: float) -> Colour:
     """`colour` times `factor`."""
     return int(colour[0] * factor), int(colour[1] * factor), int(colour[2] * factor)
+
+
+def blend(one: Colour, other: Colour) -> Colour:
+    """The colour half way between two."""
+    return (one[0] + other[0]) // 2, (one[1] + other[1]) // 2, (one[2] + other[2]) // 2

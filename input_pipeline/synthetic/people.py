@@ -253,11 +253,13 @@ def _draw_top(rng: np.random.Generator) -> Top:
     )
 
 
-def _draw_bottom(rng: np.random.Generator) -> Bottom:
+def _draw_bottom(rng: np.random.Generator, top: Colour) -> Bottom:
     weights = (2.6, 2.8, 0.9, 1.0, 1.5, 1.0, 0.6)
     kind = _one_of(rng, dict(zip(BottomKind, weights, strict=True)))
     jeans = kind is BottomKind.JEANS
     colour = palette.pick(rng, palette.DENIM) if jeans else palette.cloth(rng, dark=0.6)
+    if np.linalg.norm(np.subtract(colour, top)) < 70 and rng.random() < 0.8:
+        colour = palette.contrasting(rng, top)
     pattern = Pattern.PLAIN
     if not jeans and rng.random() < 0.2:
         choices = (Pattern.CHECKS, Pattern.PINSTRIPES, Pattern.CAMOUFLAGE, Pattern.DOTS)
@@ -279,6 +281,7 @@ def draw_person(rng: np.random.Generator) -> Person:
     stature, girth, shoulders, hips = rng.normal(1.0, (0.03, 0.08, 0.05, 0.06))
     shoe = palette.cloth(rng, dark=0.35)
     bag = palette.cloth(rng, dark=0.3)
+    top = _draw_top(rng)
     return Person(
         build=Build(
             stature=float(np.clip(stature, 0.92, 1.06)),
@@ -287,8 +290,8 @@ def draw_person(rng: np.random.Generator) -> Person:
             hips=float(np.clip(hips, 0.88, 1.15)),
         ),
         head=_draw_head(rng),
-        top=_draw_top(rng),
-        bottom=_draw_bottom(rng),
+        top=top,
+        bottom=_draw_bottom(rng, top.colour),
         shoes=Shoes(
             kind=_one_of(rng, dict(zip(ShoeKind, (3.0, 1.2, 1.0), strict=True))),
             colour=shoe,

@@ -18,7 +18,7 @@ from input_pipeline.synthetic.settings import SyntheticSettings
 from input_pipeline.synthetic.shapes import Canvas
 
 _STREAM = 4
-_SMALL = 160
+_SMALL = 100
 """Pictures lower than this are drawn at twice their size, so that thin details survive."""
 
 

@@ -105,20 +105,20 @@ def joints(pose: Pose, build: Build) -> np.ndarray:
     points = [pelvis, neck, neck + 0.082 * trunk + (0.0, 0.012, 0.0)]
     cos_t, sin_t = math.cos(pose.twist), math.sin(pose.twist)
     for index, side in enumerate((1.0, -1.0)):
-        reach = 0.104 * build.shoulders * side
-        shoulder = neck - 0.042 * trunk + (reach * cos_t, reach * sin_t, 0.0)
+        reach = 0.096 * build.shoulders * side
+        shoulder = neck - 0.050 * trunk + (reach * cos_t, reach * sin_t, 0.0)
         swing, lift = pose.swing[index], pose.lift[index]
-        elbow = shoulder + 0.165 * _down(swing, lift, side)
+        elbow = shoulder + 0.158 * _down(swing, lift, side)
         forearm = _down(swing + pose.elbow[index], lift * 0.6, side)
         wrist = elbow + 0.135 * forearm
-        hip = pelvis + (0.05 * build.hips * side, 0.0, -0.01)
+        hip = pelvis + np.array((0.05 * build.hips * side, 0.0, -0.01))
         thigh = pose.hip[index]
         knee = hip + 0.235 * _down(thigh, pose.spread, side)
         shin = thigh - pose.knee[index]
         ankle = knee + 0.225 * _down(shin, pose.spread * 0.5, side)
         tilt = 0.7 * min(shin, 0.0) - 0.05
         ahead = np.array((0.1 * side, math.cos(tilt), math.sin(tilt)))
-        sole = ankle + (0.0, 0.0, -0.028)
+        sole = ankle - np.array((0.0, 0.0, 0.028))
         points += [shoulder, elbow, wrist, wrist + 0.045 * forearm]
         points += [hip, knee, ankle, sole - 0.024 * ahead, sole + 0.078 * ahead]
     result = np.stack(points)

@@ -30,7 +30,7 @@ def make_scene(seed: int, camera: Camera) -> Image.Image:
     walls: tuple[Wall, ...] = (_bricks, _shops, _park, _tiles, _facade, _street)
     walls[(camera.number - 1 + seed) % len(walls)](rng, scene, kerb)
     scene = scene.filter(ImageFilter.GaussianBlur(0.8))
-    pixels = np.asarray(scene, np.float32)
+    pixels: np.ndarray = np.asarray(scene, np.float32)
     row = np.arange(SCENE_HEIGHT, dtype=np.float32)[:, None]
     column = np.arange(SCENE_WIDTH, dtype=np.float32)
     contact = 1 - 0.35 * np.exp(-np.abs(row - kerb) / 7)

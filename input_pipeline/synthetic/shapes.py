@@ -85,12 +85,17 @@ class Surface:
         offset = columns * ay - rows * ax
         total = length + caps[0] + caps[1]
         where = (along + caps[0]) * (_STEPS / total)
-        radius = _radius_table(radii, length, caps).take(where.astype(np.int32), mode="clip")
-        radius *= (where > 0) & (where < _STEPS)
+        step = where.astype(np.int32)
+        outline, girth = _radius_tables(radii, length, caps)
+        radius = outline.take(step, mode="clip")
+        radius[(where <= 0) | (where >= _STEPS)] = -1
         self.u = along / length
-        self.across = np.clip(offset / np.maximum(radius, 0.3), -1, 1)
-        self.bulge = np.sqrt(1 - self.across**2)
-        self.cover = np.clip(radius + 0.5 - np.abs(offset), 0, 1) * (radius > 0)
+        across = offset / girth.take(step, mode="clip")
+        self.across = np.minimum(np.maximum(across, -1, out=across), 1, out=across)
+        self.bulge = np.sqrt(1 - across * across)
+        radius += 0.5
+        radius -= np.abs(offset, out=offset)
+        self.cover = np.minimum(np.maximum(radius, 0, out=radius), 1, out=radius)
         self.normal = (ay, -ax)
         self._turn = (math.cos(yaw), math.sin(yaw))
         self._colours: list[Colour] = [colour]
@@ -124,6 +129,7 @@ class Surface:
         light: tuple[float, float, float],
         folds: float = 0.0,
         gloss: float = 0.0,
+        grain: tuple[float, float] = (46.0, 17.0),
         shift: int = 0,
     ) -> None:
         """Shades the limb and puts it on top of the canvas.
@@ -133,6 +139,7 @@ class Surface:
             part: Class that the covered pixels get, or None to leave theirs.
             light: As in `View`.
             folds: Depth of the cloth's folds, 0 to 1.
+            grain: How fine the folds are along and across the limb.
             gloss: Strength of a highlight, 0 to 1.
             shift: Other values fold differently.
         """
@@ -145,9 +152,9 @@ class Surface:
         if gloss:
             shade += gloss * shade**8
         if folds:
-            row = ((self.u * 46).astype(np.int32) + shift) % _TILE
-            column = ((self.across * 17).astype(np.int32) + 3 * shift) % _TILE
-            shade += soft_noise()[row, column] * np.float32(0.16 * folds)
+            row = ((self.u * grain[0]).astype(np.int32) + shift) % _TILE
+            column = ((self.across * grain[1]).astype(np.int32) + 3 * shift) % _TILE
+            shade += soft_noise()[row, column] * np.float32(0.12 * folds)
         shade *= np.float32(0.62)
         shade += np.float32(0.40) + np.float32(0.1) * self.bulge
         colour = np.array(self._colours, np.float32)[self._index]
@@ -160,14 +167,20 @@ class Surface:
             canvas.parts[self.window][self.cover > 0.5] = part
 
 
-def _radius_table(radii: np.ndarray, length: float, caps: tuple[float, float]) -> np.ndarray:
-    """Radius at `_STEPS` positions from the tip of one rounded end to that of the other."""
+def _radius_tables(
+    radii: np.ndarray, length: float, caps: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Radii at `_STEPS` positions from the tip of one rounded end to that of the other.
+
+    The first are the outline's; the second do not shrink at the ends, so that the shading of a
+    limb goes on smoothly into its neighbour's.
+    """
     total = length + caps[0] + caps[1]
     along = (np.arange(_STEPS, dtype=np.float32) + 0.5) * (total / _STEPS) - caps[0]
     table = np.interp(along, np.linspace(0, length, len(radii)), radii)
     over = np.maximum(-along / max(caps[0], 1e-3), (along - length) / max(caps[1], 1e-3))
-    table *= np.sqrt(1 - np.clip(over, 0, 1) ** 2)
-    return table.astype(np.float32)
+    outline = table * np.sqrt(1 - np.minimum(np.maximum(over, 0), 1) ** 2)
+    return outline.astype(np.float32), np.maximum(table, 0.3).astype(np.float32)
 
 
 def ellipse_radii(half_width: float, *, egg: float = 0.0) -> np.ndarray:

@@ -1,0 +1,71 @@
+"""A contact sheet: people across cameras with their part maps, look-alikes below each other."""
+
+from __future__ import annotations
+
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+from input_pipeline.errors import DataError
+from input_pipeline.parts import PALETTE
+from input_pipeline.synthetic.plan import TRAIN
+from input_pipeline.synthetic.worker import part_root
+
+_GAP = 4
+_PAPER = 255
+
+
+def contact_sheet(
+    root: pathlib.Path,
+    output: pathlib.Path,
+    *,
+    people: int = 8,
+    columns: int = 6,
+    height: int = 128,
+) -> None:
+    """Writes a sheet of training people, one in each row of either half.
+
+    Look-alikes have neighbouring numbers, so they come below each other. Every picture has its
+    part map at its right, in the colours of `PALETTE`.
+
+    Args:
+        root: A dataset of `generate`.
+        output: The sheet, `.png` or `.jpg`.
+        people: Number of people shown.
+        columns: Pictures of each, taken evenly over what there is.
+        height: Height of a picture on the sheet, in pixels.
+
+    Raises:
+        DataError: `root` has no training pictures, or `output` has another suffix.
+    """
+    if output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise DataError(f"{output} is no picture name: end it in .png or .jpg")
+    of_person: dict[str, list[pathlib.Path]] = {}
+    for path in sorted((root / TRAIN).glob("*.jpg")):
+        of_person.setdefault(path.name[:4], []).append(path)
+    if not of_person:
+        raise DataError(f"{root / TRAIN} has no pictures: render the dataset first")
+    rows = [_row(root, paths, columns, height) for paths in list(of_person.values())[:people]]
+    width = max(row.shape[1] for row in rows)
+    sheet = [
+        np.pad(row, ((0, _GAP), (0, width - row.shape[1]), (0, 0)), constant_values=_PAPER)
+        for row in rows
+    ]
+    output.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.concatenate(sheet)[:-_GAP]).save(output, quality=88)
+
+
+def _row(root: pathlib.Path, paths: list[pathlib.Path], columns: int, height: int) -> np.ndarray:
+    """Pictures and part maps of one person side by side, uint8 `[height, w, 3]`."""
+    chosen = np.linspace(0, len(paths) - 1, min(columns, len(paths))).round().astype(int)
+    tiles: list[np.ndarray] = []
+    for index in chosen:
+        path = paths[index]
+        with Image.open(path) as picture:
+            size = (round(height * picture.width / picture.height), height)
+            tiles.append(np.asarray(picture.resize(size, Image.Resampling.LANCZOS)))
+        with Image.open(part_root(root) / TRAIN / f"{path.stem}.png") as part_map:
+            parts = np.asarray(part_map.resize(size, Image.Resampling.NEAREST))
+        tiles += [PALETTE[parts], np.full((height, _GAP, 3), _PAPER, np.uint8)]
+    return np.concatenate(tiles[:-1], axis=1)

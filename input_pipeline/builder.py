@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
 
-from input_pipeline.encode import encode_parts, encode_picture
+from input_pipeline.encode import check_size, encode_parts, encode_picture
 from input_pipeline.errors import DataError
 from input_pipeline.samples import Sample
 
@@ -147,6 +147,7 @@ class ReidSplit(tfds.core.GeneratorBasedBuilder):
         culprit = sample.path
         try:
             image, size = encode_picture(sample.path)
+            check_size(size)
             part_map = b""
             if sample.part_map is not None:
                 culprit = sample.part_map

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 
 from input_pipeline.parts import NUM_PARTS
 
+MIN_SIDE = 8  # pixels; a smaller picture shows nobody
 _ORIENTATION = 0x0112  # EXIF tag
 _SIXTEEN_BIT = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
 _PNG_GREY, _PNG_RGB = 0, 2  # colour types in the header of a PNG
@@ -44,6 +45,22 @@ def encode_picture(path: pathlib.Path) -> tuple[bytes, tuple[int, int]]:
     except Exception as error:  # Pillow raises whatever the decoder of the format raises
         raise ValueError(_reason(error)) from error
     return _to_png(rgb), (rgb.height, rgb.width)
+
+
+def check_size(size: tuple[int, int]) -> None:
+    """Refuses a picture that is too small to show a person.
+
+    Args:
+        size: (height, width) in pixels.
+
+    Raises:
+        ValueError: If a side is shorter than `MIN_SIDE`; the message is the reason alone.
+    """
+    if min(size) < MIN_SIDE:
+        raise ValueError(
+            f"the picture is {size[0]} × {size[1]} (height × width), too small to show a person: "
+            f"each side needs {MIN_SIDE} pixels"
+        )
 
 
 def encode_parts(path: pathlib.Path, *, size: tuple[int, int]) -> bytes:

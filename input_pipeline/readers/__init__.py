@@ -60,6 +60,19 @@ def parse_spec(text: str) -> DatasetSpec:
     return DatasetSpec(name, variant, folder or None)
 
 
+def split_specs(specs: str | Sequence[str]) -> list[str]:
+    """The single specs of `specs`, which are joined by commas or already apart.
+
+    Raises:
+        DataError: There is none.
+    """
+    texts = specs.split(",") if isinstance(specs, str) else specs
+    texts = [text.strip() for text in texts if text.strip()]
+    if not texts:
+        raise DataError(f"no dataset is named: give one or more of {', '.join(available())}")
+    return texts
+
+
 def read_dataset(spec: str, root: pathlib.Path | str) -> ReidDataset:
     """Reads one dataset.
 
@@ -90,12 +103,8 @@ def read_datasets(specs: str | Sequence[str], root: pathlib.Path | str) -> tuple
     Raises:
         DataError: A dataset cannot be read, is named twice, or none is named.
     """
-    texts = specs.split(",") if isinstance(specs, str) else list(specs)
-    texts = [text.strip() for text in texts if text.strip()]
-    if not texts:
-        raise DataError(f"no dataset is named: give one or more of {', '.join(available())}")
     datasets: list[ReidDataset] = []
-    for text in texts:
+    for text in split_specs(specs):
         dataset = read_dataset(text, root)
         if any(d.name == dataset.name and d.root == dataset.root for d in datasets):
             raise DataError(f"the dataset {text!r} is named twice: name it once")

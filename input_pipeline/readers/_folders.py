@@ -86,10 +86,10 @@ def walk_pictures(folder: pathlib.Path, *, title: str) -> list[pathlib.Path]:
         for entry in entries:
             if entry.name.startswith(".") or entry.name == "__MACOSX":
                 continue
-            if entry.is_dir():
-                visit(here / entry.name, (*above, real))
-            elif is_picture_name(entry.name):
+            if is_picture_name(entry.name):
                 found.append(here / entry.name)
+            elif _is_folder(entry, title=title):
+                visit(here / entry.name, (*above, real))
 
     visit(folder, ())
     return found
@@ -118,6 +118,13 @@ def label_tree(root: pathlib.Path) -> pathlib.Path | None:
     beside = root.with_name(f"{root.name}_ps_label")
     above = root.parent.with_name(f"{root.parent.name}_ps_label") / root.name
     return next((tree for tree in (beside, above) if tree.is_dir()), None)
+
+
+def _is_folder(entry: os.DirEntry[str], *, title: str) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:  # A link that leads to itself.
+        raise _unreadable(pathlib.Path(entry.path), error, title) from error
 
 
 def _unreadable(folder: pathlib.Path, error: Exception, title: str) -> DataError:

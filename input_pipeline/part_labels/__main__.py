@@ -1,0 +1,46 @@
+"""`python -m input_pipeline.part_labels`: convert another parser's label maps into ours."""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from input_pipeline.errors import DataError
+from input_pipeline.part_labels.convert import convert_tree
+from input_pipeline.part_labels.mappings import FORMATS, find_format
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m input_pipeline.part_labels",
+        description="Converts label maps of another body parser (PNG or NumPy files of class "
+        "numbers, in folders that mirror the dataset's) into part maps of our eight classes.",
+    )
+    parser.add_argument("format", help=f"one of {', '.join(FORMATS)}")
+    parser.add_argument("source", type=pathlib.Path, help="folder of the parser's label maps")
+    parser.add_argument(
+        "target",
+        type=pathlib.Path,
+        help="folder to write; <dataset folder>_ps_label is found without being named",
+    )
+    parser.add_argument("--workers", type=int, default=None, help="threads (one for every core)")
+    given = parser.parse_args(arguments)
+    try:
+        count = convert_tree(
+            given.source,
+            given.target,
+            label_format=find_format(given.format),
+            workers=given.workers,
+        )
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{count:,} part maps are in {given.target}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

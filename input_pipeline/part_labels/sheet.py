@@ -1,0 +1,98 @@
+"""A sheet of pictures beside their part maps, to look at before training."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageOps
+
+from input_pipeline.errors import DataError
+from input_pipeline.parts import BACKGROUND, PALETTE, PART_NAMES
+from input_pipeline.samples import ReidDataset, Sample
+
+_CELL = (96, 192)  # width and height of one picture
+_GAP = 8
+_OPACITY = 0.55
+
+
+def write_sheet(
+    dataset: ReidDataset, path: pathlib.Path, *, count: int = 32, columns: int = 8
+) -> None:
+    """Writes pictures and their part maps, drawn over them, side by side into one PNG.
+
+    Args:
+        dataset: Its labelled pictures are taken at even distances, training first.
+        path: The PNG to write.
+        count: How many pictures.
+        columns: How many in a row.
+
+    Raises:
+        DataError: No picture has a part map, or the file cannot be written.
+    """
+    labelled = [
+        sample
+        for sample in (*dataset.train, *dataset.query, *dataset.gallery)
+        if sample.part_map is not None
+    ]
+    if not labelled:
+        raise DataError(f"{dataset.name} has no part maps to look at: add part labels first")
+    picks = np.unique(np.linspace(0, len(labelled) - 1, count).round().astype(int))
+    sheet = _draw([labelled[pick] for pick in picks], columns=columns)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(path, format="PNG")
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def overlay(picture: Image.Image, parts: np.ndarray) -> Image.Image:
+    """The picture with the colours of its parts laid over it; the background stays as it is.
+
+    Args:
+        picture: RGB.
+        parts: uint8 `[H, W]`, as large as the picture.
+    """
+    pixels = np.asarray(picture, np.float32)
+    opacity = np.where(parts == BACKGROUND, 0.0, _OPACITY)[..., None]
+    mixed = pixels * (1 - opacity) + PALETTE[parts] * opacity
+    return Image.fromarray(mixed.round().astype(np.uint8))
+
+
+def _draw(samples: Sequence[Sample], *, columns: int) -> Image.Image:
+    width, height = _CELL
+    columns = min(columns, len(samples))
+    rows = -(-len(samples) // columns)
+    pair = 2 * width + _GAP
+    legend = 24
+    size = (max(columns * (pair + _GAP) + _GAP, 640), rows * (height + _GAP) + _GAP + legend)
+    sheet = Image.new("RGB", size, "white")
+    _draw_legend(sheet)
+    for number, sample in enumerate(samples):
+        left = _GAP + number % columns * (pair + _GAP)
+        top = legend + _GAP + number // columns * (height + _GAP)
+        picture, drawn = _load(sample)
+        sheet.paste(picture.resize(_CELL), (left, top))
+        sheet.paste(drawn.resize(_CELL, Image.Resampling.NEAREST), (left + width, top))
+    return sheet
+
+
+def _load(sample: Sample) -> tuple[Image.Image, Image.Image]:
+    assert sample.part_map is not None
+    with Image.open(sample.path) as image:
+        picture = ImageOps.exif_transpose(image).convert("RGB")
+    with Image.open(sample.part_map) as image:
+        parts = np.asarray(image)
+    if parts.shape != (picture.height, picture.width):
+        raise DataError(f"{sample.part_map} is not as large as its picture: check the dataset")
+    return picture, overlay(picture, parts)
+
+
+def _draw_legend(sheet: Image.Image) -> None:
+    pen = ImageDraw.Draw(sheet)
+    left = _GAP
+    for name, color in zip(PART_NAMES, PALETTE.tolist(), strict=True):
+        pen.rectangle((left, _GAP, left + 12, _GAP + 12), fill=tuple(color))
+        pen.text((left + 16, _GAP), name, fill="black")
+        left += 80

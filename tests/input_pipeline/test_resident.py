@@ -47,14 +47,18 @@ def test_progress_is_shown(small, capsys):
     assert "Decoding: 100%" in capsys.readouterr().err
 
 
+def nearest(source: int, target: int) -> np.ndarray:
+    return nearest_indices(source, target, np.arange(target))
+
+
 def test_nearest_is_the_pixel_under_the_centre():
-    assert nearest_indices(4, 2).tolist() == [1, 3]
-    assert nearest_indices(2, 4).tolist() == [0, 0, 1, 1]
-    assert nearest_indices(3, 5).tolist() == [0, 0, 1, 2, 2]
-    assert nearest_indices(1, 3).tolist() == [0, 0, 0]
+    assert nearest(4, 2).tolist() == [1, 3]
+    assert nearest(2, 4).tolist() == [0, 0, 1, 1]
+    assert nearest(3, 5).tolist() == [0, 0, 1, 2, 2]
+    assert nearest(1, 3).tolist() == [0, 0, 0]
     for source, target in ((128, 384), (64, 48), (385, 191)):
         exact = np.floor((np.arange(target) + 0.5) * source / target)
-        np.testing.assert_array_equal(nearest_indices(source, target), exact)
+        np.testing.assert_array_equal(nearest(source, target), exact)
 
 
 def test_no_class_is_invented():

@@ -1,83 +1,84 @@
 """Builders of small datasets in every layout that the readers know.
 
-Each builder makes a dataset of a few drawn persons under a folder and returns the spec that reads
-it from there. The pictures of one identity share their colours, so that training on them works.
+Each builder makes a dataset of a few synthetic pedestrians under a folder and returns the spec
+that reads it from there.
 """
 
 from __future__ import annotations
 
+import atexit
 import csv
 import dataclasses
+import functools
 import pathlib
+import shutil
+import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
-SIZE = (24, 48)
-TRAIN_IDENTITIES = (2, 7, 11)
-TEST_IDENTITIES = (1, 5)
-_BANDS = ((1, 0.15), (2, 0.5), (5, 0.75), (6, 0.93), (7, 1.0))
+from input_pipeline.readers import read_dataset
+from input_pipeline.synthetic import SyntheticSettings, generate
+
+SETTINGS = SyntheticSettings(
+    train_identities=4,
+    test_identities=2,
+    distractor_identities=0,
+    pictures_per_identity=4,
+    cameras=2,
+    cameras_per_identity=2,
+    height=64,
+    width=32,
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Shot:
-    """One picture to draw: who, where, and which of several."""
+    """One picture of the synthetic pedestrians: who, where, and which of several."""
 
     split: str
     identity: int
     camera: int
     index: int
+    picture: pathlib.Path
+    parts: pathlib.Path
 
 
-def shots() -> list[Shot]:
-    """Three training identities of four pictures; two test identities on two cameras."""
-    train = [
-        Shot("train", identity, camera, index)
-        for identity in TRAIN_IDENTITIES
-        for camera in (1, 2)
-        for index in (0, 1)
-    ]
-    query = [Shot("query", identity, 1, 2) for identity in TEST_IDENTITIES]
-    gallery = [
-        Shot("gallery", identity, camera, 3) for identity in TEST_IDENTITIES for camera in (1, 2)
-    ]
-    return train + query + gallery
+@functools.cache
+def shots() -> tuple[Shot, ...]:
+    """16 training pictures of four people; four queries and eight gallery pictures of two more."""
+    folder = pathlib.Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    generate(folder / "pedestrians", SETTINGS, workers=1, progress=False)
+    dataset = read_dataset("market_style", folder / "pedestrians")
+    found = []
+    for split in ("train", "query", "gallery"):
+        seen: Counter[tuple[int, int]] = Counter()
+        for sample in getattr(dataset, split):
+            key = (sample.identity, sample.camera)
+            # Query and gallery are of the same people: their pictures need different numbers.
+            index = seen[key] + (4 if split == "query" else 0)
+            seen[key] += 1
+            assert sample.part_map is not None
+            found.append(Shot(split, *key, index, sample.path, sample.part_map))
+    return tuple(found)
 
 
-def draw(shot: Shot, *, size: tuple[int, int] = SIZE) -> Image.Image:
-    """A standing figure on noise; the seed is the shot, so no two pictures are equal."""
-    person = np.random.default_rng(shot.identity)
-    colors = person.integers(40, 255, (8, 3))
-    scene = np.random.default_rng((shot.identity, shot.camera, shot.index))
-    width, height = size
-    picture = Image.fromarray(scene.integers(0, 90, (height, width, 3), np.uint8))
-    parts = np.asarray(draw_parts(size=size))
-    pixels = np.asarray(picture).copy()
-    for part in range(1, 8):
-        pixels[parts == part] = colors[part]
-    return Image.fromarray(pixels)
-
-
-def draw_parts(*, size: tuple[int, int] = SIZE) -> Image.Image:
-    """The part map of `draw`: horizontal bands in the middle of the picture, arms at the sides."""
-    width, height = size
-    parts = Image.new("L", size, 0)
-    pen = ImageDraw.Draw(parts)
-    top = 0
-    for part, end in _BANDS:
-        bottom = int(height * end) - 1
-        pen.rectangle((width // 3, top, 2 * width // 3, bottom), fill=part)
-        top = bottom + 1
-    pen.rectangle((width // 6, height // 5, width // 3 - 1, height // 3), fill=3)
-    pen.rectangle((width // 6, height // 3 + 1, width // 3 - 1, height // 2), fill=4)
-    return parts
+def people(split: str) -> list[int]:
+    """The identities of a split, in order."""
+    return sorted({shot.identity for shot in shots() if shot.split == split})
 
 
 def save(shot: Shot, path: pathlib.Path) -> pathlib.Path:
-    """Draws a shot into a file."""
+    """Puts a shot's picture into a file, as JPEG or PNG by the file's name."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draw(shot).save(path, quality=95)
+    if path.suffix == ".jpg":
+        shutil.copyfile(shot.picture, path)
+    else:
+        with Image.open(shot.picture) as picture:
+            picture.save(path)
     return path
 
 
@@ -94,7 +95,7 @@ def three_folders(
         if labels:
             target = (root.with_name(f"{root.name}_ps_label") / relative).with_suffix(".png")
             target.parent.mkdir(parents=True, exist_ok=True)
-            draw_parts().save(target)
+            shutil.copyfile(shot.parts, target)
     return root
 
 
@@ -109,7 +110,7 @@ def duke_name(shot: Shot) -> str:
 def market1501(folder: pathlib.Path) -> str:
     root = three_folders(folder / "Market-1501-v15.09.15", market_name, labels=True)
     (root / "query" / "Thumbs.db").write_bytes(b"not a picture")
-    junk = Shot("gallery", 99, 3, 9)
+    junk = shots()[0]
     save(junk, root / "bounding_box_test" / "-1_c3s1_000009_00.jpg")
     save(junk, root / "bounding_box_test" / "0000_c3s1_000010_00.jpg")
     return "market1501"
@@ -118,8 +119,8 @@ def market1501(folder: pathlib.Path) -> str:
 def market1501_500k(folder: pathlib.Path) -> str:
     market1501(folder)
     images = folder / "Market-1501-v15.09.15" / "images"
-    save(Shot("gallery", 70, 4, 0), images / "00000001.jpg")
-    save(Shot("gallery", 71, 4, 0), images / "0000_c4s1_000011_00.jpg")
+    save(shots()[1], images / "00000001.jpg")
+    save(shots()[2], images / "0000_c4s1_000011_00.jpg")
     return "market1501:500k"
 
 
@@ -173,7 +174,7 @@ def cuhk03_matlab(folder: pathlib.Path) -> str:
 
     root = folder / "cuhk03"
     root.mkdir(parents=True)
-    persons = sorted({shot.identity for shot in shots()})
+    persons = people("train") + people("query")
     names, identities, cameras = [], [], []
     indices: dict[str, list[int]] = {"train": [], "query": [], "gallery": []}
     with h5py.File(root / "cuhk-03.mat", "w") as file:
@@ -183,7 +184,8 @@ def cuhk03_matlab(folder: pathlib.Path) -> str:
         for number, shot in enumerate(shots()):
             person = persons.index(shot.identity)
             index = shot.index + 5 * (shot.camera - 1)
-            pixels = np.asarray(draw(shot)).transpose(2, 1, 0)
+            with Image.open(shot.picture) as picture:
+                pixels = np.asarray(picture).transpose(2, 1, 0)
             grid[index, person] = file.create_dataset(f"image{number}", data=pixels).ref
             names.append(f"1_{person + 1:03d}_{shot.camera}_{index + 1:02d}.png")
             identities.append(shot.identity)
@@ -208,8 +210,7 @@ def _msmt17(root: pathlib.Path, train: str, test: str) -> None:
     lists: dict[str, list[str]] = {"train": [], "val": [], "query": [], "gallery": []}
     for shot in shots():
         learned = shot.split == "train"
-        order = TRAIN_IDENTITIES if learned else TEST_IDENTITIES
-        identity = order.index(shot.identity)
+        identity = people(shot.split).index(shot.identity)
         split = "val" if learned and identity == 0 and shot.index else shot.split
         name = f"{identity:04d}_{shot.index:03d}_{shot.camera:02d}_0303morning_0008_0.jpg"
         if shot.index == 1:

@@ -2,8 +2,10 @@
 
 import contextlib
 import functools
+import gc
 import logging
 import sys
+import warnings
 from collections.abc import Iterator
 
 
@@ -14,7 +16,7 @@ def quiet_storage() -> Iterator[None]:
     A failure makes it log the same traceback up to ten times. The error itself is always raised
     to the caller too, who reports it in one line.
     """
-    _ignore_closed_loops()
+    _ignore_abandoned_tasks()
     loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
 
     def keep(record: logging.LogRecord) -> bool:
@@ -29,16 +31,25 @@ def quiet_storage() -> Iterator[None]:
             logger.removeFilter(keep)
 
 
+def collect_abandoned() -> None:
+    """Collects the tasks that a failure left behind, which complain when they are collected."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        gc.collect()
+
+
 @functools.cache
-def _ignore_closed_loops() -> None:
-    """Silences one traceback for every array that was still on its way when another failed.
+def _ignore_abandoned_tasks() -> None:
+    """Silences the tracebacks of arrays that were still on their way when another one failed.
 
     They come from threads of the storage library at any later time, so this stays in place.
     """
     previous = sys.unraisablehook
 
     def hook(event: "sys.UnraisableHookArgs") -> None:
-        if str(event.exc_value) != "Event loop is closed":
+        code = getattr(event.object, "cr_code", None)
+        from_orbax = code is not None and "orbax" in code.co_filename
+        if not from_orbax and str(event.exc_value) != "Event loop is closed":
             previous(event)
 
     sys.unraisablehook = hook

@@ -18,7 +18,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from magnifier_jax.checkpoints import matching
-from magnifier_jax.checkpoints.quiet import quiet_storage
+from magnifier_jax.checkpoints.quiet import collect_abandoned, quiet_storage
 from magnifier_jax.errors import UserError
 
 VARIABLES = "variables"
@@ -126,6 +126,7 @@ class CheckpointReader:
                     raise
                 except Exception as error:
                     failures[step] = error
+                collect_abandoned()
             self._report_damaged(step, failures[step])
         raise self._nothing_readable(failures)
 

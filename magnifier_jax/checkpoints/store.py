@@ -1,12 +1,12 @@
 """Saving checkpoints while training goes on, and keeping the ones that matter."""
 
 import contextlib
-import gc
 import json
 import logging
 import math
 import pathlib
 import shutil
+import time
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -17,12 +17,14 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
 from magnifier_jax.checkpoints import reader
-from magnifier_jax.checkpoints.quiet import quiet_storage
+from magnifier_jax.checkpoints.quiet import collect_abandoned, quiet_storage
 from magnifier_jax.errors import UserError
 
 PyTree = Any
 
 _UNFINISHED = "*.orbax-checkpoint-tmp*"
+_REMOVAL_ATTEMPTS = 10
+_REMOVAL_PAUSE = 0.1  # Seconds.
 
 _logger = logging.getLogger(__name__)
 
@@ -171,7 +173,7 @@ class CheckpointStore(reader.CheckpointReader):
         self._failure = (step, error)
         with contextlib.suppress(Exception):  # It repeats the error that is being handled.
             self._manager.close()
-        gc.collect()  # Tasks that were given up complain when they are collected: now, unheard.
+        collect_abandoned()
         self._remove_unfinished()
         self._manager = self._new_manager()
         _logger.warning("%s", self._describe_failure(step, error))
@@ -220,9 +222,19 @@ class CheckpointStore(reader.CheckpointReader):
             multihost_utils.sync_global_devices("damaged checkpoints")
 
     def _remove_unfinished(self) -> None:
-        if self._is_primary():
-            for path in self.directory.glob(_UNFINISHED):
+        """Removes what an interrupted or failed save has left.
+
+        Threads of a failed save may still be writing, so a folder can come back once or twice.
+        """
+        if not self._is_primary():
+            return
+        for _ in range(_REMOVAL_ATTEMPTS):
+            unfinished = list(self.directory.glob(_UNFINISHED))
+            for path in unfinished:
                 shutil.rmtree(path, ignore_errors=True)
+            if not unfinished:
+                return
+            time.sleep(_REMOVAL_PAUSE)
 
     def _is_primary(self) -> bool:
         return jax.process_index() == 0

@@ -1,6 +1,5 @@
 import os
 import pathlib
-import resource
 import shutil
 import signal
 import subprocess
@@ -123,20 +122,6 @@ def test_refuses_what_cannot_be_stored(tmp_path, states):
                 1, variables=state.variables, optimizer=state.optimizer, metadata={"a": object()}
             )
         assert list(store.steps()) == []
-
-
-@pytest.fixture
-def file_size_limit():
-    """Lets the operating system refuse to write more than a few bytes to any file."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-
-    def limit(size: int | None) -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft if size is None else size, hard))
-
-    yield limit
-    limit(None)
-    signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.mark.parametrize("size", [0, 600])

@@ -75,7 +75,8 @@ class Description:
     part_map: jax.Array | None
 
 
-StepFunction = Callable[..., tuple[TrainState, dict[str, jax.Array]]]
+Metrics = dict[str, jax.Array]
+StepFunction = Callable[..., tuple[TrainState, Metrics]]
 DescribeFunction = Callable[[Tree, jax.Array], Description]
 
 
@@ -154,7 +155,7 @@ def make_resident_train_step(config: Config, model: MagnifierNet, mesh: Mesh) ->
 
     def step(
         state: TrainState, pictures: TrainBatch, ids: jax.Array, epoch: jax.Array
-    ) -> tuple[TrainState, dict[str, jax.Array]]:
+    ) -> tuple[TrainState, Metrics]:
         batch = jax.tree.map(lambda x: jnp.take(x, ids, axis=0), pictures)
         return update(state, batch, epoch)
 
@@ -174,7 +175,7 @@ def update_function(config: Config, model: MagnifierNet) -> StepFunction:
 
     def update(
         state: TrainState, batch: TrainBatch, epoch: jax.Array
-    ) -> tuple[TrainState, dict[str, jax.Array]]:
+    ) -> tuple[TrainState, Metrics]:
         augment_key, occlusion_key = jax.random.split(jax.random.fold_in(root, state.step))
         images, maps = augment(augment_key, batch.images, batch.part_maps, config.augment)
         part_labels = None if maps is None else _label_grid(maps, model.backbone.label_stride)

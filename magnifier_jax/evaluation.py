@@ -1,0 +1,199 @@
+"""Measuring a network on its test sets."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jax.sharding import Mesh
+
+from input_pipeline.prepared import PreparedSplit
+from magnifier_jax import retrieval
+from magnifier_jax.config import Config
+from magnifier_jax.datasets import TestSet
+from magnifier_jax.describing import describe_pictures
+from magnifier_jax.model import MagnifierNet
+from magnifier_jax.pictures import Pictures, open_pictures
+from magnifier_jax.steps import make_describe
+
+
+@dataclasses.dataclass(frozen=True)
+class Measures:
+    """The numbers that are kept of an evaluation; see `retrieval.Evaluation`.
+
+    `cmc` begins with rank-1; shares are in 0…1.
+    """
+
+    mAP: float  # noqa: N815
+    mINP: float  # noqa: N815
+    cmc: tuple[float, ...]
+    queries: int
+    valid_queries: int
+    gallery: int
+    average_precision: str
+    metric: str
+
+    @classmethod
+    def of(cls, found: retrieval.Evaluation) -> Measures:
+        """Keeps the numbers of an evaluation."""
+        return cls(
+            mAP=found.mAP,
+            mINP=found.mINP,
+            cmc=tuple(float(share) for share in found.cmc),
+            queries=found.queries,
+            valid_queries=found.valid_queries,
+            gallery=found.gallery,
+            average_precision=found.average_precision,
+            metric=found.metric,
+        )
+
+    def at(self, rank: int) -> float:
+        """Share of valid queries with a match among the first `rank`."""
+        return self.cmc[min(rank, len(self.cmc)) - 1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """How well one test set was ranked.
+
+    Attributes:
+        name: The test set.
+        plain: By the distances of the descriptors.
+        reranked: By k-reciprocal re-ranking, if asked for.
+    """
+
+    name: str
+    plain: Measures
+    reranked: Measures | None = None
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The object that `evaluation.json` holds for this test set."""
+        found = {"test_set": self.name, **dataclasses.asdict(self.plain)}
+        if self.reranked is not None:
+            found["reranked"] = dataclasses.asdict(self.reranked)
+        return found
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> Score:
+        """Reads what `to_mapping` made, after a way through JSON."""
+
+        def read(values: Mapping[str, Any]) -> Measures:
+            names = [field.name for field in dataclasses.fields(Measures)]
+            found = {name: values[name] for name in names}
+            return Measures(**(found | {"cmc": tuple(found["cmc"])}))
+
+        again = mapping.get("reranked")
+        return cls(mapping["test_set"], read(mapping), None if again is None else read(again))
+
+
+class Evaluator:
+    """Describes and ranks the test sets of a configuration; reusable during training."""
+
+    def __init__(
+        self,
+        config: Config,
+        model: MagnifierNet,
+        test_sets: Sequence[TestSet],
+        mesh: Mesh,
+        *,
+        progress: bool = True,
+    ) -> None:
+        self._config = config
+        self._mesh = mesh
+        self._progress = progress
+        self._describe = make_describe(model, mesh, flip=config.evaluate.flip)
+        self._sets = [
+            (test_set, self._open(test_set.query), self._open(test_set.gallery))
+            for test_set in test_sets
+        ]
+
+    def _open(self, split: PreparedSplit) -> Pictures:
+        return open_pictures(split, self._config.data, parts=False, progress=self._progress)
+
+    def __call__(self, variables: Any) -> tuple[Score, ...]:
+        """Measures the network with these variables on every test set."""
+        scores = []
+        for test_set, query, gallery in self._sets:
+            found = [
+                describe_pictures(
+                    self._describe,
+                    variables,
+                    pictures,
+                    batch_size=self._config.evaluate.batch_size,
+                    mesh=self._mesh,
+                    title=f"{test_set.name} {title}",
+                    progress=self._progress,
+                ).descriptors
+                for pictures, title in ((query, "query"), (gallery, "gallery"))
+            ]
+            scores.append(rank(self._config, test_set, query=found[0], gallery=found[1]))
+        return tuple(scores)
+
+
+def rank(config: Config, test_set: TestSet, *, query: np.ndarray, gallery: np.ndarray) -> Score:
+    """Ranks the descriptors `[Nq, D]` and `[Ng, D]` of a test set as the configuration says."""
+    settings = config.evaluate
+    plain = retrieval.evaluate(
+        query,
+        gallery,
+        test_set.query.identities,
+        test_set.gallery.identities,
+        test_set.query.cameras,
+        test_set.gallery.cameras,
+        max_rank=settings.max_rank,
+        camera_filter=settings.camera_filter,
+        metric=settings.distance,  # type: ignore[arg-type]
+        average_precision=settings.average_precision,  # type: ignore[arg-type]
+    )
+    return Score(test_set.name, Measures.of(plain))
+
+
+def evaluation_record(
+    scores: Sequence[Score], *, step: int, untrained: Sequence[Score] = ()
+) -> dict[str, Any]:
+    """The content of `evaluation.json`.
+
+    The first test set's numbers stand at the top; those of all of them, if there are several,
+    under `test_sets`; those of the network before training under `untrained`.
+    """
+    record: dict[str, Any] = {"step": step, **scores[0].to_mapping()}
+    if len(scores) > 1:
+        record["test_sets"] = [score.to_mapping() for score in scores]
+    if untrained:
+        record["untrained"] = [score.to_mapping() for score in untrained]
+    return record
+
+
+def table(scores: Sequence[Score], *, untrained: Sequence[Score] = ()) -> str:
+    """The results as text: one line a test set and way of ranking."""
+    header = ["", "mAP", "mINP", "rank-1", "rank-5", "rank-10", "queries"]
+    rows = [header]
+    for score in scores:
+        before = [other for other in untrained if other.name == score.name]
+        if before:
+            rows.append(_row(f"{score.name}, untrained", before[0].plain))
+        rows.append(_row(f"{score.name}, trained" if before else score.name, score.plain))
+        if score.reranked is not None:
+            rows.append(_row(f"{score.name}, re-ranked", score.reranked))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    lines = [
+        "  ".join(
+            [row[0].ljust(widths[0])]
+            + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        )
+        for row in rows
+    ]
+    rule = "─" * len(lines[0])
+    kinds = {score.plain.average_precision for score in scores}
+    note = f"per cent; average precision: {', '.join(sorted(kinds))}"
+    return "\n".join([rule, lines[0], rule, *lines[1:], rule, note])
+
+
+def _row(name: str, found: Measures) -> list[str]:
+    shares = (found.mAP, found.mINP, found.at(1), found.at(5), found.at(10))
+    queries = f"{found.valid_queries:,}"
+    if found.valid_queries != found.queries:
+        queries += f" of {found.queries:,}"
+    return [name, *(f"{100 * share:.1f}" for share in shares), queries]

@@ -1,0 +1,131 @@
+"""Trains and evaluates: `python -m magnifier_jax.main --config configs/quickstart.py`."""
+
+from __future__ import annotations
+
+import logging
+import pathlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from absl import app, flags
+from ml_collections import config_flags
+
+from input_pipeline.errors import DataError
+from magnifier_jax.config import Config, suggest
+from magnifier_jax.datasets import open_test_sets
+from magnifier_jax.devices import enable_compilation_cache, make_mesh, start_distributed
+from magnifier_jax.errors import UserError
+from magnifier_jax.evaluation import Evaluator, evaluation_record, table
+from magnifier_jax.trained import load_trained
+from magnifier_jax.training import train
+from magnifier_jax.workdir import WorkDirectory, write_json
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Configuration file, such as configs/cuhk03.py or configs/cuhk03.py:detected."
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", "", "Folder of the run; runs/<the configuration's name> if not given."
+)
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "What to do.")
+_CHECKPOINT = flags.DEFINE_enum(
+    "checkpoint", "latest", ["latest", "best"], "Which checkpoint --mode=evaluate takes."
+)
+_RESUME = flags.DEFINE_bool(
+    "resume_with_changes", False, "Go on with a run although its configuration has changed."
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Does what the flags say."""
+    if len(argv) > 1:
+        raise UserError(f"{argv[1]!r} is not understood; options look like --config=FILE.")
+    start_distributed()
+    enable_compilation_cache()
+    if _MODE.value == "evaluate":
+        return _evaluate()
+    if _CONFIG.value is None:
+        raise UserError("--config is missing: name a file, such as configs/quickstart.py.")
+    config = Config.from_mapping(_CONFIG.value.to_dict())
+    workdir = WorkDirectory(pathlib.Path(_WORKDIR.value or f"runs/{config.name}").expanduser())
+    _say(f"Work directory: {workdir.path}   Devices: {_devices()}")
+    result = train(config, workdir, resume_with_changes=_RESUME.value)
+    if not result.finished:
+        _say(f"Stopped at step {result.step:,} and saved. The same command goes on from there.")
+        return 0
+    _say(table(result.scores, untrained=result.untrained))
+    return 0
+
+
+def _evaluate() -> int:
+    if not _WORKDIR.value and _CONFIG.value is None:
+        raise UserError("--workdir is missing: name the work directory of a run.")
+    given = None if _CONFIG.value is None else Config.from_mapping(_CONFIG.value.to_dict())
+    path = _WORKDIR.value or f"runs/{given.name if given else ''}"
+    workdir = WorkDirectory(pathlib.Path(path).expanduser())
+    mesh = make_mesh()
+    trained = load_trained(workdir.path, mesh, which=_CHECKPOINT.value)
+    config = trained.config
+    if given is not None:
+        config = _with_data_of(config, given)
+    show = jax.process_index() == 0
+    sets = open_test_sets(config, progress=show)
+    scores = Evaluator(config, trained.model, sets, mesh, progress=show)(trained.variables)
+    if show:
+        write_json(workdir.evaluation, evaluation_record(scores, step=trained.step))
+    _say(f"{workdir.path}, step {trained.step:,}")
+    _say(table(scores))
+    return 0
+
+
+def _with_data_of(config: Config, given: Config) -> Config:
+    """The checkpoint's configuration, looking at the data that the given one names."""
+    data = {**config.to_mapping()["data"], **given.to_mapping()["data"]}
+    data["image_size"] = config.data.image_size
+    evaluate = given.to_mapping()["evaluate"]
+    return Config.from_mapping({**config.to_mapping(), "data": data, "evaluate": evaluate})
+
+
+def _devices() -> str:
+    devices = jax.devices()
+    return f"{len(devices)} × {devices[0].device_kind}"
+
+
+def _say(text: str) -> None:
+    if jax.process_index() == 0:
+        print(text, flush=True)
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    """Parses flags; what is wrong with them is said in one line."""
+    try:
+        return flags.FLAGS(list(argv))
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(_explain(error, argv)) from error
+    except (OSError, ImportError, SyntaxError) as error:
+        raise UserError(f"The configuration file cannot be read: {error}") from error
+
+
+def _explain(error: Exception, argv: Sequence[str]) -> str:
+    text = str(error).strip("'\"").split("\n")[0]
+    for argument in argv:
+        name = argument.split("=")[0].lstrip("-")
+        if name.startswith("config.") and name in text:
+            break
+    return text
+
+
+def run(command: Callable[[Sequence[str]], Any], parse: Callable[..., Any]) -> None:
+    """Runs a command; a problem that its user can fix is one line and exit status 2."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    try:
+        app.run(command, flags_parser=parse)
+    except (UserError, DataError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    run(main, _parse)
+

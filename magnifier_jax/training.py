@@ -1,0 +1,322 @@
+"""The training loop: one straight way from a configuration to a work directory."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import tqdm
+from jax.sharding import Mesh
+
+from input_pipeline.sampler import IdentitySampler
+from magnifier_jax.checkpoints import CheckpointStore
+from magnifier_jax.config import Config
+from magnifier_jax.datasets import TrainingSet, open_test_sets, open_training_set
+from magnifier_jax.devices import check_divides, make_mesh, put_replicated
+from magnifier_jax.errors import UserError
+from magnifier_jax.evaluation import Evaluator, Score, evaluation_record
+from magnifier_jax.feeding import steps_from
+from magnifier_jax.interruption import watch_for_stop
+from magnifier_jax.model import MagnifierNet
+from magnifier_jax.runlog import RunLog
+from magnifier_jax.steps import Metrics, TrainState, abstract_state, build_model, initial_state
+from magnifier_jax.trained import checkpoint_metadata
+from magnifier_jax.workdir import WorkDirectory, write_json
+
+# Fields that do not decide what is computed, only how often it is looked at or kept, and where
+# the data is read from.
+FREE_FIELDS = (
+    "data.placement",
+    "data.prepared",
+    "data.root",
+    "data.test",
+    "data.workers",
+    "evaluate",
+    "init",
+    "name",
+    "train.checkpoint_every_steps",
+    "train.keep_checkpoints",
+    "train.log_every_steps",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingResult:
+    """How a run ended.
+
+    Attributes:
+        step: Training steps done.
+        finished: False if it was asked to stop before its end.
+        scores: The last evaluation, empty if it stopped before one.
+        untrained: The evaluation before the first step.
+    """
+
+    step: int
+    finished: bool
+    scores: tuple[Score, ...]
+    untrained: tuple[Score, ...]
+
+
+def train(
+    config: Config,
+    workdir: WorkDirectory,
+    *,
+    resume_with_changes: bool = False,
+    mesh: Mesh | None = None,
+    progress: bool = True,
+) -> TrainingResult:
+    """Trains a network, or goes on where the work directory's run stopped.
+
+    Args:
+        config: Everything that decides the run.
+        workdir: Where everything goes.
+        resume_with_changes: Whether a run may go on with another configuration than it had.
+        mesh: The devices; None is all of them.
+        progress: Whether to show progress bars.
+
+    Raises:
+        UserError: Something configured cannot work, another run holds the work directory, it was
+            made with another configuration, or a loss is not finite.
+        DataError: The data cannot be used.
+    """
+    mesh = mesh or make_mesh()
+    check_divides(
+        config.data.identities_per_batch * config.data.images_per_identity,
+        mesh,
+        field="config.data.identities_per_batch × images_per_identity",
+    )
+    with workdir.lock(), contextlib.ExitStack() as stack:
+        workdir.check_config(
+            config.to_mapping(), may_differ=FREE_FIELDS, allow_changes=resume_with_changes
+        )
+        show = progress and jax.process_index() == 0
+        data = open_training_set(config, progress=show)
+        test_sets = open_test_sets(config, progress=show)
+        workdir.write_config(config.to_mapping())
+        model = build_model(config, num_identities=len(data.identities))
+        store = CheckpointStore(workdir.checkpoints, keep_latest=config.train.keep_checkpoints)
+        run = Run(
+            config=config,
+            workdir=workdir,
+            mesh=mesh,
+            model=model,
+            data=data,
+            store=stack.enter_context(store),
+            evaluate=Evaluator(config, model, test_sets, mesh, progress=show),
+            progress=show,
+        )
+        return run.run()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """The pieces that one run works with."""
+
+    config: Config
+    workdir: WorkDirectory
+    mesh: Mesh
+    model: MagnifierNet
+    data: TrainingSet
+    store: CheckpointStore
+    evaluate: Evaluator
+    progress: bool
+
+    def run(self) -> TrainingResult:
+        """Trains to the end, or until asked to stop."""
+        sampler = IdentitySampler(
+            self.data.labels,
+            identities_per_batch=self.config.data.identities_per_batch,
+            images_per_identity=self.config.data.images_per_identity,
+            seed=self.config.seed,
+        )
+        last = sampler.first_step(self.config.train.epochs)
+        if self.config.train.max_steps:
+            last = min(last, self.config.train.max_steps)
+        state = self._start()
+        first = int(state.step)
+        untrained = self._untrained(state)
+        with RunLog(self.workdir, resume_step=first) as log, watch_for_stop() as should_stop:
+            loop = _Loop(self, sampler, log, first, last, untrained)
+            return loop.run(state, should_stop)
+
+    def _start(self) -> TrainState:
+        """The state to go on from: the latest checkpoint's, or a new one."""
+        if self.store.latest_step() is None:
+            return initial_state(self.config, self.model, self.mesh)
+        stored = tuple(self.store.read_metadata()["identities"])
+        if stored != self.data.identities:
+            raise UserError(
+                f"{self.workdir.path} was trained on {len(stored)} identities that are not the "
+                f"{len(self.data.identities)} of {self.config.data.train}: give another --workdir."
+            )
+        target = abstract_state(self.config, self.model, self.mesh)
+        restored = self.store.restore(variables=target.variables, optimizer=target.opt_state)
+        if self.progress:
+            print(f"Going on from step {restored.step:,} of {self.workdir.path}.")
+        return TrainState(
+            step=put_replicated(np.int32(restored.step), self.mesh),
+            params=restored.variables["params"],
+            batch_stats=restored.variables["batch_stats"],
+            opt_state=restored.optimizer,
+        )
+
+    def _untrained(self, state: TrainState) -> tuple[Score, ...]:
+        """How good the network was before its first step, to compare with."""
+        path = self.workdir.path / "untrained.json"
+        if path.exists():
+            return tuple(Score.from_mapping(entry) for entry in json.loads(path.read_text()))
+        if int(state.step):
+            return ()
+        scores = self.evaluate(state.variables)
+        if jax.process_index() == 0:
+            write_json(path, [score.to_mapping() for score in scores])
+        return scores
+
+
+@dataclasses.dataclass(eq=False)
+class _Loop:
+    """Steps, and what happens between them."""
+
+    run_: Run
+    sampler: IdentitySampler
+    log: RunLog
+    first: int
+    last: int
+    untrained: tuple[Score, ...]
+    scores: tuple[Score, ...] = ()
+
+    def run(self, state: TrainState, should_stop: Callable[[int], bool]) -> TrainingResult:
+        run = self.run_
+        steps = steps_from(
+            self.first,
+            config=run.config,
+            model=run.model,
+            data=run.data,
+            sampler=self.sampler,
+            mesh=run.mesh,
+            progress=run.progress,
+        )
+        done = self.first
+        finished = True
+        pending: tuple[int, Metrics] | None = None
+        with _Progress(self, show=run.progress) as bar:
+            while done < self.last:
+                epoch = put_replicated(np.int32(self.sampler.epoch(done)), run.mesh)
+                state, metrics = next(steps)(state, epoch)
+                done += 1
+                # The step before is looked at while this one runs, so that devices never wait.
+                if pending is not None:
+                    self._note(*pending, bar)
+                pending = (done, metrics)
+                evaluate = self._is_evaluation(done)
+                stop = should_stop(done) and done < self.last
+                if evaluate or stop or done % run.config.train.checkpoint_every_steps == 0:
+                    self._note(*pending, bar)
+                    pending = None
+                    self._keep(state, done, evaluate=evaluate)
+                if stop:
+                    finished = False
+                    break
+        if not self.scores and finished:
+            self.scores = self._measure(state, done)
+        return TrainingResult(done, finished, self.scores, self.untrained)
+
+    def _is_evaluation(self, done: int) -> bool:
+        if done == self.last:
+            return True
+        every = self.run_.config.train.evaluate_every_epochs
+        epoch = self.sampler.epoch(done)
+        return bool(every) and epoch % every == 0 and done == self.sampler.first_step(epoch)
+
+    def _note(self, step: int, metrics: Metrics, bar: _Progress) -> None:
+        """Checks and logs the metrics of a step."""
+        total = float(metrics["total"])
+        if not math.isfinite(total):
+            raise UserError(self._not_finite(step, jax.device_get(metrics)))
+        bar.advance(step, total)
+        if step % self.run_.config.train.log_every_steps == 0 or step == self.last:
+            values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+            epoch = self.sampler.epoch(step - 1)
+            self.log.log(step, {"epoch": epoch, **values, "images_per_second": bar.rate()})
+
+    def _not_finite(self, step: int, metrics: Mapping[str, Any]) -> str:
+        terms = [name for name, value in metrics.items() if not np.isfinite(value)]
+        terms = [name for name in terms if name != "total"] or ["total"]
+        latest = self.run_.store.latest_step()
+        kept = (
+            "there is no checkpoint before it"
+            if latest is None
+            else f"the last good checkpoint is {self.run_.store.directory / str(latest)}"
+        )
+        return (
+            f"The loss is not finite at step {step} (term: {', '.join(terms)}); {kept}. Lower "
+            "config.optimizer.learning_rate or lengthen its warm-up, and check the pictures."
+        )
+
+    def _keep(self, state: TrainState, done: int, *, evaluate: bool) -> None:
+        run = self.run_
+        score = None
+        if evaluate:
+            self.scores = self._measure(state, done)
+            score = float(np.mean([found.plain.mAP for found in self.scores]))
+        run.store.save(
+            done,
+            variables=state.variables,
+            optimizer=state.opt_state,
+            metadata=checkpoint_metadata(run.config, run.data.identities),
+            score=score,
+        )
+
+    def _measure(self, state: TrainState, done: int) -> tuple[Score, ...]:
+        scores = self.run_.evaluate(state.variables)
+        for found in scores:
+            plain = found.plain
+            values = {"mAP": plain.mAP, "mINP": plain.mINP, "rank1": plain.at(1)}
+            self.log.log(done, {f"{found.name}/{name}": value for name, value in values.items()})
+        if jax.process_index() == 0:
+            record = evaluation_record(scores, step=done, untrained=self.untrained)
+            write_json(self.run_.workdir.evaluation, record)
+        return scores
+
+
+class _Progress:
+    """The progress bar, and the speed since the last look at it."""
+
+    def __init__(self, loop: _Loop, *, show: bool) -> None:
+        data = loop.run_.config.data
+        self._batch = data.identities_per_batch * data.images_per_identity
+        self._bar = tqdm.tqdm(
+            total=loop.last * self._batch,
+            initial=loop.first * self._batch,
+            desc="Training",
+            unit="img",
+            disable=not show,
+            dynamic_ncols=True,
+        )
+        self._step = self._mark_step = loop.first
+        self._mark = time.perf_counter()
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def advance(self, step: int, loss: float) -> None:
+        self._bar.set_postfix(step=step, loss=f"{loss:.2f}", refresh=False)
+        self._bar.update((step - self._step) * self._batch)
+        self._step = step
+
+    def rate(self) -> float:
+        """Images a second since the last call."""
+        now = time.perf_counter()
+        rate = (self._step - self._mark_step) * self._batch / max(now - self._mark, 1e-9)
+        self._mark, self._mark_step = now, self._step
+        return round(rate, 2)

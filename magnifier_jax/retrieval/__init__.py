@@ -7,5 +7,20 @@ from magnifier_jax.retrieval.descriptors import CollapsedDescriptorsWarning
 from magnifier_jax.retrieval.distances import Blocks
 from magnifier_jax.retrieval.evaluate import evaluate
 from magnifier_jax.retrieval.metrics import Evaluation
+from magnifier_jax.retrieval.reranking import DistanceBlock, ReRanking, rerank
+from magnifier_jax.retrieval.single_shot import SingleShot
+from magnifier_jax.retrieval.verification import OperatingPoint, Verification, verify
 
-__all__ = ["Blocks", "CollapsedDescriptorsWarning", "Evaluation", "evaluate"]
+__all__ = [
+    "Blocks",
+    "CollapsedDescriptorsWarning",
+    "DistanceBlock",
+    "Evaluation",
+    "OperatingPoint",
+    "ReRanking",
+    "SingleShot",
+    "Verification",
+    "evaluate",
+    "rerank",
+    "verify",
+]

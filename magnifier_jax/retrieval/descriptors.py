@@ -153,16 +153,3 @@ def check_pair(query: Descriptors, gallery: Descriptors) -> None:
 def _evenly(descriptors: Descriptors) -> NDArray[np.floating]:
     step = -(-len(descriptors) // _COLLAPSE_SAMPLE)
     return descriptors.take(np.arange(0, len(descriptors), step))
-
-
-def check_labels(
-    values: ArrayLike | jax.Array, *, descriptors: Descriptors, what: str
-) -> NDArray[np.generic]:
-    """Labels `[N]` that go with the descriptors, one for each row."""
-    labels = np.asarray(values)
-    if labels.shape != (len(descriptors),):
-        raise UserError(
-            f"{descriptors.name} {what} must have shape [{len(descriptors)}], one for each "
-            f"descriptor, not {list(labels.shape)}"
-        )
-    return labels

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
+
 import jax
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from magnifier_jax.errors import UserError
-from magnifier_jax.retrieval.descriptors import (
-    Descriptors,
-    check_descriptors,
-    check_labels,
-    check_pair,
-)
-from magnifier_jax.retrieval.distances import Blocks, Metric
+from magnifier_jax.retrieval.descriptors import Descriptors, check_descriptors, check_pair
+from magnifier_jax.retrieval.distances import Blocks, Layout, Metric, RowBlock, stream_rows
+from magnifier_jax.retrieval.labels import Array, make_labels
 from magnifier_jax.retrieval.metrics import AveragePrecision, Evaluation, summarise
-from magnifier_jax.retrieval.ranking import Labels, rank_matches
-
-Array = ArrayLike | jax.Array
+from magnifier_jax.retrieval.ranking import RankCounter
+from magnifier_jax.retrieval.reranking import ReRanking, rerank_descriptors
+from magnifier_jax.retrieval.single_shot import SingleShot, SingleShotCounter, fold_repetitions
 
 
 def evaluate(
@@ -32,6 +32,8 @@ def evaluate(
     camera_filter: bool = True,
     metric: Metric = "euclidean",
     average_precision: AveragePrecision = "rectangular",
+    reranking: ReRanking | None = None,
+    single_shot: SingleShot | None = None,
     blocks: Blocks | None = None,
 ) -> Evaluation:
     """Ranks the gallery for every query under the Market-1501 protocol.
@@ -51,6 +53,8 @@ def evaluate(
       camera_filter: Whether same-identity pictures of the same camera are ignored.
       metric: 'euclidean' or 'cosine'.
       average_precision: 'rectangular', or 'trapezoid' as in the Market-1501 MATLAB code.
+      reranking: Settings of k-reciprocal re-ranking; None for the plain distances.
+      single_shot: Settings of the old CUHK03 protocol; None for all gallery pictures at once.
       blocks: How much is worked on at a time, and on which devices.
 
     Returns:
@@ -71,53 +75,54 @@ def evaluate(
         cameras=(query_cameras, gallery_cameras),
         camera_filter=camera_filter,
     )
-    ranks = rank_matches(queries, candidates, labels, metric=metric, blocks=blocks or Blocks())
-    return summarise(
-        list(ranks),
-        queries=len(queries),
+    blocks = blocks or Blocks()
+    mesh = blocks.mesh()
+    layout = Layout.plan(
+        queries=len(queries), gallery=len(candidates), blocks=blocks, devices=mesh.size
+    )
+    if reranking is None:
+        rows = stream_rows(queries, candidates, metric=metric, layout=layout, mesh=mesh)
+    else:
+        layout = dataclasses.replace(layout, query_rows=min(layout.query_rows, 8 * mesh.size))
+        rows = _reranked_rows(
+            queries, candidates, settings=reranking, metric=metric, blocks=blocks, layout=layout
+        )
+    counter: RankCounter | SingleShotCounter
+    if single_shot is None:
+        counter = RankCounter(labels, layout=layout, mesh=mesh)
+    else:
+        counter = SingleShotCounter(labels, settings=single_shot)
+    evaluation = summarise(
+        [counter.ranks(block) for block in rows],
+        queries=len(queries) * (1 if single_shot is None else single_shot.repetitions),
         gallery=len(candidates),
         max_rank=max_rank,
         average_precision=average_precision,
         metric=metric,
     )
+    if single_shot is not None:
+        evaluation = fold_repetitions(evaluation, queries=len(queries))
+    return evaluation
 
 
-def make_labels(
+def _reranked_rows(
     query: Descriptors,
     gallery: Descriptors,
     *,
-    ids: tuple[Array, Array],
-    cameras: tuple[Array | None, Array | None],
-    camera_filter: bool,
-) -> Labels:
-    """Checks identities and cameras of (query, gallery) and numbers them."""
-    query_ids, gallery_ids = _number(query, gallery, values=ids, what="identities")
-    if not camera_filter:
-        query_cameras = np.zeros(len(query), np.int32)
-        gallery_cameras = np.ones(len(gallery), np.int32)
-    elif cameras[0] is None or cameras[1] is None:
-        raise UserError(
-            "the camera filter needs the cameras of the query and of the gallery; give both, or "
-            "turn it off (camera_filter=False)"
-        )
-    else:
-        query_cameras, gallery_cameras = _number(
-            query, gallery, values=(cameras[0], cameras[1]), what="cameras"
-        )
-    return Labels(
-        query_ids=query_ids,
-        gallery_ids=gallery_ids,
-        query_cameras=query_cameras,
-        gallery_cameras=gallery_cameras,
-    )
-
-
-def _number(
-    query: Descriptors, gallery: Descriptors, *, values: tuple[Array, Array], what: str
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The distinct values of both sets as numbers from 0."""
-    first = check_labels(values[0], descriptors=query, what=what)
-    second = check_labels(values[1], descriptors=gallery, what=what)
-    _, codes = np.unique(np.concatenate([first, second]), return_inverse=True)
-    numbers: NDArray[np.int32] = codes.astype(np.int32)
-    return numbers[: len(first)], numbers[len(first) :]
+    settings: ReRanking,
+    metric: Metric,
+    blocks: Blocks,
+    layout: Layout,
+) -> Iterator[RowBlock]:
+    """Re-ranked distances in rows that ranking can read."""
+    mesh = blocks.mesh()
+    by_row = NamedSharding(mesh, P(*mesh.axis_names))
+    stream = rerank_descriptors(query, gallery, settings=settings, metric=metric, blocks=blocks)
+    for block in stream:
+        for start in range(0, len(block.values), layout.query_rows):
+            part = block.values[start : start + layout.query_rows]
+            values = np.full((layout.query_rows, layout.columns), np.inf, np.float32)
+            values[: len(part), : len(gallery)] = part
+            yield RowBlock(
+                start=block.start + start, count=len(part), values=jax.device_put(values, by_row)
+            )

@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 
 from magnifier_jax.retrieval.descriptors import Descriptors
 from magnifier_jax.retrieval.distances import (
+    LANES,
     Layout,
     Metric,
     RowBlock,
     inverse_norms,
     stream_rows,
 )
+from magnifier_jax.retrieval.smallest import smallest
 
 _ROWS_AT_ONCE = 1024
 
@@ -73,9 +75,10 @@ def _nearest(
     def on_device(
         rows: jax.Array, shift: jax.Array, scale: jax.Array
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        nearest, indices = jax.lax.top_k(-rows, k)
-        farthest = jnp.max(jnp.where(rows == jnp.inf, -jnp.inf, rows), axis=1)
-        squared = jnp.maximum(shift[:, None] - scale[:, None] * nearest, 0)
+        nearest, indices = smallest(rows, k)
+        real = jnp.where(rows == jnp.inf, -jnp.inf, rows).reshape(len(rows), -1, LANES)
+        farthest = jnp.max(jnp.max(real, axis=2), axis=1)
+        squared = jnp.maximum(shift[:, None] + scale[:, None] * nearest, 0)
         return indices, squared, shift + scale * farthest
 
     spec = P(*mesh.axis_names)
@@ -179,7 +182,9 @@ def reciprocal_sets(
     counts, members = [np.zeros(1, np.int64)], []
     for start, some in zip(starts, pictures, strict=True):
         real = min(rows, total - start)
-        own, added = (np.asarray(part)[:real] for part in _expand(some, lists, on_devices, half=half))
+        own, added = (
+            np.asarray(part)[:real] for part in _expand(some, lists, on_devices, half=half)
+        )
         sets = np.concatenate([own, added.reshape(real, -1)], axis=1)
         row, place = np.nonzero(sets >= 0)
         keys = np.unique(row * np.int64(total) + sets[row, place])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -18,34 +17,10 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from numpy.typing import NDArray
 
-from magnifier_jax.retrieval.descriptors import Descriptors
-from magnifier_jax.retrieval.distances import (
-    LANES,
-    Blocks,
-    Layout,
-    Metric,
-    RowBlock,
-    stream_rows,
-)
+from magnifier_jax.retrieval.distances import LANES, Layout, RowBlock
+from magnifier_jax.retrieval.labels import Labels, Matches, MatchFinder
 
 _MATCHES_PER_TASK = 8
-
-
-@dataclasses.dataclass(frozen=True)
-class Labels:
-    """Who is on each picture and which camera took it, as small numbers shared by both sets.
-
-    Attributes:
-      query_ids: int32 [Nq].
-      gallery_ids: int32 [Ng].
-      query_cameras: int32 [Nq]; with the camera filter off a number that no gallery picture has.
-      gallery_cameras: int32 [Ng].
-    """
-
-    query_ids: NDArray[np.int32]
-    gallery_ids: NDArray[np.int32]
-    query_cameras: NDArray[np.int32]
-    gallery_cameras: NDArray[np.int32]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,34 +34,6 @@ class MatchRanks:
 
     queries: NDArray[np.int64]
     ranks: NDArray[np.int64]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Matches:
-    """Gallery pictures of the same identity that the camera filter leaves, query by query."""
-
-    queries: NDArray[np.int64]
-    gallery: NDArray[np.int64]
-
-
-class _MatchFinder:
-    def __init__(self, labels: Labels) -> None:
-        self._labels = labels
-        self._order = np.argsort(labels.gallery_ids, kind="stable")
-        self._sorted = labels.gallery_ids[self._order]
-
-    def find(self, start: int, *, count: int) -> _Matches:
-        labels = self._labels
-        ids = labels.query_ids[start : start + count]
-        first = np.searchsorted(self._sorted, ids, side="left")
-        counts = np.searchsorted(self._sorted, ids, side="right") - first
-        queries = np.repeat(np.arange(count), counts)
-        within = np.arange(len(queries)) - np.repeat(np.cumsum(counts) - counts, counts)
-        gallery = self._order[np.repeat(first, counts) + within]
-        other_camera = (
-            labels.query_cameras[start : start + count][queries] != labels.gallery_cameras[gallery]
-        )
-        return _Matches(queries=queries[other_camera], gallery=gallery[other_camera])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +53,7 @@ class _Tasks:
     slots: NDArray[np.int64]
 
 
-def _make_tasks(matches: _Matches, *, devices: int, rows_per_device: int) -> _Tasks:
+def _make_tasks(matches: Matches, *, devices: int, rows_per_device: int) -> _Tasks:
     per_query = np.bincount(matches.queries, minlength=devices * rows_per_device)
     tasks_per_query = -(-per_query // _MATCHES_PER_TASK)
     counts = tasks_per_query.reshape(devices, rows_per_device).sum(axis=1)
@@ -190,7 +137,7 @@ class RankCounter:
         self._labels = labels
         self._layout = layout
         self._mesh = mesh
-        self._finder = _MatchFinder(labels)
+        self._finder = MatchFinder(labels)
         everywhere = NamedSharding(mesh, P())
         self._gallery_ids = jax.device_put(
             _pad(labels.gallery_ids, layout.columns, fill=-1), everywhere
@@ -224,14 +171,3 @@ class RankCounter:
         ranks = before.reshape(-1)[tasks.slots].astype(np.int64) + 1
         order = np.lexsort((ranks, matches.queries))
         return MatchRanks(queries=matches.queries + block.start, ranks=ranks[order])
-
-
-def rank_matches(
-    query: Descriptors, gallery: Descriptors, labels: Labels, *, metric: Metric, blocks: Blocks
-) -> Iterator[MatchRanks]:
-    """Yields the ranks of the true matches of one block of queries after the other."""
-    mesh = blocks.mesh()
-    layout = Layout.plan(queries=len(query), gallery=len(gallery), blocks=blocks, devices=mesh.size)
-    counter = RankCounter(labels, layout=layout, mesh=mesh)
-    for block in stream_rows(query, gallery, metric=metric, layout=layout, mesh=mesh):
-        yield counter.ranks(block)

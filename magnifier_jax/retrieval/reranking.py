@@ -91,7 +91,11 @@ def rerank(
     candidates = check_descriptors(gallery, name="gallery")
     check_pair(queries, candidates)
     return rerank_descriptors(
-        queries, candidates, settings=settings or ReRanking(), metric=metric, blocks=blocks or Blocks()
+        queries,
+        candidates,
+        settings=settings or ReRanking(),
+        metric=metric,
+        blocks=blocks or Blocks(),
     )
 
 
@@ -165,7 +169,12 @@ class _QueryRows:
 
 
 def _encode(
-    everyone: Descriptors, neighbours: Neighbours, *, settings: ReRanking, metric: Metric, mesh: Mesh
+    everyone: Descriptors,
+    neighbours: Neighbours,
+    *,
+    settings: ReRanking,
+    metric: Metric,
+    mesh: Mesh,
 ) -> scipy.sparse.csr_array:
     """Weights of every picture on its reciprocal neighbours: sparse float32 [N, N]."""
     total = len(everyone)
@@ -195,7 +204,7 @@ def _member_distances(
     metric: Metric,
 ) -> NDArray[np.float32]:
     """Squared distance from each picture to each of its members: float32 [M]."""
-    total, k = neighbours.indices.shape
+    total = len(everyone)
     rows = np.repeat(np.arange(total), np.diff(starts))
     squared = np.full(len(members), np.nan, np.float32)
     order = np.argsort(neighbours.indices, axis=1)

@@ -29,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.simplefilter("always", UserWarning)
             warnings.showwarning = _print_warning
             for spec in specs:
+                if notice := readers.notice(spec):
+                    print(f"note: {notice}")
                 _prepare(
                     spec,
                     root=given.root,

@@ -13,6 +13,7 @@ import functools
 import pathlib
 import shutil
 import tempfile
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
 
@@ -20,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from input_pipeline.readers import read_dataset
+from input_pipeline.samples import ReidDataset
 from input_pipeline.synthetic import SyntheticSettings, generate
 
 SETTINGS = SyntheticSettings(
@@ -278,3 +280,10 @@ LAYOUTS: Mapping[str, Callable[[pathlib.Path], str]] = {
     )
 }
 """Every builder by name: `spec = LAYOUTS['folders'](tmp_path)`."""
+
+
+def read(name: str, folder: pathlib.Path) -> ReidDataset:
+    """Builds a layout and reads it, without the warnings that it is smaller than published."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*published are", category=UserWarning)
+        return read_dataset(LAYOUTS[name](folder), folder)

@@ -3,6 +3,7 @@
 A spec is `name[:variant][@folder]`: `market1501`, `cuhk03:labeled`, `folders@shop cameras`.
 Several specs are joined by commas. A reader is one module of this package whose name does not
 begin with an underscore and which has `read(root, *, variant='')`; adding one is adding a file.
+It may have a `NOTICE` for everyone who uses the dataset.
 """
 
 from __future__ import annotations
@@ -58,6 +59,16 @@ def parse_spec(text: str) -> DatasetSpec:
     if at and not folder:
         raise DataError(f"the dataset {text.strip()!r} ends in '@': name a folder after it")
     return DatasetSpec(name, variant, folder or None)
+
+
+def notice(spec: str) -> str:
+    """What everyone who uses this dataset should know, such as its withdrawal; mostly ''.
+
+    Raises:
+        DataError: No reader has this name.
+    """
+    reader = importlib.import_module(f"{__name__}.{parse_spec(spec).name}")
+    return str(getattr(reader, "NOTICE", ""))
 
 
 def split_specs(specs: str | Sequence[str]) -> list[str]:

@@ -12,6 +12,10 @@ from input_pipeline.readers._three_folders import FOLDERS, read_three_folders
 from input_pipeline.samples import ReidDataset
 
 TITLE = "DukeMTMC-reID (withdrawn by its authors)"
+NOTICE = (
+    "DukeMTMC was withdrawn by its authors in 2019, because the people in it were filmed without "
+    "their consent: prefer another dataset"
+)
 USUAL_FOLDERS = ("DukeMTMC-reID", "dukemtmc-reid", "dukemtmcreid", "DukeMTMC", "dukemtmc")
 PUBLISHED = {
     "train": Count(16_522, 702),

@@ -1,0 +1,135 @@
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from input_pipeline.errors import DataError
+from input_pipeline.problems import FilesError
+from input_pipeline.readers import cuhk03
+from tests import layouts
+
+
+@pytest.mark.parametrize("variant", ["", "boxes"])
+def test_the_kind_of_boxes_has_to_be_said(tmp_path, variant):
+    with pytest.raises(DataError, match="write cuhk03:labeled or cuhk03:detected"):
+        cuhk03.read(tmp_path, variant=variant)
+
+
+def test_the_folder_of_one_variant_can_be_given_itself(tmp_path):
+    dataset = layouts.read("cuhk03_detected", tmp_path)
+    with pytest.warns(UserWarning, match="CUHK03-NP detected"):
+        again = cuhk03.read(tmp_path / "cuhk03-np" / "detected")
+    assert again == dataset
+
+
+def test_labels_of_a_variant_may_lie_in_the_tree_beside_the_whole(tmp_path):
+    layouts.cuhk03_detected(tmp_path)
+    beside = tmp_path / "cuhk03-np" / "detected_ps_label"
+    above = tmp_path / "cuhk03-np_ps_label" / "detected"
+    above.parent.mkdir()
+    beside.rename(above)
+    with pytest.warns(UserWarning, match="published"):
+        dataset = cuhk03.read(tmp_path, variant="detected")
+    assert dataset.train[0].part_map is not None
+    assert dataset.train[0].part_map.is_relative_to(above)
+
+
+def test_a_variant_that_is_not_there_is_refused(tmp_path):
+    layouts.cuhk03_detected(tmp_path)
+    with pytest.raises(DataError, match="CUHK03-NP labeled is not in"):
+        cuhk03.read(tmp_path, variant="labeled")
+
+
+def test_lists_take_cameras_from_the_arrays_beside_them(tmp_path):
+    dataset = layouts.read("cuhk03_lists", tmp_path)
+    assert {sample.camera for sample in dataset.train} == {0}
+    assert [sample.camera for sample in dataset.query] == [
+        shot.camera for shot in layouts.shots() if shot.split == "query"
+    ]
+
+
+def test_lists_with_absolute_paths_of_another_computer_work(tmp_path):
+    expected = layouts.read("cuhk03_lists", tmp_path)
+    for path in expected.root.glob("*.txt"):
+        lines = path.read_text().splitlines()
+        path.write_text("\n".join(f"/home/someone/cuhk03-np/labeled/{line}" for line in lines))
+    with pytest.warns(UserWarning, match="published"):
+        assert cuhk03.read(tmp_path, variant="labeled") == expected
+
+
+def test_listed_files_that_are_missing_are_reported_at_once(tmp_path):
+    dataset = layouts.read("cuhk03_lists", tmp_path)
+    gone = [dataset.train[0].path, dataset.gallery[1].path]
+    for path in gone:
+        path.unlink()
+    with pytest.raises(FilesError, match=r"listed in train.txt and missing") as caught:
+        cuhk03.read(tmp_path, variant="labeled")
+    assert [problem.path for problem in caught.value.problems] == gone
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda root: (root / "train.txt").unlink(), "the list .*train.txt .* is missing"),
+        (lambda root: (root / "train.txt").write_text("a.png\n"), "entry 1 reads 'a.png'"),
+        (lambda root: (root / "train.txt").write_text("a.png x\n"), "entry 1 reads 'a.png x'"),
+        (lambda root: np.save(root / "cam_probe.npy", [1]), "1 cameras for the 4 lines"),
+        (lambda root: (root / "cam_gallery.npy").unlink(), "put cam_gallery.npy beside it"),
+    ],
+)
+def test_bad_lists_are_refused(tmp_path, change, message):
+    root = layouts.read("cuhk03_lists", tmp_path).root
+    change(root)
+    with pytest.raises(DataError, match=message):
+        cuhk03.read(tmp_path, variant="labeled")
+
+
+def test_matlab_pixels_are_unpacked_upright(tmp_path):
+    dataset = layouts.read("cuhk03_matlab", tmp_path)
+    shots = [shot for shot in layouts.shots() if shot.split == "train"]
+    for sample, shot in zip(dataset.train, shots, strict=True):
+        assert (sample.identity, sample.camera) == (shot.identity, shot.camera)
+        with Image.open(sample.path) as found, Image.open(shot.picture) as expected:
+            np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
+
+
+def test_matlab_is_unpacked_once_and_continues_where_it_stopped(tmp_path):
+    layouts.read("cuhk03_matlab", tmp_path)
+    folder = tmp_path / "cuhk03" / "labeled"
+    kept = sorted((folder / "bounding_box_train").iterdir())[0]
+    written = kept.stat().st_mtime_ns
+    shutil.rmtree(folder / "query")
+    folder.rename(folder.with_name("labeled.partial"))
+    with pytest.warns(UserWarning, match="published"):
+        dataset = cuhk03.read(tmp_path, variant="labeled")
+    assert len(dataset.query) == 4
+    assert kept.stat().st_mtime_ns == written
+    assert not folder.with_name("labeled.partial").exists()
+    (tmp_path / "cuhk03" / "cuhk-03.mat").unlink()
+    with pytest.warns(UserWarning, match="published"):
+        assert cuhk03.read(tmp_path, variant="labeled") == dataset
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda root: (root / "cuhk-03.mat").unlink(), "cuhk-03.mat is not in"),
+        (lambda root: (root / "cuhk-03.mat").write_bytes(b"MATLAB 5.0"), "not an HDF5 MATLAB"),
+        (
+            lambda root: (root / "cuhk03_new_protocol_config_labeled.mat").write_bytes(b"x" * 200),
+            "is not a file of the CUHK03 new protocol",
+        ),
+        (
+            lambda root: (root / "cuhk03_new_protocol_config_labeled.mat").rename(
+                root / "cuhk03_new_protocol_config_detected.mat"
+            ),
+            "cuhk03_new_protocol_config_labeled.mat is missing",
+        ),
+    ],
+)
+def test_bad_matlab_files_are_refused(tmp_path, change, message):
+    layouts.cuhk03_matlab(tmp_path)
+    change(tmp_path / "cuhk03")
+    with pytest.raises(DataError, match=message):
+        cuhk03.read(tmp_path / "cuhk03", variant="labeled")

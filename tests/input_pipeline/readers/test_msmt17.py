@@ -1,0 +1,68 @@
+import shutil
+
+import pytest
+
+from input_pipeline.errors import DataError
+from input_pipeline.problems import FilesError
+from input_pipeline.readers import msmt17
+from tests import layouts
+
+
+@pytest.mark.parametrize("variant", ["", "v1", "train-trainval", "v1-v2-train", "v3-train", "val"])
+def test_whether_val_joins_training_has_to_be_said(tmp_path, variant):
+    with pytest.raises(DataError, match=r"msmt17:trainval .* or msmt17:train"):
+        msmt17.read(tmp_path, variant=variant)
+
+
+def test_val_joins_training_or_is_left_out_and_the_name_says_so(tmp_path):
+    layouts.msmt17_v1(tmp_path)
+    with pytest.warns(UserWarning, match=r"MSMT17 V1 \(trainval\).*(32621|11659|82161)"):
+        everything = msmt17.read(tmp_path, variant="trainval")
+    with pytest.warns(UserWarning, match=r"MSMT17 V1 \(train\).*(30248|11659|82161)"):
+        without = msmt17.read(tmp_path, variant="train")
+    assert (everything.name, without.name) == ("msmt17_v1_trainval", "msmt17_v1_train")
+    assert (len(everything.train), len(without.train)) == (16, 14)
+    assert set(without.train) < set(everything.train)
+
+
+def test_cameras_are_the_third_field_and_identities_those_of_the_lists(tmp_path):
+    dataset = layouts.read("msmt17_v1", tmp_path)
+    assert {sample.identity for sample in dataset.train} == {0, 1, 2, 3}
+    assert {sample.identity for sample in dataset.query} == {0, 1}
+    assert {sample.camera for sample in dataset.query} == {1, 2}
+    assert any(sample.path.stem.endswith("_ex") for sample in dataset.train)
+
+
+def test_with_both_versions_there_one_has_to_be_chosen(tmp_path):
+    layouts.msmt17_v1(tmp_path)
+    layouts.msmt17_v2(tmp_path)
+    with pytest.raises(DataError, match="both versions of MSMT17"):
+        msmt17.read(tmp_path, variant="train")
+    with pytest.warns(UserWarning, match="published"):
+        assert msmt17.read(tmp_path, variant="v2-train").root == tmp_path / "MSMT17_V2"
+
+
+def test_a_version_that_is_not_there_is_refused(tmp_path):
+    layouts.msmt17_v1(tmp_path)
+    with pytest.raises(DataError, match=r"MSMT17 V2 is not in .*mask_train_v2"):
+        msmt17.read(tmp_path, variant="v2-train")
+    with pytest.raises(DataError, match=r"MSMT17 V1 is not in .* MSMT17 V2 is not in"):
+        msmt17.read(tmp_path / "MSMT17_V1" / "train", variant="train")
+
+
+def test_missing_pictures_and_bad_lines_are_reported_at_once(tmp_path):
+    dataset = layouts.read("msmt17_v1", tmp_path)
+    shutil.rmtree(dataset.root / "test" / "0001")
+    with (dataset.root / "list_train.txt").open("a") as file:
+        file.write("0000/nonsense.jpg 0\n\n")
+    with pytest.raises(FilesError, match=r"7 files cannot be used: .*nonsense") as caught:
+        msmt17.read(tmp_path, variant="train")
+    assert caught.value.rest is not None
+    assert len(caught.value.rest.gallery) == 4
+
+
+def test_a_missing_list_is_refused(tmp_path):
+    dataset = layouts.read("msmt17_v1", tmp_path)
+    (dataset.root / "list_val.txt").unlink()
+    with pytest.raises(DataError, match=r"list_val.txt of MSMT17 is missing"):
+        msmt17.read(tmp_path, variant="trainval")

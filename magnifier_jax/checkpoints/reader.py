@@ -114,14 +114,11 @@ class CheckpointReader:
             UserError: There is no such checkpoint, none can be read, or one can be read but its
                 tensors are not those asked for; then every one that differs is named.
         """
-        targets = {VARIABLES: variables}
-        if optimizer is not None:
-            targets[OPTIMIZER] = optimizer
         failures: dict[int, Exception] = {}
         for step in self._candidates(which):
             with quiet_storage():
                 try:
-                    return self._restore_step(step, targets)
+                    return self._restore_step(step, variables=variables, optimizer=optimizer)
                 except UserError:
                     raise
                 except Exception as error:
@@ -130,15 +127,18 @@ class CheckpointReader:
             self._report_damaged(step, failures[step])
         raise self._nothing_readable(failures)
 
-    def _restore_step(self, step: int, targets: Mapping[str, PyTree]) -> Restored:
+    def _restore_step(self, step: int, *, variables: PyTree, optimizer: PyTree) -> Restored:
         metadata = self._metadata(step)
+        targets = {VARIABLES: variables}
+        if jax.tree.leaves(optimizer):  # Plain gradient descent has no state, so none is stored.
+            targets[OPTIMIZER] = optimizer
         stored = {item: self._stored_tensors(step, item) for item in targets}
         matching.check_same_tensors(targets, stored, where=str(self._folder(step)))
         items = {item: self._arrays(step, item, target) for item, target in targets.items()}
         return Restored(
             step=step,
             variables=items[VARIABLES],
-            optimizer=items.get(OPTIMIZER),
+            optimizer=items.get(OPTIMIZER, optimizer),
             metadata=metadata,
         )
 

@@ -107,9 +107,10 @@ class CheckpointStore(reader.CheckpointReader):
         self._failure = None
         items = {
             reader.VARIABLES: ocp.args.StandardSave(variables),
-            reader.OPTIMIZER: ocp.args.StandardSave(optimizer),
             reader.METADATA: ocp.args.JsonSave(metadata),
         }
+        if jax.tree.leaves(optimizer):
+            items[reader.OPTIMIZER] = ocp.args.StandardSave(optimizer)
         metrics = None if score is None else {reader.SCORE: float(score)}
         try:
             self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)

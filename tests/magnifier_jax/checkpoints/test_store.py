@@ -9,6 +9,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
@@ -41,6 +42,16 @@ def test_a_stored_step_is_not_saved_again(tmp_path, states):
         assert toy.save(store, 1, states[1])
         assert not toy.save(store, 1, states[1])
         assert list(store.steps()) == [1]
+
+
+def test_an_optimizer_without_state_comes_back(tmp_path, states):
+    variables = states[1].variables
+    optimizer = optax.sgd(0.1).init(variables["params"])
+    with CheckpointStore(tmp_path) as store:
+        store.save(1, variables=variables, optimizer=optimizer, metadata={})
+        store.wait()
+        restored = store.restore(variables=states[1].abstract().variables, optimizer=optimizer)
+    assert restored.optimizer == optimizer
 
 
 def test_leaving_the_block_by_an_error_still_waits_for_the_save(tmp_path, states):

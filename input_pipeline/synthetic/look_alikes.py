@@ -9,7 +9,6 @@ import numpy as np
 
 from input_pipeline.synthetic import palette
 from input_pipeline.synthetic.people import (
-    BottomKind,
     Cut,
     Hat,
     Person,
@@ -27,8 +26,9 @@ def _head(rng: np.random.Generator, person: Person) -> Person:
     if head.hat is not Hat.NONE:
         head = dataclasses.replace(head, hat_colour=palette.contrasting(rng, head.hat_colour))
     elif rng.random() < 0.4 or head.cut in (Cut.BALD, Cut.BUZZ):
-        others = [cut for cut in (Cut.SHORT, Cut.LONG, Cut.BUN, Cut.AFRO) if cut is not head.cut]
-        head = dataclasses.replace(head, cut=others[rng.integers(len(others))], beard=False)
+        hanging = head.cut in (Cut.LONG, Cut.BOB, Cut.PONYTAIL)
+        cuts = (Cut.SHORT, Cut.AFRO) if hanging else (Cut.LONG, Cut.BOB)
+        head = dataclasses.replace(head, cut=cuts[rng.integers(len(cuts))])
     else:
         gap = [np.abs(np.subtract(hair, head.hair)).sum() for hair in palette.HAIR]
         far = [hair for hair, distance in zip(palette.HAIR, gap, strict=True) if distance > 150]
@@ -41,17 +41,18 @@ def _torso(rng: np.random.Generator, person: Person) -> Person:
     colour = palette.contrasting(rng, top.colour, top.print_colour)
     kinds = [kind for kind in Print if kind not in (Print.NONE, top.print)]
     kind = kinds[rng.integers(len(kinds))] if top.print is Print.NONE else top.print
-    return dataclasses.replace(
-        person, top=dataclasses.replace(top, print=kind, print_colour=colour)
-    )
+    inner = palette.contrasting(rng, top.colour, top.inner) if top.opens else top.inner
+    changed = dataclasses.replace(top, print=kind, print_colour=colour, inner=inner)
+    return dataclasses.replace(person, top=changed)
 
 
 def _upper_arm(rng: np.random.Generator, person: Person) -> Person:
     top = person.top
-    if top.sleeve > 0 and rng.random() < 0.5:
+    if 0 < top.sleeve <= 1 and rng.random() < 0.5:
         colour = palette.contrasting(rng, top.sleeve_colour)
         return dataclasses.replace(person, top=dataclasses.replace(top, sleeve_colour=colour))
-    band = palette.contrasting(rng, top.sleeve_colour, top.band or top.sleeve_colour)
+    cloth = top.sleeve_colour if top.sleeve > 0 else person.head.skin
+    band = palette.contrasting(rng, cloth, top.accent, top.band or cloth)
     return dataclasses.replace(person, top=dataclasses.replace(top, band=band))
 
 
@@ -66,13 +67,16 @@ def _lower_arm(rng: np.random.Generator, person: Person) -> Person:
 
 def _upper_leg(rng: np.random.Generator, person: Person) -> Person:
     bottom = person.bottom
-    stripe = palette.contrasting(rng, bottom.colour, bottom.stripe or bottom.colour)
+    cloth = person.top.colour if person.top.hangs else bottom.colour
+    stripe = palette.contrasting(rng, bottom.colour, cloth, bottom.stripe or cloth)
     return dataclasses.replace(person, bottom=dataclasses.replace(bottom, stripe=stripe))
 
 
 def _lower_leg(rng: np.random.Generator, person: Person) -> Person:
     bottom = person.bottom
-    if bottom.kind in (BottomKind.SHORTS, BottomKind.SKIRT):
+    if person.long_skirt:
+        return _upper_leg(rng, person)
+    if person.bare_shins:
         sock = palette.contrasting(rng, bottom.sock, person.head.skin)
         return dataclasses.replace(person, bottom=dataclasses.replace(bottom, sock=sock))
     cuff = palette.contrasting(rng, bottom.colour, bottom.cuff or bottom.colour)

@@ -157,10 +157,31 @@ class Top:
     cuff: Colour | None
     length: float
 
+    @property
+    def opens(self) -> bool:
+        """Whether it is worn open at the front."""
+        return self.kind in (TopKind.JACKET, TopKind.COAT)
+
+    @property
+    def hangs(self) -> bool:
+        """Whether it covers the hips."""
+        return self.kind in (TopKind.DRESS, TopKind.COAT)
+
 
 @dataclasses.dataclass(frozen=True)
 class Bottom:
-    """Garment of the lower body; `stripe` runs down the side, `cuff` and `sock` are rings."""
+    """Garment of the lower body.
+
+    Attributes:
+        kind: The garment.
+        colour: Colour of the cloth.
+        accent: Second colour of the pattern.
+        pattern: How the two share the cloth.
+        count: How often the pattern repeats around a leg.
+        stripe: Stripe down the sides of trousers, or along the rim of what hangs; or None.
+        cuff: Ring at the ends of trousers, or None.
+        sock: Colour of the socks, where shins are bare.
+    """
 
     kind: BottomKind
     colour: Colour
@@ -200,6 +221,22 @@ class Person:
     bottom: Bottom
     shoes: Shoes
     bag: Bag
+
+    @property
+    def bare_thighs(self) -> bool:
+        """Whether nothing is wrapped around each thigh."""
+        skirts = (BottomKind.SKIRT, BottomKind.LONG_SKIRT)
+        return self.top.kind is TopKind.DRESS or self.bottom.kind in skirts
+
+    @property
+    def long_skirt(self) -> bool:
+        """Whether a skirt covers the shins, with its rim there."""
+        return self.top.kind is not TopKind.DRESS and self.bottom.kind is BottomKind.LONG_SKIRT
+
+    @property
+    def bare_shins(self) -> bool:
+        """Whether nothing but socks is wrapped around each shin."""
+        return self.bare_thighs or self.bottom.kind is BottomKind.SHORTS
 
 
 Choice = TypeVar("Choice", bound=enum.StrEnum)
@@ -282,6 +319,9 @@ def draw_person(rng: np.random.Generator) -> Person:
     shoe = palette.cloth(rng, dark=0.35)
     bag = palette.cloth(rng, dark=0.3)
     top = _draw_top(rng)
+    head = _draw_head(rng)
+    if head.hat is Hat.HOOD:
+        head = dataclasses.replace(head, hat_colour=top.colour)
     return Person(
         build=Build(
             stature=float(np.clip(stature, 0.92, 1.06)),
@@ -289,7 +329,7 @@ def draw_person(rng: np.random.Generator) -> Person:
             shoulders=float(np.clip(shoulders, 0.88, 1.12)),
             hips=float(np.clip(hips, 0.88, 1.15)),
         ),
-        head=_draw_head(rng),
+        head=head,
         top=top,
         bottom=_draw_bottom(rng, top.colour),
         shoes=Shoes(

@@ -15,7 +15,11 @@ import numpy as np
 from input_pipeline.synthetic.palette import Colour
 
 _STEPS = 160
+_MIDDLES = (np.arange(_STEPS) + 0.5) / _STEPS
+_WHOLE = np.arange(64.0)
 _TILE = 128
+CLOTH_GRAIN = (46.0, 17.0)
+"""Steps through the noise along and across a limb: how fine the folds of a cloth are."""
 
 
 @functools.lru_cache(maxsize=1)
@@ -129,7 +133,7 @@ class Surface:
         light: tuple[float, float, float],
         folds: float = 0.0,
         gloss: float = 0.0,
-        grain: tuple[float, float] = (46.0, 17.0),
+        grain: tuple[float, float] = CLOTH_GRAIN,
         shift: int = 0,
     ) -> None:
         """Shades the limb and puts it on top of the canvas.
@@ -176,17 +180,24 @@ def _radius_tables(
     limb goes on smoothly into its neighbour's.
     """
     total = length + caps[0] + caps[1]
-    along = (np.arange(_STEPS, dtype=np.float32) + 0.5) * (total / _STEPS) - caps[0]
-    table = np.interp(along, np.linspace(0, length, len(radii)), radii)
+    along = _MIDDLES * total - caps[0]
+    table = np.interp(along * ((len(radii) - 1) / length), _WHOLE[: len(radii)], radii)
+    girth = np.maximum(table, 0.3).astype(np.float32)
+    if caps == (0, 0):
+        return table.astype(np.float32), girth
     over = np.maximum(-along / max(caps[0], 1e-3), (along - length) / max(caps[1], 1e-3))
-    outline = table * np.sqrt(1 - np.minimum(np.maximum(over, 0), 1) ** 2)
-    return outline.astype(np.float32), np.maximum(table, 0.3).astype(np.float32)
+    np.minimum(np.maximum(over, 0, out=over), 1, out=over)
+    table *= np.sqrt(1 - over * over)
+    return table.astype(np.float32), girth
+
+
+_LOWER_HALF = np.maximum(np.linspace(-1, 1, 33), 0) ** 2
+_CIRCLE = np.sqrt(np.maximum(1 - np.linspace(-1, 1, 33) ** 2, 0))
 
 
 def ellipse_radii(half_width: float, *, egg: float = 0.0) -> np.ndarray:
     """Radii of an ellipse of that half width; `egg` > 0 makes the second end narrower."""
-    v = np.linspace(-1, 1, 33)
-    return half_width * np.sqrt(np.maximum(1 - v**2, 0)) * (1 - egg * np.maximum(v, 0) ** 2)
+    return half_width * _CIRCLE * (1 - egg * _LOWER_HALF)
 
 
 def soft_ellipse(

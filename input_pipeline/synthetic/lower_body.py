@@ -1,0 +1,150 @@
+"""Draws legs, feet and what hangs over them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from input_pipeline import parts
+from input_pipeline.synthetic import cloth
+from input_pipeline.synthetic.figure import Figure
+from input_pipeline.synthetic.palette import Colour, darker
+from input_pipeline.synthetic.people import BottomKind, Pattern, ShoeKind, TopKind
+from input_pipeline.synthetic.pose import SIDES
+from input_pipeline.synthetic.shapes import Surface
+
+_LOOSE = {
+    BottomKind.TROUSERS: 1.1,
+    BottomKind.JEANS: 1.05,
+    BottomKind.WIDE: 1.14,
+    BottomKind.LEGGINGS: 0.94,
+    BottomKind.SHORTS: 1.22,
+}
+_THIGH = np.array((0.060, 0.059, 0.054, 0.047, 0.041))
+_SHIN = np.array((0.037, 0.041, 0.040, 0.033, 0.027, 0.025))
+_SHOE = np.array((0.023, 0.025, 0.026, 0.027, 0.024))
+_SHORTS_END = 0.92
+
+
+def leg(figure: Figure, side: str) -> None:
+    """Draws foot, lower leg and upper leg of one side."""
+    person, at = figure.person, figure.skeleton.at
+    bottom, skin = person.bottom, person.head.skin
+    girth = (0.4 + 0.6 * person.build.girth) * (0.5 + 0.5 * person.build.hips)
+    _foot(figure, side)
+    _lower_leg(figure, side, girth)
+    short = person.bare_shins and not person.bare_thighs
+    upper = figure.limb(
+        at(f"hip_{side}"),
+        at(f"knee_{side}"),
+        _THIGH * girth * (1.0 if person.bare_thighs else _LOOSE[bottom.kind]),
+        skin if person.bare_thighs else bottom.colour,
+        caps=(0.03, 0.005 if short else 0.03),
+    )
+    if not person.bare_thighs:
+        _trouser(figure, upper)
+    if short:
+        upper.paint(upper.u > _SHORTS_END, skin)
+        cloth.hem(upper, _SHORTS_END, bottom.colour)
+    figure.put(upper, parts.UPPER_LEG, folds=0.15 if person.bare_thighs else 0.7)
+
+
+def _lower_leg(figure: Figure, side: str, girth: float) -> None:
+    person, at = figure.person, figure.skeleton.at
+    bottom, boots, bare = person.bottom, person.shoes.kind is ShoeKind.BOOT, person.bare_shins
+    radii = _SHIN * girth if bare else _SHIN * girth * _LOOSE[bottom.kind] * 1.12
+    if bottom.kind is BottomKind.WIDE and not bare:
+        radii = np.linspace(0.048, 0.060, len(_SHIN))
+    lower = figure.limb(
+        at(f"knee_{side}"),
+        at(f"ankle_{side}"),
+        radii,
+        person.head.skin if bare else bottom.colour,
+        caps=(0.03, 0.012),
+    )
+    if bare:
+        cloth.ring(lower, 0.42 if boots else 0.62, 1.3, bottom.sock)
+    else:
+        _trouser(figure, lower)
+        cloth.ring(lower, 0.68, 0.92, bottom.cuff)
+    if boots:
+        cloth.ring(lower, 0.66 if bare else 0.86, 1.4, person.shoes.colour)
+    figure.put(lower, parts.LOWER_LEG, folds=0.15 if bare else 0.9)
+
+
+def _trouser(figure: Figure, surface: Surface) -> None:
+    bottom = figure.person.bottom
+    cloth.dress_surface(surface, bottom.pattern, bottom.accent, bottom.count, aspect=0.9)
+    if bottom.kind is BottomKind.JEANS:
+        red, green, blue = bottom.colour
+        faded = (min(red + 26, 255), min(green + 26, 255), min(blue + 22, 255))
+        surface.paint((surface.front > 0.75) & (surface.u > 0.2) & (surface.u < 0.85), faded)
+    if bottom.stripe is not None:
+        surface.paint(np.abs(surface.left) > 0.82, bottom.stripe)
+
+
+def _foot(figure: Figure, side: str) -> None:
+    at, shoes, scale = figure.skeleton.at, figure.person.shoes, figure.view.scale
+    heel, toe = at(f"heel_{side}"), at(f"toe_{side}")
+    shaft = np.array((0.024, 0.027, 0.026))
+    collar = figure.limb(at(f"ankle_{side}"), heel, shaft, shoes.colour, caps=(0.012, 0.012))
+    figure.put(collar, parts.FOOT)
+    radii = _SHOE * 0.82 if shoes.kind is ShoeKind.PUMP else _SHOE
+    if heel[1] > toe[1]:
+        heel, toe, radii = toe, heel, radii[::-1]
+    foot = figure.limb(heel, toe, radii, shoes.colour, caps=(0.014, 0.016))
+    # The sole is the lowest band in the picture, whichever way the foot points.
+    rows, columns = foot.window
+    row = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
+    column = np.arange(columns.start, columns.stop, dtype=np.float32)
+    span = toe[0] - heel[0]
+    share = np.clip((column - heel[0]) / span, 0, 1) if abs(span) > 1 else np.ones_like(column)
+    thickness = 0.010 if shoes.kind is ShoeKind.SNEAKER else 0.015
+    edge = heel[1] + share * (toe[1] - heel[1]) + thickness * scale
+    foot.paint(row > edge, shoes.sole)
+    figure.put(foot, parts.FOOT, gloss=0.3)
+
+
+def skirts(figure: Figure) -> None:
+    """Draws a skirt, and what of a coat or dress hangs below the hip."""
+    top, bottom = figure.person.top, figure.person.bottom
+    if figure.person.bare_thighs and top.kind is not TopKind.DRESS:
+        length = 1.6 if figure.person.long_skirt else 0.85
+        surface = _hanging(figure, length, bottom.colour, flare=1.3)
+        cloth.dress_surface(surface, bottom.pattern, bottom.accent, bottom.count, aspect=0.8)
+        _put_hanging(figure, surface, bottom.colour)
+    if top.hangs:
+        coat = top.kind is TopKind.COAT
+        surface = _hanging(figure, top.length, top.colour, flare=1.12 if coat else 1.3)
+        if not coat and top.pattern not in (Pattern.TWO_TONE, Pattern.BAND):
+            cloth.dress_surface(surface, top.pattern, top.accent, top.count, aspect=0.8)
+        if coat:
+            edge = (np.abs(surface.left) < 0.05) & (surface.front > 0)
+            surface.paint(edge, darker(top.colour, 0.5))
+        _put_hanging(figure, surface, top.colour)
+
+
+def _hanging(figure: Figure, length: float, colour: Colour, *, flare: float) -> Surface:
+    """A cone from the hips down to `length` leg segments; wider when the legs are apart."""
+    at, scale = figure.skeleton.at, figure.view.scale
+    upper, lower, share = ("hip", "knee", length) if length <= 1 else ("knee", "ankle", length - 1)
+    columns, rows = [], []
+    for side in SIDES:
+        (x0, y0), (x1, y1) = at(f"{upper}_{side}"), at(f"{lower}_{side}")
+        columns.append(x0 + share * (x1 - x0))
+        rows.append(y0 + share * (y1 - y0))
+    hips = figure.trunk_radii()[-1]
+    rim = max(hips * flare, 0.5 * abs(columns[0] - columns[1]) / scale + 0.055)
+    end = (0.5 * sum(columns), max(rows))
+    radii = np.linspace(hips * 1.02, rim, 5)
+    return figure.limb(at("pelvis"), end, radii, colour, caps=(0.02, 0.008))
+
+
+def _put_hanging(figure: Figure, surface: Surface, colour: Colour) -> None:
+    """Draws a cone; what lies below the knees is lower leg."""
+    cloth.ring(surface, 0.70, 0.92, figure.person.bottom.stripe)
+    cloth.hem(surface, 1.0, colour, width=0.03)
+    figure.put(surface, parts.UPPER_LEG, folds=1.2, grain=(7.0, 38.0))
+    knee = 0.5 * sum(figure.skeleton.at(f"knee_{side}")[1] for side in SIDES)
+    row = np.arange(surface.window[0].start, surface.window[0].stop)[:, None]
+    below = (surface.cover > 0.5) & (row > knee)
+    figure.canvas.parts[surface.window][below] = parts.LOWER_LEG

@@ -1,0 +1,96 @@
+"""Draws torso and arms."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from input_pipeline import parts
+from input_pipeline.synthetic import cloth
+from input_pipeline.synthetic.figure import LOOSE_TOP, Figure
+from input_pipeline.synthetic.palette import darker
+from input_pipeline.synthetic.people import Pattern, TopKind
+from input_pipeline.synthetic.shapes import Surface
+
+_TUCKED, _UNTUCKED = 0.83, 0.93
+_BELT = (46, 34, 28)
+
+
+def arm(figure: Figure, side: str) -> None:
+    """Draws hand, lower arm and upper arm of one side."""
+    at, top = figure.skeleton.at, figure.person.top
+    skin = figure.person.head.skin
+    girth = 0.5 * (1 + figure.person.build.girth)
+    covered = 1.0 if top.sleeve <= 0 else 0.5 * (1 + LOOSE_TOP[top.kind]) + 0.06
+    shoulder, elbow, wrist = at(f"shoulder_{side}"), at(f"elbow_{side}"), at(f"wrist_{side}")
+    palm = np.array((0.014, 0.019, 0.018, 0.012))
+    hand = figure.limb(wrist, at(f"hand_{side}"), palm, skin, caps=(0.01, 0.014))
+    figure.put(hand, parts.LOWER_ARM)
+    fore = np.array((0.0265, 0.027, 0.024, 0.0195)) * girth
+    fore = fore * covered * 1.06 if top.sleeve > 1.2 else fore
+    lower = figure.limb(elbow, wrist, fore, skin, caps=(0.02, 0.006))
+    if top.sleeve > 1:
+        _sleeve(figure, lower, top.sleeve - 1)
+    cloth.ring(lower, 0.68 if top.sleeve > 1.9 else 0.74, 1.2, top.cuff)
+    figure.put(lower, parts.LOWER_ARM, folds=1.0 if top.sleeve > 1 else 0.1)
+    over = np.array((0.033, 0.036, 0.033, 0.0285)) * girth * covered
+    upper = figure.limb(shoulder, elbow, over, skin, caps=(0.026, 0.02))
+    if top.sleeve > 0:
+        _sleeve(figure, upper, top.sleeve)
+    cloth.ring(upper, 0.36, 0.62, top.band)
+    figure.put(upper, parts.UPPER_ARM, folds=0.8 if top.sleeve > 0 else 0.1)
+
+
+def _sleeve(figure: Figure, surface: Surface, length: float) -> None:
+    top = figure.person.top
+    mask = surface.u < length if length < 1 else np.ones(surface.u.shape, bool)
+    surface.paint(mask, top.sleeve_colour)
+    if top.pattern not in (Pattern.PLAIN, Pattern.TWO_TONE, Pattern.BAND):
+        count = max(2, top.count // 2)
+        pattern = cloth.pattern_mask(surface, top.pattern, count, aspect=1.0)
+        surface.paint(mask & pattern, top.accent)
+    if length < 1:
+        cloth.hem(surface, length, top.sleeve_colour, width=0.05)
+
+
+def torso(figure: Figure) -> None:
+    """Draws the trunk in its garment, and the waist of what is worn below."""
+    top, bottom = figure.person.top, figure.person.bottom
+    pelvis = figure.skeleton.at("pelvis")
+    surface = figure.limb(
+        figure.skeleton.at("neck"),
+        (pelvis[0], pelvis[1] + 0.02 * figure.view.scale),
+        figure.trunk_radii(),
+        top.colour,
+        caps=(0.006, 0.03),
+        yaw=figure.trunk_yaw,
+    )
+    cloth.dress_surface(surface, top.pattern, top.accent, top.count, aspect=0.62)
+    cloth.print_on(surface, top.print, top.print_colour)
+    _details(figure, surface)
+    if not top.hangs:
+        waist = _TUCKED if top.kind in (TopKind.SHIRT, TopKind.JACKET) else _UNTUCKED
+        surface.paint(surface.u > waist, bottom.colour)
+        cloth.hem(surface, waist, top.colour)
+        if waist == _TUCKED:
+            cloth.ring(surface, waist, waist + 0.045, _BELT)
+    figure.put(surface, parts.TORSO, folds=0.75)
+
+
+def _details(figure: Figure, surface: Surface) -> None:
+    """Opening, buttons, collar, hood and pocket."""
+    top = figure.person.top
+    u, side, front = surface.u, np.abs(surface.left), surface.front
+    seen = front > 0
+    if top.opens:
+        opening = 0.12 + 0.16 * np.maximum(0.45 - u, 0)
+        surface.paint(seen & (side < opening), top.inner)
+        surface.paint(seen & (np.abs(side - opening) < 0.035), darker(top.colour, 0.6))
+    if top.kind is TopKind.SHIRT:
+        surface.paint(seen & (side < 0.03), darker(top.colour, 0.7))
+        surface.paint((u < 0.07) & (side < 0.5), darker(top.colour, 0.85))
+    if top.kind is TopKind.HOODIE:
+        pocket = (u > 0.6) & (u < 0.8) & (side < 0.5 - 0.9 * (u - 0.6))
+        surface.paint(seen & pocket, darker(top.colour, 0.8))
+        surface.paint(~seen & (u < 0.2) & (side < 0.55), darker(top.colour, 0.72))
+    if top.kind in (TopKind.TEE, TopKind.DRESS, TopKind.SHIRT):
+        surface.paint(seen & (u < 0.11 - 0.22 * side), figure.person.head.skin)

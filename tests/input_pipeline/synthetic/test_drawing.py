@@ -1,0 +1,127 @@
+import math
+
+import numpy as np
+import pytest
+
+from input_pipeline import parts
+from input_pipeline.synthetic.body import draw_body
+from input_pipeline.synthetic.cameras import make_camera
+from input_pipeline.synthetic.look_alikes import TWISTS, draw_group, draw_population
+from input_pipeline.synthetic.occluders import draw_occluder
+from input_pipeline.synthetic.people import Person, draw_person
+from input_pipeline.synthetic.picture import Studio
+from input_pipeline.synthetic.plan import make_plan
+from input_pipeline.synthetic.pose import Pose, View, draw_pose
+from input_pipeline.synthetic.settings import PRESETS
+from input_pipeline.synthetic.shapes import Canvas
+
+HEIGHT, WIDTH = 128, 64
+VIEW = View(x=32, y=121, scale=112, pitch=0.2, light=(-0.4, -0.4, 0.85))
+
+
+def draw(person: Person, pose: Pose) -> Canvas:
+    canvas = Canvas(
+        np.full((HEIGHT, WIDTH, 3), 128, np.float32), np.zeros((HEIGHT, WIDTH), np.uint8)
+    )
+    draw_body(canvas, person, pose, VIEW)
+    return canvas
+
+
+def pose(seed: int, yaw: float) -> Pose:
+    return draw_pose(np.random.default_rng(seed), yaw)
+
+
+def rows_of(canvas: Canvas, part: int) -> float:
+    return float(np.nonzero(canvas.parts == part)[0].mean())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_every_part_is_drawn_in_its_place(seed: int) -> None:
+    person = draw_person(np.random.default_rng(seed))
+    canvas = draw(person, pose(seed, yaw=seed * math.pi / 3))
+    shown = set(np.unique(canvas.parts).tolist())
+    assert {parts.HEAD, parts.TORSO, parts.UPPER_ARM, parts.UPPER_LEG, parts.FOOT} <= shown
+    order = (parts.HEAD, parts.TORSO, parts.UPPER_LEG, parts.FOOT)
+    heights = [rows_of(canvas, part) for part in order]
+    assert heights == sorted(heights)
+    share = (canvas.parts > 0).mean()
+    assert 0.12 < share < 0.5
+
+
+def test_part_map_covers_what_was_drawn_and_nothing_else() -> None:
+    person = draw_person(np.random.default_rng(1))
+    canvas = draw(person, pose(1, 0.5))
+    above_ground = slice(0, 100)
+    changed = np.abs(canvas.pixels - 128).max(-1)[above_ground] > 6
+    body = canvas.parts[above_ground] > 0
+    assert (changed & ~body).sum() < 0.2 * body.sum()
+    assert (changed & body).sum() > 0.9 * body.sum()
+
+
+@pytest.mark.parametrize("part", range(1, parts.NUM_PARTS))
+def test_a_look_alike_differs_visibly_and_mostly_in_one_part(part: int) -> None:
+    inside = total = 0
+    for seed in range(5):
+        person = draw_person(np.random.default_rng(seed))
+        twin = TWISTS[part - 1](np.random.default_rng(seed + 100), person)
+        visible = 0
+        for yaw in (0.4, 2.0, 3.5, 5.1):
+            one, other = draw(person, pose(seed, yaw)), draw(twin, pose(seed, yaw))
+            changed = np.abs(one.pixels - other.pixels).max(-1) > 30
+            visible += changed.sum() >= 8
+            inside += (changed & ((one.parts == part) | (other.parts == part))).sum()
+            total += changed.sum()
+        assert visible >= 2
+    assert inside > 0.5 * total
+
+
+def test_groups_differ_in_one_piece_and_no_two_are_equal() -> None:
+    group = draw_group(np.random.default_rng(3), 4)
+    assert len(set(group)) == 4
+    for twin in group[1:]:
+        pieces = ("build", "head", "top", "bottom", "shoes", "bag")
+        assert sum(getattr(twin, p) != getattr(group[0], p) for p in pieces) == 1
+
+
+def test_population_has_the_asked_share_of_look_alikes() -> None:
+    settings = PRESETS["quickstart"]
+    people = draw_population(np.random.default_rng(0), 40, settings)
+    builds = [person.build for person in people]
+    assert len(people) == 40
+    assert len(set(builds)) == 40 - 10 + 2
+
+
+def test_occluders_become_background() -> None:
+    hidden = 0
+    for seed in range(12):
+        canvas = draw(draw_person(np.random.default_rng(seed)), pose(seed, 1.0))
+        before = canvas.parts.copy()
+        draw_occluder(np.random.default_rng(seed), canvas, VIEW)
+        changed = canvas.parts != before
+        assert (canvas.parts[changed] == parts.BACKGROUND).all()
+        hidden += changed.sum() > 40
+    assert hidden >= 8
+
+
+def test_cameras_differ_and_strength_widens_the_differences() -> None:
+    def spread(strength: float) -> float:
+        import dataclasses
+
+        settings = dataclasses.replace(PRESETS["benchmark"], camera_strength=strength)
+        gains = [make_camera(settings, n).gain for n in range(1, 5)]
+        return float(np.std(gains, axis=0).mean())
+
+    assert spread(0.0) == 0
+    assert 0 < spread(0.4) < spread(1.0)
+
+
+def test_a_picture_depends_on_its_number_alone() -> None:
+    settings = PRESETS["tiny"]
+    plan, studio = make_plan(settings), Studio(settings)
+    picture = plan.pictures[5]
+    person = plan.population[picture.person]
+    first = studio.draw(person, picture.camera, picture.number)
+    studio.draw(person, picture.camera, picture.number + 1)
+    again = Studio(settings).draw(person, picture.camera, picture.number)
+    assert first.picture.tobytes() == again.picture.tobytes()
+    assert first.part_map.tobytes() == again.part_map.tobytes()

@@ -1,0 +1,127 @@
+import dataclasses
+import hashlib
+import pathlib
+import re
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from input_pipeline.errors import DataError
+from input_pipeline.synthetic import PRESETS, generate
+from input_pipeline.synthetic import generate as generate_module
+from input_pipeline.synthetic.plan import GALLERY, QUERY, SPLITS, TRAIN, make_plan
+
+TINY = PRESETS["tiny"]
+NAME = re.compile(r"^(-1|\d{4})_c([1-6])s([1-6])_(\d{6})_(\d{2})\.jpg$")
+
+
+def digests(root: pathlib.Path) -> dict[str, str]:
+    labels = root.with_name(root.name + "_ps_label")
+    return {
+        str(path.relative_to(root.parent)).replace(root.name, "set", 1): hashlib.sha256(
+            path.read_bytes()
+        ).hexdigest()
+        for folder in (root, labels)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    return generate(tmp_path_factory.mktemp("data") / "tiny", TINY, progress=False)
+
+
+def test_files_are_named_and_sized_as_in_market1501(rendered: pathlib.Path) -> None:
+    for split in SPLITS:
+        for path in (rendered / split).iterdir():
+            assert NAME.match(path.name)
+            label = rendered.with_name("tiny_ps_label") / split / f"{path.stem}.png"
+            with Image.open(path) as picture, Image.open(label) as part_map:
+                assert picture.size == part_map.size == (TINY.width, TINY.height)
+                assert (picture.mode, part_map.mode) == ("RGB", "L")
+                assert np.asarray(part_map).max() <= 7
+    assert len(list((rendered / TRAIN).iterdir())) == 8 * 4
+    assert len(list((rendered / QUERY).iterdir())) == 4 * 2
+    assert len(list((rendered / GALLERY).iterdir())) == 4 * 4 + 2 * 2
+
+
+def test_train_and_test_are_disjoint_and_every_query_has_a_match(rendered: pathlib.Path) -> None:
+    seen = {
+        split: {(m[1], m[2]) for p in (rendered / split).iterdir() if (m := NAME.match(p.name))}
+        for split in SPLITS
+    }
+    people = {split: {identity for identity, _ in pairs} for split, pairs in seen.items()}
+    assert not people[TRAIN] & (people[QUERY] | people[GALLERY])
+    assert people[GALLERY] - people[QUERY] == {"0000"}
+    for identity, camera in seen[QUERY]:
+        assert any(i == identity and c != camera for i, c in seen[GALLERY])
+
+
+def test_bytes_do_not_depend_on_workers_or_interruption(
+    rendered: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(rendered, other)
+    shutil.copytree(rendered.with_name("tiny_ps_label"), tmp_path / "other_ps_label")
+    lost = sorted((other / TRAIN).iterdir())[3:]
+    for path in lost:
+        path.unlink()
+    (other / TRAIN / "x.jpg.1.partial").write_bytes(b"half")
+    generate(other, TINY, workers=2, progress=False)
+    assert len(lost) > 20
+    assert digests(other) == digests(rendered)
+
+
+def test_a_complete_dataset_is_left_alone(
+    rendered: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("drew again")
+
+    module = __import__(generate_module.__module__, fromlist=["draw_pictures"])
+    monkeypatch.setattr(module, "draw_pictures", refuse)
+    before = digests(rendered)
+    assert generate(rendered, TINY, workers=1, progress=False) == rendered
+    assert digests(rendered) == before
+
+
+def test_other_seeds_draw_other_people() -> None:
+    first = make_plan(TINY).population
+    assert first == make_plan(TINY).population
+    assert len(set(first)) == len(first)
+    assert first[0] != make_plan(dataclasses.replace(TINY, seed=1)).population[0]
+
+
+def test_a_root_with_something_else_is_refused(
+    rendered: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    with pytest.raises(DataError, match="other settings"):
+        generate(rendered, dataclasses.replace(TINY, seed=1), progress=False)
+    (tmp_path / "letter.txt").write_text("hello")
+    with pytest.raises(DataError, match="other files"):
+        generate(tmp_path, TINY, progress=False)
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "settings.json").write_text('{"drawing_version": 1, "wheels": 4}')
+    with pytest.raises(DataError, match="no settings file"):
+        generate(bad, TINY, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("cameras", 7), ("occlusion_rate", 1.5), ("cameras_per_identity", 3)]
+)
+def test_settings_out_of_range_are_refused(field: str, value: float) -> None:
+    with pytest.raises(DataError, match=f"{field} = {value}"):
+        dataclasses.replace(TINY, **{field: value})
+
+
+def test_large_has_the_shape_of_market1501() -> None:
+    plan = make_plan(PRESETS["large"])
+    counts = {split: sum(p.split == split for p in plan.pictures) for split in SPLITS}
+    assert 12_500 < counts[TRAIN] < 13_500
+    assert 3_250 < counts[QUERY] < 3_550
+    assert 15_500 < counts[GALLERY] < 16_500
+    assert len({p.stem for p in plan.pictures}) == len(plan.pictures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import queue
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from typing import IO
 
 import tqdm
 
@@ -19,6 +21,7 @@ from input_pipeline.synthetic.worker import TEMPORARY, draw_pictures, missing_pi
 
 _PIXELS_WORTH_A_PROCESS = 20_000_000
 """Below this a second process takes longer to start than it saves."""
+_WORK = "import sys; from input_pipeline.synthetic.worker import main; main(sys.argv[1:])"
 
 
 def generate(
@@ -106,44 +109,41 @@ def _draw_in_processes(root: pathlib.Path, workers: int, bar: tqdm.tqdm) -> None
     package = pathlib.Path(__file__).parents[2]
     path = os.pathsep.join(filter(None, (str(package), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", _WORK, str(root.resolve())]
     lines: queue.SimpleQueue[bool] = queue.SimpleQueue()
-    processes = [
-        subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "input_pipeline.synthetic.worker",
-                str(root.resolve()),
-                str(index),
-                str(workers),
-            ],
-            stdout=subprocess.PIPE,
-            env=environment,
-        )
-        for index in range(workers)
-    ]
 
-    def listen(process: subprocess.Popen[bytes]) -> None:
-        assert process.stdout is not None
-        for _ in process.stdout:
-            lines.put(True)
+    def listen(stream: IO[bytes]) -> None:
+        with stream:
+            for _ in stream:
+                lines.put(True)
         lines.put(False)
 
-    try:
-        for process in processes:
-            threading.Thread(target=listen, args=(process,), daemon=True).start()
-        running = workers
-        while running:
-            if lines.get():
-                bar.update()
-            else:
-                running -= 1
-    finally:
-        for process in processes:
-            process.terminate()
-        codes = [process.wait() for process in processes]
-    if any(codes):
-        raise RuntimeError(f"a drawing process failed with exit status {max(codes, key=abs)}")
+    with contextlib.ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [*command, str(index), str(workers)], stdout=subprocess.PIPE, env=environment
+                )
+            )
+            for index in range(workers)
+        ]
+        try:
+            for process in processes:
+                assert process.stdout is not None
+                threading.Thread(target=listen, args=(process.stdout,), daemon=True).start()
+            running = workers
+            while running:
+                if lines.get():
+                    bar.update()
+                else:
+                    running -= 1
+        except BaseException:
+            for process in processes:
+                process.terminate()
+            raise
+        failed = [process.returncode for process in processes if process.wait()]
+    if failed:
+        raise RuntimeError(f"a drawing process failed with exit status {failed[0]}")
 
 
 def _tidy(root: pathlib.Path) -> None:

@@ -42,6 +42,8 @@ def leg(figure: Figure, side: str) -> None:
     )
     if not person.bare_thighs:
         _trouser(figure, upper)
+        if bottom.stripe is not None:
+            upper.paint((np.abs(upper.left) > 0.75) & (upper.u < 0.9), bottom.stripe)
     if short:
         upper.paint(upper.u > _SHORTS_END, skin)
         cloth.hem(upper, _SHORTS_END, bottom.colour)
@@ -78,8 +80,6 @@ def _trouser(figure: Figure, surface: Surface) -> None:
         red, green, blue = bottom.colour
         faded = (min(red + 26, 255), min(green + 26, 255), min(blue + 22, 255))
         surface.paint((surface.front > 0.75) & (surface.u > 0.2) & (surface.u < 0.85), faded)
-    if bottom.stripe is not None:
-        surface.paint(np.abs(surface.left) > 0.82, bottom.stripe)
 
 
 def _foot(figure: Figure, side: str) -> None:
@@ -141,7 +141,8 @@ def _hanging(figure: Figure, length: float, colour: Colour, *, flare: float) -> 
 
 def _put_hanging(figure: Figure, surface: Surface, colour: Colour) -> None:
     """Draws a cone; what lies below the knees is lower leg."""
-    cloth.ring(surface, 0.70, 0.92, figure.person.bottom.stripe)
+    low = 0.70 if figure.person.long_skirt else 0.45
+    cloth.ring(surface, low, low + 0.22, figure.person.bottom.stripe)
     cloth.hem(surface, 1.0, colour, width=0.03)
     figure.put(surface, parts.UPPER_LEG, folds=1.2, grain=(7.0, 38.0))
     knee = 0.5 * sum(figure.skeleton.at(f"knee_{side}")[1] for side in SIDES)

@@ -178,7 +178,7 @@ class Bottom:
         accent: Second colour of the pattern.
         pattern: How the two share the cloth.
         count: How often the pattern repeats around a leg.
-        stripe: Stripe down the sides of trousers, or along the rim of what hangs; or None.
+        stripe: Panel down the sides of the thighs, or ring around what hangs; or None.
         cuff: Ring at the ends of trousers, or None.
         sock: Colour of the socks, where shins are bare.
     """

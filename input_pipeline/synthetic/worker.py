@@ -74,7 +74,3 @@ def main(arguments: Sequence[str]) -> None:
     for _ in draw_pictures(root, settings, plan, share):
         sys.stdout.write("\n")
         sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -1,8 +1,8 @@
 """α-weighted query expansion.
 
-Radenović, Tolias and Chum, "Fine-tuning CNN Image Retrieval with No Human Annotation", 2018: a query
-is replaced by a mean of itself and its nearest gallery descriptors, each weighted by its cosine
-similarity to the power α.
+Radenović, Tolias and Chum, "Fine-tuning CNN Image Retrieval with No Human Annotation", 2018: a
+query is replaced by a mean of itself and its nearest gallery descriptors, each weighted by its
+cosine similarity to the power α.
 """
 
 from __future__ import annotations

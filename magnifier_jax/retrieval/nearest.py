@@ -23,6 +23,8 @@ from magnifier_jax.retrieval.distances import Blocks, Metric, inverse_norms, rou
 from magnifier_jax.retrieval.smallest import smallest
 
 _UNIT = 64
+# Where two pictures share no visible part: behind everything, but before padding.
+_NOTHING_SHARED = np.finfo(np.float32).max
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +66,7 @@ def _distances(query: Side, gallery: Side, *, metric: Metric) -> jax.Array:
     padding = jnp.isinf(gallery.norms)[None, :]
     if gallery.visible is not None and query.visible is not None:
         shared = product(query.visible, gallery.visible)
-        alike = jnp.where(shared > 0, 1 - dots / jnp.maximum(shared, 1), jnp.inf)
+        alike = jnp.where(shared > 0, 1 - dots / jnp.maximum(shared, 1), _NOTHING_SHARED)
         return jnp.where(padding, jnp.inf, alike)
     if metric == "euclidean":
         squared = query.norms[:, None] + gallery.norms[None, :] - 2 * dots
@@ -196,5 +198,6 @@ def find_nearest(
             state = _merge(*state, side, part, start, mesh=mesh, metric=metric)
         real = min(rows, len(query) - first)
         distances[first : first + real] = np.asarray(state[0])[:real]
+        distances[distances == _NOTHING_SHARED] = np.inf
         indices[first : first + real] = np.asarray(state[1])[:real]
     return Nearest(indices=indices, distances=distances)

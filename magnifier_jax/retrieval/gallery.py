@@ -1,0 +1,291 @@
+"""A gallery of described pictures that can be searched, changed, saved and exported."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import json
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jax.typing import ArrayLike
+from numpy.typing import NDArray
+
+from magnifier_jax.errors import UserError
+from magnifier_jax.retrieval.descriptors import check_descriptors
+from magnifier_jax.retrieval.distances import Blocks, Metric
+from magnifier_jax.retrieval.searcher import Searcher, SearchResult
+
+_FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Gallery:
+    """Pictures and their descriptors. Changing it gives a new one.
+
+    Made by `Gallery.build`, which checks everything.
+
+    Attributes:
+      descriptors: float16 or float32 [N, D].
+      names: str [N], all different; paths of the pictures, as a rule.
+      identities: int64 [N], or None if they are not known.
+      cameras: int64 [N], or None if they are not known.
+      parts: float16 or float32 [N, P, E], an embedding of each part, or None.
+      visible: bool [N, P], whether the part is seen; with `parts` only.
+      metric: How descriptors are compared.
+    """
+
+    descriptors: NDArray[np.floating]
+    names: NDArray[np.str_]
+    identities: NDArray[np.int64] | None
+    cameras: NDArray[np.int64] | None
+    parts: NDArray[np.floating] | None
+    visible: NDArray[np.bool_] | None
+    metric: Metric
+
+    @classmethod
+    def build(
+        cls,
+        descriptors: ArrayLike,
+        *,
+        names: Sequence[str] | NDArray[np.str_],
+        identities: ArrayLike | None = None,
+        cameras: ArrayLike | None = None,
+        parts: ArrayLike | None = None,
+        visible: ArrayLike | None = None,
+        metric: Metric = "euclidean",
+    ) -> Gallery:
+        """Checks what belongs to each picture, and keeps it.
+
+        Args:
+          descriptors: [N, D], floating.
+          names: [N], all different.
+          identities: [N], whole numbers.
+          cameras: [N], whole numbers.
+          parts: [N, P, E], floating.
+          visible: [N, P], which goes with `parts`.
+          metric: 'euclidean' or 'cosine'.
+
+        Raises:
+          UserError: if anything does not fit, is not finite, or a name is there twice.
+        """
+        checked = check_descriptors(descriptors, name="gallery")
+        total = len(checked)
+        texts = np.asarray(names, dtype=np.str_)
+        if texts.shape != (total,):
+            raise UserError(f"a gallery of {total} descriptors needs {total} names")
+        unique, counts = np.unique(texts, return_counts=True)
+        if len(unique) < total:
+            raise UserError(f"the name {unique[counts > 1][0]!r} is in the gallery twice")
+        if (parts is None) != (visible is None):
+            raise UserError("part embeddings and visible parts must be given together")
+        if metric not in ("euclidean", "cosine"):
+            raise UserError(f"unknown metric {metric!r}; choose 'euclidean' or 'cosine'")
+        embeddings, seen = None, None
+        if parts is not None and visible is not None:
+            embeddings, seen = check_parts(parts, visible, total=total, name="gallery")
+        return cls(
+            descriptors=checked.parts[0],
+            names=texts,
+            identities=_numbers(identities, total=total, what="identities"),
+            cameras=_numbers(cameras, total=total, what="cameras"),
+            parts=embeddings,
+            visible=seen,
+            metric=metric,
+        )
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.descriptors)
+
+    def add(self, other: Gallery) -> Gallery:
+        """Both galleries, this one first.
+
+        Raises:
+          UserError: if a name is in both, or one has what the other lacks.
+        """
+        if self.metric != other.metric:
+            raise UserError(f"a gallery for {self.metric} distance cannot take {other.metric} ones")
+        joined: dict[str, Any] = {}
+        for field in ("descriptors", "names", "identities", "cameras", "parts", "visible"):
+            mine, theirs = getattr(self, field), getattr(other, field)
+            if (mine is None) != (theirs is None):
+                raise UserError(f"only one of the two galleries has {field}; they cannot be joined")
+            if mine is not None and mine.shape[1:] != theirs.shape[1:]:
+                raise UserError(
+                    f"{field} have shape {list(mine.shape)} and {list(theirs.shape)}; "
+                    "both galleries must come from the same model"
+                )
+            joined[field] = None if mine is None else np.concatenate([mine, theirs])
+        return Gallery.build(metric=self.metric, **joined)
+
+    def remove(self, names: Sequence[str]) -> Gallery:
+        """The gallery without the pictures of these names.
+
+        Raises:
+          UserError: if a name is not there, or nothing would be left.
+        """
+        unknown = np.setdiff1d(np.asarray(names, dtype=np.str_), self.names)
+        if len(unknown):
+            near = difflib.get_close_matches(str(unknown[0]), self.names.tolist(), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise UserError(f"{str(unknown[0])!r} is not in the gallery{hint}")
+        kept = np.flatnonzero(~np.isin(self.names, names))
+        if not len(kept):
+            raise UserError("removing these pictures would leave the gallery empty")
+        fields: dict[str, Any] = {
+            name: None if value is None else value[kept] for name, value in self._arrays().items()
+        }
+        return dataclasses.replace(self, **fields)
+
+    def search(self, query: ArrayLike, *, top: int = 10) -> SearchResult:
+        """The pictures most like each query; exact.
+
+        The descriptors are kept on the devices between searches if they fit; `searcher` decides
+        that and the memory that is used.
+
+        Args:
+          query: Descriptors [Nq, D], or one [D].
+          top: How many; at most the whole gallery is returned.
+        """
+        return self._default_searcher.search(query, top=top)
+
+    def search_parts(self, parts: ArrayLike, visible: ArrayLike, *, top: int = 10) -> SearchResult:
+        """The pictures most like each query by the parts that both show.
+
+        Distance is 1 − cosine, averaged over those parts, so that what a query hides does not
+        count against a picture. A picture that shows none of them is infinitely far.
+
+        Args:
+          parts: Part embeddings of the queries [Nq, P, E].
+          visible: Which parts each query shows [Nq, P].
+          top: How many; at most the whole gallery is returned.
+        """
+        embeddings, seen = check_parts(parts, visible, total=None, name="query")
+        return self._default_searcher.search_parts(embeddings, seen, top=top)
+
+    def searcher(self, *, blocks: Blocks | None = None, device_bytes: int = 2**30) -> Searcher:
+        """Something that searches this gallery with a bound on memory.
+
+        Args:
+          blocks: How much is worked on at a time, and on which devices.
+          device_bytes: A gallery up to this size is kept on each device between searches; a
+            larger one passes through in blocks.
+        """
+        return Searcher(
+            descriptors=self.descriptors,
+            names=self.names,
+            parts=self.parts,
+            visible=self.visible,
+            metric=self.metric,
+            blocks=blocks or Blocks(),
+            device_bytes=device_bytes,
+        )
+
+    @functools.cached_property
+    def _default_searcher(self) -> Searcher:
+        return self.searcher()
+
+    def _arrays(self) -> dict[str, NDArray[Any] | None]:
+        return {
+            "descriptors": self.descriptors,
+            "names": self.names,
+            "identities": self.identities,
+            "cameras": self.cameras,
+            "parts": self.parts,
+            "visible": self.visible,
+        }
+
+    def save(self, path: str | Path, *, dtype: Literal["float32", "float16"] = "float32") -> None:
+        """Writes one `.npz` file, whole or not at all.
+
+        Args:
+          path: The file.
+          dtype: Type of descriptors and part embeddings; 'float16' halves the file.
+        """
+        if dtype not in ("float32", "float16"):
+            raise UserError(f"a gallery is saved as float32 or float16, not {dtype}")
+        arrays: dict[str, Any] = {
+            name: value for name, value in self._arrays().items() if value is not None
+        }
+        for name in {"descriptors", "parts"} & set(arrays):
+            with np.errstate(over="ignore"):
+                arrays[name] = arrays[name].astype(dtype)
+            if not np.isfinite(arrays[name]).all():
+                raise UserError(f"some {name} are too large for {dtype}; save them as float32")
+        target = Path(path)
+        partial = target.with_name(target.name + ".partial")
+        with partial.open("wb") as file:
+            np.savez(file, format=_FORMAT, metric=self.metric, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Gallery:
+        """Reads what `save` wrote.
+
+        Raises:
+          UserError: if the file is not there or is not a gallery.
+        """
+        if not Path(path).is_file():
+            raise UserError(f"there is no gallery file {path}")
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                fields: dict[str, Any] = {name: file[name] for name in file.files}
+        except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
+            raise UserError(f"{path} is not a gallery file: {error}") from error
+        if int(fields.pop("format", 0)) != _FORMAT or not {"descriptors", "names"} <= set(fields):
+            raise UserError(f"{path} is not a gallery file of format {_FORMAT}; make it again")
+        return cls.build(**fields | {"metric": str(fields["metric"])})
+
+    def export_vectors(self, folder: str | Path) -> None:
+        """Writes plain arrays for FAISS or a vector database.
+
+        `descriptors.npy` is float32 [N, D], `ids.npy` int64 [N] counts the rows, and `names.json`
+        lists the picture of each id. With Euclidean distance an index by L2 ranks as `search`
+        does; with cosine the descriptors are written as unit vectors, for an index by inner
+        product.
+        """
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        vectors = np.ascontiguousarray(self.descriptors, np.float32)
+        if self.metric == "cosine":
+            lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+            vectors = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+        np.save(target / "descriptors.npy", vectors)
+        np.save(target / "ids.npy", np.arange(len(self), dtype=np.int64))
+        (target / "names.json").write_text(json.dumps(self.names.tolist(), indent=0))
+
+
+def check_parts(
+    parts: ArrayLike, visible: ArrayLike, *, total: int | None, name: str
+) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
+    """Part embeddings [N, P, E] and visible parts [N, P] that fit each other."""
+    embeddings, seen = np.asarray(parts), np.asarray(visible).astype(bool)
+    if embeddings.ndim != 3 or (total is not None and len(embeddings) != total):
+        wanted = "N" if total is None else total
+        raise UserError(
+            f"{name} part embeddings must have shape [{wanted}, P, E], not {list(embeddings.shape)}"
+        )
+    if seen.shape != embeddings.shape[:2]:
+        raise UserError(
+            f"{name} visible parts must have shape {list(embeddings.shape[:2])}, "
+            f"not {list(seen.shape)}"
+        )
+    flat = check_descriptors(embeddings.reshape(len(embeddings), -1), name=f"{name} part")
+    return flat.parts[0].reshape(embeddings.shape), seen
+
+
+def _numbers(values: ArrayLike | None, *, total: int, what: str) -> NDArray[np.int64] | None:
+    if values is None:
+        return None
+    numbers = np.asarray(values)
+    if numbers.shape != (total,) or not np.issubdtype(numbers.dtype, np.integer):
+        raise UserError(f"{what} must be {total} whole numbers, one for each picture")
+    return numbers.astype(np.int64)

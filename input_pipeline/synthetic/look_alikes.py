@@ -9,6 +9,7 @@ import numpy as np
 
 from input_pipeline.synthetic import palette
 from input_pipeline.synthetic.people import (
+    BagKind,
     Cut,
     Hat,
     Person,
@@ -43,7 +44,10 @@ def _torso(rng: np.random.Generator, person: Person) -> Person:
     kind = kinds[rng.integers(len(kinds))] if top.print is Print.NONE else top.print
     inner = palette.contrasting(rng, top.colour, top.inner) if top.opens else top.inner
     changed = dataclasses.replace(top, print=kind, print_colour=colour, inner=inner)
-    return dataclasses.replace(person, top=changed)
+    bag = person.bag
+    if bag.kind is BagKind.BACKPACK:  # It hides the back print.
+        bag = dataclasses.replace(bag, accent=palette.contrasting(rng, bag.colour, bag.accent))
+    return dataclasses.replace(person, top=changed, bag=bag)
 
 
 def _upper_arm(rng: np.random.Generator, person: Person) -> Person:
@@ -74,9 +78,7 @@ def _upper_leg(rng: np.random.Generator, person: Person) -> Person:
 
 def _lower_leg(rng: np.random.Generator, person: Person) -> Person:
     bottom = person.bottom
-    if person.long_skirt:
-        return _upper_leg(rng, person)
-    if person.bare_shins:
+    if person.bare_shins and not person.long_skirt:
         sock = palette.contrasting(rng, bottom.sock, person.head.skin)
         return dataclasses.replace(person, bottom=dataclasses.replace(bottom, sock=sock))
     cuff = palette.contrasting(rng, bottom.colour, bottom.cuff or bottom.colour)

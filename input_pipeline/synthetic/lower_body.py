@@ -141,8 +141,11 @@ def _hanging(figure: Figure, length: float, colour: Colour, *, flare: float) -> 
 
 def _put_hanging(figure: Figure, surface: Surface, colour: Colour) -> None:
     """Draws a cone; what lies below the knees is lower leg."""
-    low = 0.70 if figure.person.long_skirt else 0.45
+    long = figure.person.long_skirt and colour == figure.person.bottom.colour
+    low = 0.22 if long else 0.45
     cloth.ring(surface, low, low + 0.22, figure.person.bottom.stripe)
+    if long:
+        cloth.ring(surface, 0.72, 0.94, figure.person.bottom.cuff)
     cloth.hem(surface, 1.0, colour, width=0.03)
     figure.put(surface, parts.UPPER_LEG, folds=1.2, grain=(7.0, 38.0))
     knee = 0.5 * sum(figure.skeleton.at(f"knee_{side}")[1] for side in SIDES)

@@ -179,7 +179,7 @@ class Bottom:
         pattern: How the two share the cloth.
         count: How often the pattern repeats around a leg.
         stripe: Panel down the sides of the thighs, or ring around what hangs; or None.
-        cuff: Ring at the ends of trousers, or None.
+        cuff: Ring at the end of trousers or of a long skirt, or None.
         sock: Colour of the socks, where shins are bare.
     """
 

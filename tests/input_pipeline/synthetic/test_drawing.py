@@ -73,15 +73,16 @@ def test_a_look_alike_differs_visibly_and_mostly_in_one_part(part: int) -> None:
             inside += (changed & ((one.parts == part) | (other.parts == part))).sum()
             total += changed.sum()
         assert visible >= 2
-    assert inside > 0.5 * total
+    assert inside > 0.6 * total
 
 
 def test_groups_differ_in_one_piece_and_no_two_are_equal() -> None:
     group = draw_group(np.random.default_rng(3), 4)
     assert len(set(group)) == 4
     for twin in group[1:]:
-        pieces = ("build", "head", "top", "bottom", "shoes", "bag")
+        pieces = ("build", "head", "top", "bottom", "shoes")
         assert sum(getattr(twin, p) != getattr(group[0], p) for p in pieces) == 1
+        assert twin.build == group[0].build
 
 
 def test_population_has_the_asked_share_of_look_alikes() -> None:

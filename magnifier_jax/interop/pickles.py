@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickletools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import IO, Any
 
 import ml_dtypes
@@ -104,14 +104,40 @@ def _rebuilt(function: Any, kind: Any, arguments: Any, *_: Any) -> Any:
     return _call(function, arguments)
 
 
-def _dictionary(*items: Any) -> dict[Any, Any]:
-    return dict(*items)
+def _dictionary(items: Any = ()) -> dict[Any, Any]:
+    pairs = [(key, value) for key, value in items]
+    _check_keys(key for key, _ in pairs)
+    return dict(pairs)
+
+
+def _check_keys(keys: Iterable[Any]) -> None:
+    """Lets only flat values be hashed: Python crashes when it hashes a deeply nested tuple."""
+    for key in keys:
+        flat = key if type(key) is tuple else (key,)
+        if not all(isinstance(item, _FLAT) for item in flat):
+            raise PickleRefusedError("it has a key that is no plain value")
 
 
 def _opaque(*_: Any) -> Opaque:
     return Opaque()
 
 
+# What training scripts save beside the tensors: settings, schedules, scores of NumPy.
+_IGNORED = (
+    ("argparse", "Namespace"),
+    ("collections", "Counter"),
+    ("datetime", "datetime"),
+    ("pathlib", "PosixPath"),
+    ("numpy", "dtype"),
+    ("numpy", "ndarray"),
+    ("_codecs", "encode"),
+    *((f"numpy.{core}.multiarray", "scalar") for core in ("core", "_core")),
+    *((f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")),
+    *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
+    *((module, kind) for module in ("builtins", "__builtin__") for kind in ("dict", "list")),
+    *((module, kind) for module in ("builtins", "__builtin__") for kind in ("int", "float")),
+    *((module, kind) for module in ("builtins", "__builtin__") for kind in ("set", "frozenset")),
+)
 _NAMES: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): _Function(_dictionary),
     ("torch._utils", "_rebuild_tensor"): _Function(_tensor),
@@ -128,16 +154,8 @@ _NAMES: dict[tuple[str, str], Any] = {
     **{("torch", name): StorageType(dtype) for name, dtype in _STORAGES.items()},
     **{("torch.cuda", name): StorageType(dtype) for name, dtype in _STORAGES.items()},
     **{("torch", name): dtype for name, dtype in _TENSOR_TYPES.items()},
-    # What training scripts save beside the tensors: settings, scores as NumPy scalars.
-    ("argparse", "Namespace"): _Function(_opaque),
-    ("numpy", "dtype"): _Function(_opaque),
-    ("numpy", "ndarray"): _Function(_opaque),
-    ("_codecs", "encode"): _Function(_opaque),
-    **{
-        (f"numpy.{core}.multiarray", name): _Function(_opaque)
-        for core in ("core", "_core")
-        for name in ("scalar", "_reconstruct")
-    },
+    ("collections", "defaultdict"): _Function(lambda *_: {}),
+    **{name: _Function(_opaque) for name in _IGNORED},
 }
 
 
@@ -175,6 +193,8 @@ def read_pickle(stream: IO[bytes], *, storage: Callable[[tuple[Any, ...]], Any])
         raise PickleRefusedError("it is broken or cut off") from error
 
 
+_STORAGE_FIELDS = 5  # "storage", type, name, device, count of numbers
+_FLAT = (str, bytes, int, float, type(None))
 # What instructions bring about that do not fit together.
 _BROKEN = (
     ArithmeticError,
@@ -189,6 +209,7 @@ _LITERALS = frozenset(
     (
         *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
         *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+        "BYTEARRAY8",
         *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
     )
 )
@@ -254,6 +275,8 @@ class _Machine:
         return taken
 
     def _name(self, module: Any, name: Any) -> None:
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise PickleRefusedError("it asks for a name that is no text")
         if (module, name) not in _NAMES:
             raise PickleRefusedError(f"it asks for `{module}.{name}`")
         self._stack.append(_NAMES[module, name])
@@ -278,7 +301,8 @@ class _Machine:
 
     def _do_dict(self, _: Any) -> None:
         items = self._pop_to_mark()
-        self._stack.append(dict(zip(items[::2], items[1::2], strict=True)))
+        self._stack.append({})
+        self._update(items)
 
     def _do_append(self, _: Any) -> None:
         self._extend(self._pop(1))
@@ -295,6 +319,7 @@ class _Machine:
         items = self._pop_to_mark()
         if type(self._stack[-1]) is not set:
             raise PickleRefusedError("it adds to something that is no set")
+        _check_keys(items)
         self._stack[-1].update(items)
 
     def _do_setitem(self, _: Any) -> None:
@@ -306,6 +331,7 @@ class _Machine:
     def _update(self, items: list[Any]) -> None:
         if type(self._stack[-1]) is not dict:
             raise PickleRefusedError("it sets items of something that is no dictionary")
+        _check_keys(items[::2])
         self._stack[-1].update(zip(items[::2], items[1::2], strict=True))
 
     def _do_global(self, argument: str) -> None:
@@ -332,4 +358,6 @@ class _Machine:
         (identity,) = self._pop(1)
         if not isinstance(identity, tuple) or not identity or identity[0] != "storage":
             raise PickleRefusedError("it refers to something that is no tensor")
+        if len(identity) < _STORAGE_FIELDS or not isinstance(identity[2], str):
+            raise PickleRefusedError("a storage has no name")
         self._stack.append(self._storage(identity[1:]))

@@ -117,6 +117,8 @@ def _read_stream(path: pathlib.Path) -> Any:
             read_pickle(stream, storage=_no_storage)
         loaded = read_pickle(stream, storage=storage)
         for key in read_pickle(stream, storage=_no_storage):
+            if not isinstance(key, str):
+                raise PickleRefusedError("its storages do not match its tensors")
             kinds = {id(late.kind): late.kind for late in wanted.get(key, ())}
             if len(kinds) != 1:
                 raise PickleRefusedError("its storages do not match its tensors")

@@ -1,0 +1,466 @@
+"""Tensors from PyTorch's files and into them; hostile files are refused."""
+
+from __future__ import annotations
+
+import argparse
+import builtins
+import collections
+import os
+import pathlib
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from magnifier_jax.errors import UserError
+from magnifier_jax.interop import read_torch_file, write_safetensors, write_torch_file
+
+STATE = {
+    "float.weight": np.arange(12, dtype=np.float32).reshape(2, 3, 2),
+    "double": np.arange(3.0),
+    "half": np.array([1, 2.5], np.float16),
+    "brain": np.array([[1.0, -3.0]], ml_dtypes.bfloat16),
+    "counter": np.array(7, np.int64),
+    "bytes": np.array([0, 255], np.uint8),
+    "flags": np.array([True, False]),
+    "empty": np.zeros((0, 4), np.float32),
+    "Umlaut ä": np.ones(1, np.float32),
+}
+WRITERS: Mapping[str, Callable[..., None]] = {
+    ".safetensors": write_safetensors,
+    ".pth": write_torch_file,
+    ".pt": write_torch_file,
+}
+
+
+def assert_same(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> None:
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert found[name].dtype == array.dtype, name
+        assert found[name].shape == array.shape, name
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_round_trip(tmp_path: pathlib.Path, suffix: str) -> None:
+    path = tmp_path / f"weights{suffix}"
+    WRITERS[suffix](path, {"old": np.zeros(1)})
+    WRITERS[suffix](path, STATE)
+    assert_same(read_torch_file(path), STATE)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_arrays_with_other_axes_order(tmp_path: pathlib.Path, suffix: str) -> None:
+    path = tmp_path / f"weights{suffix}"
+    array = np.arange(24, dtype=np.float32).reshape(2, 3, 4).transpose(2, 0, 1)
+    WRITERS[suffix](path, {"a": array, "b": array[::2, :, 1]})
+    assert_same(read_torch_file(path), {"a": array, "b": array[::2, :, 1]})
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_unwritable_folder_is_named(tmp_path: pathlib.Path, suffix: str) -> None:
+    with pytest.raises(UserError, match=r"Cannot write .*missing"):
+        WRITERS[suffix](tmp_path / "missing" / f"w{suffix}", STATE)
+
+
+def test_number_type_that_torch_lacks(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(UserError, match=r"`odd` has type uint32"):
+        write_torch_file(tmp_path / "w.pth", {"odd": np.zeros(1, np.uint32)})
+
+
+# What torch.save writes, put together without PyTorch.
+
+
+class FakeStorage:
+    def __init__(self, kind: str, key: str, count: int) -> None:
+        self.identity = ("storage", Name("torch", kind), key, "cpu", count)
+
+
+class Name:
+    """Pickles as a reference to a name, whether or not it exists here."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self.module, self.name = module, name
+
+
+class Call:
+    """Pickles as a call of a name."""
+
+    def __init__(self, module: str, name: str, *arguments: Any, state: Any = None) -> None:
+        self.function, self.arguments, self.state = Name(module, name), arguments, state
+
+
+class TorchLikePickler(pickle._Pickler):  # type: ignore[name-defined]
+    def persistent_id(self, value: Any) -> Any:
+        return value.identity if isinstance(value, FakeStorage) else None
+
+    def save(self, value: Any, save_persistent_id: bool = True) -> None:
+        if isinstance(value, Name):
+            self.write(pickle.GLOBAL + f"{value.module}\n{value.name}\n".encode())
+        elif isinstance(value, Call):
+            self.save(value.function)
+            self.save(value.arguments)
+            self.write(pickle.REDUCE)
+            if value.state is not None:
+                self.save(value.state)
+                self.write(pickle.BUILD)
+        else:
+            super().save(value, save_persistent_id)
+
+
+def tensor(
+    key: str, count: int, *, offset: int = 0, shape: tuple[int, ...], strides: tuple
+) -> Call:
+    storage = FakeStorage("FloatStorage", key, count)
+    hooks = Call("collections", "OrderedDict")
+    return Call("torch._utils", "_rebuild_tensor_v2", storage, offset, shape, strides, False, hooks)
+
+
+def pickled(value: Any, path: pathlib.Path, protocol: int = 2) -> bytes:
+    with path.with_suffix(".pickle").open("wb") as stream:
+        TorchLikePickler(stream, protocol).dump(value)
+    return path.with_suffix(".pickle").read_bytes()
+
+
+def save(
+    path: pathlib.Path,
+    data: bytes,
+    *,
+    storages: Mapping[str, np.ndarray] | None = None,
+    compression: int = zipfile.ZIP_STORED,
+) -> pathlib.Path:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("archive/data.pkl", data)
+        for key, numbers in (storages or {}).items():
+            archive.writestr(f"archive/data/{key}", numbers.tobytes())
+    return path
+
+
+NUMBERS = np.arange(10, dtype=np.float32)
+ROW = tensor("0", 10, shape=(2,), strides=(1,))
+
+
+@pytest.mark.parametrize("wrapper", ["state_dict", "model", "net"])
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_checkpoint_with_other_things(tmp_path: pathlib.Path, wrapper: str, protocol: int) -> None:
+    tensors = collections.OrderedDict(
+        strided=tensor("0", 10, offset=1, shape=(2, 2), strides=(1, 3)),
+        expanded=tensor("0", 10, shape=(3, 2), strides=(0, 1)),
+        parameter=Call("torch._utils", "_rebuild_parameter", ROW, True, {}),
+        nothing=tensor("0", 10, shape=(0, 3), strides=(3, 1)),
+    )
+    checkpoint = {
+        "epoch": 10**12,
+        wrapper: tensors,
+        "optimizer": {"state": {0: {"step": ROW}}, "param_groups": [{"lr": 1e-3, "seen": {1, 2}}]},
+        "args": argparse.Namespace(lr=3e-4, device=None, name=b"x"),
+        "best": np.float64(0.9),
+        "curve": np.arange(3),
+        "scheduler": {"milestones": collections.Counter([40, 70])},
+        "state": collections.defaultdict(dict, {0: {"step": 1}}),
+        "output": pathlib.PosixPath("log"),
+    }
+    data = pickled(checkpoint, tmp_path / "x", protocol)
+    found = read_torch_file(save(tmp_path / "x.pth", data, storages={"0": NUMBERS}))
+    expected = {
+        "strided": [[1, 4], [2, 5]],
+        "expanded": [[0, 1]] * 3,
+        "parameter": [0, 1],
+        "nothing": np.zeros((0, 3)),
+    }
+    assert_same(found, {name: np.array(rows, np.float32) for name, rows in expected.items()})
+
+
+class Reduced:
+    """Pickles as the call of a real function, as an attack would."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+HOSTILE: Mapping[str, Any] = {
+    "system": Reduced(os.system, "touch {mark}"),
+    "exec": Reduced(builtins.exec, "open({mark!r}, 'w')"),
+    "eval": Reduced(builtins.eval, "open({mark!r}, 'w')"),
+    "getattr": Reduced(getattr, "", "format"),
+    "nested getattr": Call("builtins", "getattr", Call("builtins", "__import__", "os"), "system"),
+    "dotted": Call("torch._utils", "_rebuild_tensor_v2.__globals__"),
+    "dotted torch": Call("torch", "serialization.os.system", "touch {mark}"),
+    "numpy loader": Call("numpy", "load", "{mark}"),
+    "python 2": Call("__builtin__", "eval", "1"),
+    "whole module": Call("torchvision.models.resnet", "ResNet"),
+    "rebuild by type": Call(
+        "torch._tensor",
+        "_rebuild_from_type_v2",
+        Name("posix", "system"),
+        None,
+        ("touch {mark}",),
+        None,
+    ),
+}
+
+
+def arm(value: Any, mark: pathlib.Path) -> Any:
+    if isinstance(value, str):
+        return value.format(mark=str(mark))
+    if isinstance(value, Reduced):
+        function, arguments = value.call
+        return Reduced(function, *(arm(argument, mark) for argument in arguments))
+    return value
+
+
+@pytest.mark.parametrize("attack", HOSTILE)
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+@pytest.mark.parametrize("stream", [False, True])
+def test_hostile_file_is_refused(
+    tmp_path: pathlib.Path, attack: str, protocol: int, stream: bool
+) -> None:
+    mark = tmp_path / "harm"
+    payload = {"state_dict": {"weight": ROW}, "more": [arm(HOSTILE[attack], mark)]}
+    data = pickled(payload, tmp_path / "x", protocol)
+    path = tmp_path / "x.pth"
+    if stream:
+        head = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
+        path.write_bytes(b"".join(pickle.dumps(item, 2) for item in head) + data)
+    else:
+        save(path, data, storages={"0": NUMBERS})
+    with pytest.raises(UserError, match="was refused"):
+        read_torch_file(path)
+    assert not mark.exists()
+
+
+def test_raw_pickle_is_refused(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "x.pth"
+    path.write_bytes(pickle.dumps(Reduced(os.system, f"touch {tmp_path / 'harm'}")))
+    with pytest.raises(UserError, match=r"asks for `\w+\.system`"):
+        read_torch_file(path)
+    assert not (tmp_path / "harm").exists()
+
+
+BROKEN_PICKLES: Mapping[str, bytes] = {
+    "sets the state of a function": b"\x80\x02ccollections\nOrderedDict\n}b.",
+    "sets an item of a function": b"\x80\x02ccollections\nOrderedDict\nK\x01K\x02s.",
+    "appends to a dictionary": b"\x80\x02}K\x01a.",
+    "calls a tensor type": b"\x80\x02ctorch\nfloat32\n)R.",
+    "calls a number": b"\x80\x02K\x01)R.",
+    "old instance instruction": b"\x80\x02(ios\nsystem\n.",
+    "extension registry": b"\x80\x02\x82\x01.",
+    "pops from nothing": b"\x80\x020.",
+    "pops below a mark": b"\x80\x02K\x01(0.",
+    "gets what was never put": b"\x80\x02h\x05.",
+    "no end": b"\x80\x02}",
+    "unknown instruction": b"\x80\x02\xff.",
+    "leaves two values": b"\x80\x02K\x01K\x02.",
+    "unhashable key": b"\x80\x02}]K\x01s.",
+    "string longer than the file": b"\x80\x02X\xff\xff\xff\x7fabc.",
+    "odd persistent id": b"\x80\x02K\x01Q.",
+    "persistent id of a module": b"\x80\x02X\x06\x00\x00\x00module\x85Q.",
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN_PICKLES)
+def test_broken_pickle_is_refused(tmp_path: pathlib.Path, kind: str) -> None:
+    path = save(tmp_path / "x.pth", BROKEN_PICKLES[kind])
+    with pytest.raises(UserError, match="was refused"):
+        read_torch_file(path)
+
+
+IMPOSSIBLE: Mapping[str, Call] = {
+    "beyond its storage": tensor("0", 10, shape=(11,), strides=(1,)),
+    "offset beyond": tensor("0", 10, offset=9, shape=(2,), strides=(1,)),
+    "negative offset": tensor("0", 10, offset=-1, shape=(2,), strides=(1,)),
+    "negative stride": tensor("0", 10, offset=9, shape=(2,), strides=(-1,)),
+    "axes without strides": tensor("0", 10, shape=(2, 2), strides=(1,)),
+    "storage cut off": tensor("0", 11, shape=(2,), strides=(1,)),
+    "missing storage": tensor("5", 10, shape=(2,), strides=(1,)),
+    "no storage": Call("torch._utils", "_rebuild_tensor_v2", 3, 0, (1,), (1,), False, None),
+    "shape is text": tensor("0", 10, shape="ab", strides="cd"),  # type: ignore[arg-type]
+    "huge": tensor("0", 10, shape=(2**62, 2**62), strides=(0, 0)),
+}
+
+
+@pytest.mark.parametrize("kind", IMPOSSIBLE)
+def test_impossible_tensor_is_refused(tmp_path: pathlib.Path, kind: str) -> None:
+    data = pickled({"weight": IMPOSSIBLE[kind]}, tmp_path / "x")
+    path = save(tmp_path / "x.pth", data, storages={"0": NUMBERS})
+    with pytest.raises(UserError, match=r"x\.pth"):
+        read_torch_file(path)
+
+
+def test_pretended_size_needs_no_memory(tmp_path: pathlib.Path) -> None:
+    data = pickled({"weight": tensor("0", 10, shape=(2**40, 2), strides=(0, 1))}, tmp_path / "x")
+    found = read_torch_file(save(tmp_path / "x.pth", data, storages={"0": NUMBERS}))
+    assert found["weight"].shape == (2**40, 2)
+
+
+def test_wrapper_that_contains_itself(tmp_path: pathlib.Path) -> None:
+    loop: dict[str, Any] = {}
+    loop["model"] = loop
+    with pytest.raises(UserError, match="no tensors by name but `model`"):
+        read_torch_file(save(tmp_path / "x.pth", pickled(loop, tmp_path / "x")))
+
+
+def test_deep_nesting(tmp_path: pathlib.Path) -> None:
+    depth = 200_000
+    data = b"\x80\x02}K\x01" + b")" + b"\x85" * depth + b"s."
+    keys = b"\x80\x02}" + b")" + b"\x85" * depth + b"K\x01s."
+    for pickle_data in (data, keys):
+        with pytest.raises(UserError, match=r"x\.pth"):
+            read_torch_file(save(tmp_path / "x.pth", pickle_data))
+
+
+def test_compressed_archive_is_refused(tmp_path: pathlib.Path) -> None:
+    data = pickled({"weight": ROW}, tmp_path / "x")
+    path = save(tmp_path / "x.pth", data, storages={"0": NUMBERS}, compression=zipfile.ZIP_DEFLATED)
+    with pytest.raises(UserError, match="compressed"):
+        read_torch_file(path)
+
+
+def test_big_endian_archive_is_refused(tmp_path: pathlib.Path) -> None:
+    path = save(tmp_path / "x.pth", pickled({"weight": ROW}, tmp_path / "x"))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("archive/byteorder", "big")
+    with pytest.raises(UserError, match="big-endian"):
+        read_torch_file(path)
+
+
+def legacy(tmp_path: pathlib.Path, value: Any, *, keys: list[str], numbers: bytes) -> pathlib.Path:
+    """A file as torch.save wrote it before PyTorch 1.6."""
+    head = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
+    data = b"".join(pickle.dumps(item, 2) for item in head)
+    data += pickled(value, tmp_path / "x") + pickle.dumps(keys, 2) + numbers
+    path = tmp_path / "old.pth"
+    path.write_bytes(data)
+    return path
+
+
+def legacy_row(view: tuple[str, int, int] | None) -> Call:
+    storage = FakeStorage("FloatStorage", "94", 10)
+    storage.identity = (*storage.identity, view)
+    return Call("torch._utils", "_rebuild_tensor", storage, 1, (2,), (2,))
+
+
+def test_legacy_file(tmp_path: pathlib.Path) -> None:
+    value = {"plain": legacy_row(None), "view": legacy_row(("95", 2, 5))}
+    numbers = struct.pack("<q", 10) + NUMBERS.tobytes()
+    found = read_torch_file(legacy(tmp_path, value, keys=["94"], numbers=numbers))
+    expected = {"plain": np.array([1, 3], np.float32), "view": np.array([3, 5], np.float32)}
+    assert_same(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("keys", "numbers"),
+    [
+        (["94"], struct.pack("<q", 10) + NUMBERS.tobytes()[:-1]),
+        (["94"], struct.pack("<q", 2**60)),
+        (["94"], struct.pack("<q", -1)),
+        (["94"], b"123"),
+        (["93"], struct.pack("<q", 10) + NUMBERS.tobytes()),
+        ([], b""),
+    ],
+)
+def test_broken_legacy_file(tmp_path: pathlib.Path, keys: list[str], numbers: bytes) -> None:
+    path = legacy(tmp_path, {"plain": legacy_row(None)}, keys=keys, numbers=numbers)
+    with pytest.raises(UserError, match="was refused"):
+        read_torch_file(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.pth", b"", "neither"),
+        ("x.pth", b"version https://git-lfs", "neither"),
+        ("x.pth", b"PK\x03\x04 and then nothing", "cut off"),
+        ("x.pth", pickle.dumps([1], 2), "not one that torch.save wrote"),
+        ("x.safetensors", b"12345678{}", "broken"),
+        ("x.safetensors", b"", "broken"),
+    ],
+)
+def test_other_files_are_told_apart(
+    tmp_path: pathlib.Path, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        read_torch_file(tmp_path / name)
+
+
+def test_other_archives_are_told_apart(tmp_path: pathlib.Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.pt", "w") as archive:
+        archive.writestr("weights.npy", b"")
+    with pytest.raises(UserError, match="zip archive, but"):
+        read_torch_file(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_missing_file_is_named(tmp_path: pathlib.Path, suffix: str) -> None:
+    with pytest.raises(UserError, match=rf"Cannot read .*x{suffix}: No such file"):
+        read_torch_file(tmp_path / f"x{suffix}")
+
+
+def test_no_tensors(tmp_path: pathlib.Path) -> None:
+    path = save(tmp_path / "x.pth", pickled({"epoch": 3, "lr": 0.1}, tmp_path / "x"))
+    with pytest.raises(UserError, match="no tensors by name but `epoch`, `lr`"):
+        read_torch_file(path)
+
+
+# Where PyTorch is installed, against PyTorch itself.
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+def test_torch_reads_what_we_write(tmp_path: pathlib.Path, mmap: bool) -> None:
+    torch = pytest.importorskip("torch")
+    write_torch_file(tmp_path / "w.pth", STATE)
+    loaded = torch.load(tmp_path / "w.pth", weights_only=True, mmap=mmap)
+    assert loaded.keys() == STATE.keys()
+    for name, array in STATE.items():
+        assert tuple(loaded[name].shape) == array.shape
+        if array.dtype == ml_dtypes.bfloat16:
+            assert loaded[name].dtype == torch.bfloat16
+        else:
+            assert loaded[name].numpy().dtype == array.dtype
+        np.testing.assert_array_equal(loaded[name].double().numpy(), array.astype(np.float64))
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_we_read_what_torch_writes(tmp_path: pathlib.Path, zipped: bool) -> None:
+    torch = pytest.importorskip("torch")
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    state = module.state_dict()
+    base = torch.arange(24.0).reshape(4, 6)
+    state |= {
+        "transposed": base.T,
+        "slice": base[1:, ::2],
+        "expanded": base[0].expand(3, 6),
+        "parameter": torch.nn.Parameter(base.clone()),
+        "brain": base.bfloat16(),
+        "half": base.half(),
+        "scalar": torch.tensor(3),
+        "flags": base > 3,
+    }
+    if zipped:
+        state["unsigned"] = torch.arange(5).to(torch.uint16)
+    path = tmp_path / "w.pth"
+    torch.save({"state_dict": state, "epoch": 1}, path, _use_new_zipfile_serialization=zipped)
+    found = read_torch_file(path)
+    assert found.keys() == state.keys()
+    for name, value in state.items():
+        assert found[name].dtype.name == str(value.dtype).removeprefix("torch.")
+        np.testing.assert_array_equal(
+            found[name].astype(np.float64), value.detach().double().numpy()
+        )
+
+
+def test_hostile_module_of_torch_is_refused(tmp_path: pathlib.Path) -> None:
+    torch = pytest.importorskip("torch")
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "w.pth")
+    with pytest.raises(UserError, match=r"asks for `torch\.nn\.modules\.linear\.Linear`"):
+        read_torch_file(tmp_path / "w.pth")

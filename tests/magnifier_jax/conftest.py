@@ -1,9 +1,64 @@
-"""Fixtures for the tests of what a run writes."""
+"""Fixtures for the tests of what a run writes, and of what is done with a trained network."""
 
+import dataclasses
+import pathlib
 import resource
 import signal
 
+import jax
 import pytest
+
+from configs import quickstart
+from magnifier_jax.config import Config
+from magnifier_jax.devices import make_mesh
+from magnifier_jax.training import TrainingResult, train
+from magnifier_jax.workdir import WorkDirectory
+
+
+@dataclasses.dataclass(frozen=True)
+class TinyRun:
+    """A finished run of the smallest network; only to be read, for all tests share it.
+
+    Attributes:
+        workdir: Its work directory, with checkpoints of steps 2 and 3.
+        config: Its configuration.
+        dataset: Folder of the synthetic pedestrians that it was trained and measured on.
+        result: What training returned.
+    """
+
+    workdir: WorkDirectory
+    config: Config
+    dataset: pathlib.Path
+    result: TrainingResult
+
+
+def tiny_config(root: pathlib.Path) -> Config:
+    """The configuration of `tiny_run`, with its data under `root`."""
+    config = quickstart.get_config()
+    config.name = "tiny"
+    config.data.train = "synthetic:tiny"
+    config.data.root = str(root)
+    config.data.prepared = str(root / "prepared")
+    config.data.identities_per_batch = 4
+    config.data.images_per_identity = 2
+    config.model.backbone = "tiny"
+    config.model.parsing_features = 8
+    config.train.max_steps = 3
+    config.train.log_every_steps = 1
+    config.train.checkpoint_every_steps = 2
+    config.evaluate.batch_size = 16
+    return Config.from_mapping(config.to_dict())
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory) -> TinyRun:
+    """A trained network, its work directory and its pictures."""
+    root = tmp_path_factory.mktemp("tiny_run")
+    config = tiny_config(root)
+    workdir = WorkDirectory(root / "workdir")
+    mesh = make_mesh(jax.devices()[:2])
+    result = train(config, workdir, mesh=mesh, progress=False)
+    return TinyRun(workdir, config, root / "synthetic_tiny", result)
 
 
 @pytest.fixture

@@ -156,6 +156,7 @@ PRESETS: Mapping[str, SyntheticSettings] = types.MappingProxyType(
             height=384,
             width=192,
             look_alike_share=0.5,
+            jpeg_quality=90,
         ),
     }
 )

@@ -10,6 +10,7 @@ from PIL import Image
 from input_pipeline.errors import DataError
 from input_pipeline.parts import PALETTE
 from input_pipeline.synthetic.plan import TRAIN
+from input_pipeline.synthetic.settings import SETTINGS_FILE, read_settings
 from input_pipeline.synthetic.worker import part_root
 
 _GAP = 4
@@ -24,10 +25,10 @@ def contact_sheet(
     columns: int = 6,
     height: int = 128,
 ) -> None:
-    """Writes a sheet of training people, one in each row of either half.
+    """Writes a sheet of training people, one in each row, look-alikes below each other.
 
-    Look-alikes have neighbouring numbers, so they come below each other. Every picture has its
-    part map at its right, in the colours of `PALETTE`.
+    Two people of each group are shown. Every picture has its part map at its right, in the
+    colours of `PALETTE`.
 
     Args:
         root: A dataset of `generate`.
@@ -46,7 +47,9 @@ def contact_sheet(
         of_person.setdefault(path.name[:4], []).append(path)
     if not of_person:
         raise DataError(f"{root / TRAIN} has no pictures: render the dataset first")
-    rows = [_row(root, paths, columns, height) for paths in list(of_person.values())[:people]]
+    group = read_settings(root / SETTINGS_FILE).look_alikes
+    shown = [paths for index, paths in enumerate(of_person.values()) if index % group < 2]
+    rows = [_row(root, paths, columns, height) for paths in shown[:people]]
     width = max(row.shape[1] for row in rows)
     sheet = [
         np.pad(row, ((0, _GAP), (0, width - row.shape[1]), (0, 0)), constant_values=_PAPER)

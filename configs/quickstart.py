@@ -22,15 +22,15 @@ def small(config: ConfigDict, *, name: str, data: str) -> ConfigDict:
     # One bottleneck a stage at a quarter of ResNet's width, cells of 4 × 4 pixels.
     config.model.backbone = "small"
     config.model.stem_relu = True
-    config.model.parsing_features = 64
+    config.model.parsing_features = 32
     config.augment.pad = 2
     # With so few pixels, erasing takes away more than it teaches.
     config.augment.erasing = 0.0
     # From random weights and for few steps, the published rate would be too low.
     config.optimizer.learning_rate = 2e-3
-    config.optimizer.warmup_epochs = 2
-    config.optimizer.decay_epochs = (14, 18)
-    config.train.epochs = 20
+    config.optimizer.warmup_epochs = 1
+    config.optimizer.decay_epochs = (8, 11)
+    config.train.epochs = 12
     config.train.evaluate_every_epochs = 0
     config.train.checkpoint_every_steps = 200
     return config

@@ -61,19 +61,26 @@ class Score:
     Attributes:
         name: The test set.
         plain: By the distances of the descriptors.
+        expanded: The same after query expansion, if asked for.
         reranked: By k-reciprocal re-ranking, if asked for.
     """
 
     name: str
     plain: Measures
+    expanded: Measures | None = None
     reranked: Measures | None = None
 
     def to_mapping(self) -> dict[str, Any]:
         """The object that `evaluation.json` holds for this test set."""
         found = {"test_set": self.name, **dataclasses.asdict(self.plain)}
-        if self.reranked is not None:
-            found["reranked"] = dataclasses.asdict(self.reranked)
+        for name, measures in self.variants().items():
+            found[name] = dataclasses.asdict(measures)
         return found
+
+    def variants(self) -> dict[str, Measures]:
+        """The other ways of ranking that were asked for, by name."""
+        found = {"expanded": self.expanded, "reranked": self.reranked}
+        return {name: measures for name, measures in found.items() if measures is not None}
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Score:
@@ -84,8 +91,9 @@ class Score:
             found = {name: values[name] for name in names}
             return Measures(**(found | {"cmc": tuple(found["cmc"])}))
 
-        again = mapping.get("reranked")
-        return cls(mapping["test_set"], read(mapping), None if again is None else read(again))
+        variants = {name: mapping.get(name) for name in ("expanded", "reranked")}
+        found = {name: read(values) for name, values in variants.items() if values is not None}
+        return cls(mapping["test_set"], read(mapping), **found)
 
 
 class Evaluator:
@@ -135,19 +143,43 @@ class Evaluator:
 def rank(config: Config, test_set: TestSet, *, query: np.ndarray, gallery: np.ndarray) -> Score:
     """Ranks the descriptors `[Nq, D]` and `[Ng, D]` of a test set as the configuration says."""
     settings = config.evaluate
-    plain = retrieval.evaluate(
-        query,
-        gallery,
-        test_set.query.identities,
-        test_set.gallery.identities,
-        test_set.query.cameras,
-        test_set.gallery.cameras,
-        max_rank=settings.max_rank,
-        camera_filter=settings.camera_filter,
-        metric=settings.distance,  # type: ignore[arg-type]
-        average_precision=settings.average_precision,  # type: ignore[arg-type]
-    )
-    return Score(test_set.name, Measures.of(plain))
+
+    def measure(
+        queries: np.ndarray, reranking: retrieval.ReRanking | None = None
+    ) -> Measures:
+        found = retrieval.evaluate(
+            queries,
+            gallery,
+            test_set.query.identities,
+            test_set.gallery.identities,
+            test_set.query.cameras,
+            test_set.gallery.cameras,
+            max_rank=settings.max_rank,
+            camera_filter=settings.camera_filter,
+            metric="cosine" if settings.distance == "cosine" else "euclidean",
+            average_precision=(
+                "trapezoid" if settings.average_precision == "trapezoid" else "rectangular"
+            ),
+            reranking=reranking,
+        )
+        return Measures.of(found)
+
+    expanded = reranked = None
+    if settings.query_expansion:
+        expansion = retrieval.QueryExpansion(
+            neighbours=settings.query_expansion, alpha=settings.query_expansion_alpha
+        )
+        expanded = measure(np.asarray(retrieval.expand_queries(query, gallery, settings=expansion)))
+    if settings.rerank:
+        reranked = measure(
+            query,
+            retrieval.ReRanking(
+                k1=settings.rerank_k1,
+                k2=settings.rerank_k2,
+                original_weight=settings.rerank_lambda,
+            ),
+        )
+    return Score(test_set.name, measure(query), expanded=expanded, reranked=reranked)
 
 
 def evaluation_record(
@@ -175,8 +207,7 @@ def table(scores: Sequence[Score], *, untrained: Sequence[Score] = ()) -> str:
         if before:
             rows.append(_row(f"{score.name}, untrained", before[0].plain))
         rows.append(_row(f"{score.name}, trained" if before else score.name, score.plain))
-        if score.reranked is not None:
-            rows.append(_row(f"{score.name}, re-ranked", score.reranked))
+        rows += [_row(f"{score.name}, {name}", found) for name, found in score.variants().items()]
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     lines = [
         "  ".join(

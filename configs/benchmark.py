@@ -1,0 +1,12 @@
+"""Hard drawn pedestrians for a small network: look-alikes in groups of four, strong cameras."""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs import default, quickstart
+
+
+def get_config() -> ConfigDict:
+    """The quickstart's small network on the benchmark's pictures."""
+    return quickstart.small(default.get_config(), name="benchmark", data="synthetic:benchmark")

@@ -55,8 +55,9 @@ def main() -> None:
     for height, width in ((384, 192), (128, 64), (64, 32)):
         for workers in arguments.workers:
             rate = measure(height, width, arguments.pictures, workers)
+            setting = f"{height} x {width}, {workers} workers"
             print(
-                f"{height} x {width}, {workers} workers: {rate.pictures_per_second:.0f} pictures/s, "
+                f"{setting}: {rate.pictures_per_second:.0f} pictures/s, "
                 f"{rate.milliseconds:.1f} ms of processor time each",
                 flush=True,
             )

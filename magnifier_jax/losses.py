@@ -50,9 +50,7 @@ def identity_loss(
     return -((1 - smoothing) * own + smoothing * log_shares.mean(1)).mean()
 
 
-def triplet_loss(
-    embeddings: jax.Array, labels: jax.Array, *, margin: float = MARGIN
-) -> jax.Array:
+def triplet_loss(embeddings: jax.Array, labels: jax.Array, *, margin: float = MARGIN) -> jax.Array:
     """Batch-hard triplet loss on Euclidean distances of embeddings that are not normalised.
 
     Hermans et al., "In Defense of the Triplet Loss for Person Re-Identification", 2017.
@@ -96,8 +94,10 @@ def diversity_loss(part_embeddings: jax.Array) -> jax.Array:
         part_embeddings: `[N, P, C]`; a hidden part is a row of zeros and similar to none.
     """
     squares = jnp.square(part_embeddings).sum(-1, keepdims=True)
-    # The floor stands inside the root: a hidden part has no direction and must get no gradient.
-    directions = part_embeddings * jax.lax.rsqrt(jnp.maximum(squares, DISTANCE_FLOOR))
+    # A hidden part has no direction and gets no gradient; the 1 keeps the root's finite there.
+    shown = squares > DISTANCE_FLOOR
+    lengths = jax.lax.rsqrt(jnp.where(shown, squares, 1))
+    directions = jnp.where(shown, part_embeddings * lengths, 0)
     cosines = jnp.einsum(
         "npc,nqc->npq", directions, directions, precision=jax.lax.Precision.HIGHEST
     ).mean(0)

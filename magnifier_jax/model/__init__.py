@@ -1,4 +1,4 @@
-"""The network: a ResNet trunk with a global, a semantic adversarial and a semantic fusion branch."""
+"""The network: a ResNet trunk with global, semantic adversarial and semantic fusion branches."""
 
 from magnifier_jax.model.magnifier import MagnifierNet, Outputs
 from magnifier_jax.model.occlusion import OcclusionGroup, draw_occluded_parts, visibility_mask

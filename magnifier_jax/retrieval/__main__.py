@@ -58,18 +58,18 @@ def read_set(path: Path) -> DescribedSet:
         raise UserError(f"there is no file {path}")
     try:
         with np.load(path, allow_pickle=False) as file:
-            if not hasattr(file, "files"):
-                raise UserError(f"{path} holds one bare array; it must be an {_FILE_HELP}")
             missing = [name for name in ("descriptors", "identities") if name not in file.files]
             if missing:
                 raise UserError(
                     f"{path} has no array {missing[0]!r}, only {', '.join(sorted(file.files))}; "
-                    f"it must be an {_FILE_HELP}"
+                    f"it must be a {_FILE_HELP}"
                 )
             cameras = file["cameras"] if "cameras" in file.files else None
             return DescribedSet(file["descriptors"], file["identities"], cameras)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} cannot be read: {error}; it must be an {_FILE_HELP}") from error
+    except UserError:
+        raise
+    except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} cannot be read: {error}; it must be a {_FILE_HELP}") from error
 
 
 def main(arguments: list[str] | None = None) -> int:

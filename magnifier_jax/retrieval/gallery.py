@@ -238,7 +238,7 @@ class Gallery:
         try:
             with np.load(path, allow_pickle=False) as file:
                 fields: dict[str, Any] = {name: file[name] for name in file.files}
-        except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
+        except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
             raise UserError(f"{path} is not a gallery file: {error}") from error
         if int(fields.pop("format", 0)) != _FORMAT or not {"descriptors", "names"} <= set(fields):
             raise UserError(f"{path} is not a gallery file of format {_FORMAT}; make it again")

@@ -93,7 +93,7 @@ def make_labels(
     elif cameras[0] is None or cameras[1] is None:
         raise UserError(
             "the camera filter needs the cameras of the query and of the gallery; give both, or "
-            "turn it off (camera_filter=False)"
+            "turn it off (camera_filter=False, or --no-camera-filter)"
         )
     else:
         query_cameras, gallery_cameras = _number(

@@ -59,7 +59,7 @@ class Evaluation:
 NO_VALID_QUERY = (
     "no query has a match in the gallery: no gallery picture shows the identity of a query from "
     "another camera; if the pictures have no camera numbers, or all the same one, turn the camera "
-    "filter off (camera_filter=False), otherwise check the identities"
+    "filter off (camera_filter=False, or --no-camera-filter), otherwise check the identities"
 )
 
 

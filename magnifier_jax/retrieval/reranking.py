@@ -183,9 +183,11 @@ def _encode(
     half = min(round(settings.k1 / 2) + 1, near.shape[1])
     starts, members = reciprocal_sets(near, half=half, mesh=mesh)
     squared = _member_distances(everyone, neighbours, starts, members, metric=metric)
-    counts = np.diff(starts)
-    weights = np.exp(-squared / np.repeat(neighbours.farthest, counts))
-    weights /= np.repeat(np.add.reduceat(weights, starts[:-1]), counts)
+    rows = np.repeat(np.arange(total), np.diff(starts))
+    weights = np.exp(-squared / neighbours.farthest[rows])
+    # A picture with more than k1 exact copies may have no reciprocal neighbour, and no weights.
+    sums = np.bincount(rows, weights=weights, minlength=total).astype(np.float32)
+    weights /= sums[rows]
     encodings = scipy.sparse.csr_array((weights, members, starts), shape=(total, total))
     if settings.k2 == 1:
         return encodings

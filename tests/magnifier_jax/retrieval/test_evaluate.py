@@ -2,10 +2,15 @@
 
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from benchmarks import retrieval_reference as plain
 from magnifier_jax import retrieval
+from magnifier_jax.errors import UserError
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "retrieval_seed0.npz"
 ARGUMENTS = (
@@ -16,14 +21,226 @@ ARGUMENTS = (
     "query_cameras",
     "gallery_cameras",
 )
+FEW = settings(max_examples=25, deadline=None, derandomize=True, database=None)
+
+
+def golden_case(name):
+    golden = np.load(GOLDEN)
+    return [golden[f"{name}_{argument}"] for argument in ARGUMENTS]
+
+
+def draw_case(seed, *, queries, gallery, identities, cameras, width=6, grid=True):
+    """Random descriptors; on the grid distances are exact in float32, so ties are true ties."""
+    generator = np.random.default_rng(seed)
+    shape = (queries + gallery, width)
+    if grid:
+        values = generator.integers(-2, 3, shape).astype(np.float32)
+    else:
+        values = generator.standard_normal(shape).astype(np.float32)
+    ids = generator.integers(0, identities, queries + gallery)
+    views = generator.integers(0, cameras, queries + gallery)
+    return [part for both in (values, ids, views) for part in (both[:queries], both[queries:])]
+
+
+def check_against_plain(case, *, metric="euclidean", average_precision="rectangular", **options):
+    query, gallery, *labels = case
+    distances = plain.distance_matrix(
+        query.astype(np.float64), gallery.astype(np.float64), metric=metric
+    )
+    own = labels[0][:, None] == labels[1][None, :]
+    if not (own & (labels[2][:, None] != labels[3][None, :])).any():
+        with pytest.raises(UserError, match="no query has a match"):
+            retrieval.evaluate(*case, metric=metric, **options)
+        return
+    wanted = plain.evaluate_by_sorting(distances, *labels, average_precision=average_precision)
+    result = retrieval.evaluate(
+        *case, metric=metric, average_precision=average_precision, **options
+    )
+    np.testing.assert_allclose(result.cmc, wanted.cmc, atol=1e-12)
+    np.testing.assert_allclose(result.average_precisions, wanted.average_precisions, atol=1e-12)
+    assert result.mAP == pytest.approx(wanted.mean_precision, abs=1e-12)
+    assert result.mINP == pytest.approx(wanted.mean_penalty, abs=1e-12)
+    assert result.valid_queries == np.isfinite(wanted.average_precisions).sum()
+    assert (result.queries, result.gallery) == (len(query), len(gallery))
+    assert result.average_precision == average_precision
 
 
 @pytest.mark.parametrize("case", ["easy", "hard", "ties", "small"])
 def test_golden(case):
     golden = np.load(GOLDEN)
-    result = retrieval.evaluate(*(golden[f"{case}_{name}"] for name in ARGUMENTS))
+    result = retrieval.evaluate(*golden_case(case))
     cmc = golden[f"{case}_cmc"]
     np.testing.assert_allclose(result.cmc[: len(cmc)], cmc, atol=1e-6)
     np.testing.assert_allclose(result.mAP, golden[f"{case}_mAP"], atol=1e-9)
     np.testing.assert_allclose(result.mINP, golden[f"{case}_mINP"], atol=1e-9)
     assert result.cmc.shape == (50,)
+
+
+@pytest.mark.parametrize("case", ["easy", "hard"])
+def test_golden_reranked(case):
+    golden = np.load(GOLDEN)
+    result = retrieval.evaluate(*golden_case(case), reranking=retrieval.ReRanking())
+    cmc = golden[f"{case}_reranked_cmc"]
+    np.testing.assert_allclose(result.cmc[: len(cmc)], cmc, atol=1e-6)
+    np.testing.assert_allclose(result.mAP, golden[f"{case}_reranked_mAP"], atol=1e-5)
+
+
+@FEW
+@given(
+    seed=st.integers(0, 10**6),
+    queries=st.integers(1, 40),
+    gallery=st.integers(1, 200),
+    identities=st.sampled_from([1, 3, 12, 100]),
+    cameras=st.sampled_from([1, 2, 5]),
+    grid=st.booleans(),
+    metric=st.sampled_from(["euclidean", "cosine"]),
+    average_precision=st.sampled_from(["rectangular", "trapezoid"]),
+    devices=st.sampled_from([1, 8]),
+    blocks=st.sampled_from([(1, 64), (2**16, 65), (2**20, 128)]),
+)
+def test_agrees_with_plain_sorting(
+    seed,
+    queries,
+    gallery,
+    identities,
+    cameras,
+    grid,
+    metric,
+    average_precision,
+    devices,
+    blocks,
+):
+    # Cosine divides, so that only random vectors are free of ties that rounding breaks.
+    case = draw_case(
+        seed,
+        queries=queries,
+        gallery=gallery,
+        identities=identities,
+        cameras=cameras,
+        grid=grid and metric == "euclidean",
+    )
+    check_against_plain(
+        case,
+        metric=metric,
+        average_precision=average_precision,
+        blocks=retrieval.Blocks(
+            row_bytes=blocks[0], gallery_rows=blocks[1], devices=jax.devices()[:devices]
+        ),
+    )
+
+
+def test_many_matches_of_one_query():
+    check_against_plain(draw_case(0, queries=9, gallery=700, identities=1, cameras=3))
+
+
+def test_float16_and_jax_arrays_are_read():
+    query, gallery, *labels = draw_case(1, queries=20, gallery=90, identities=6, cameras=3)
+    check_against_plain([query.astype(np.float16), gallery.astype(np.float16), *labels])
+    on_device = retrieval.evaluate(jax.numpy.asarray(query), jax.numpy.asarray(gallery), *labels)
+    assert on_device.mAP == retrieval.evaluate(query, gallery, *labels).mAP
+
+
+def test_copies_of_one_picture_rank_in_gallery_order():
+    # Values that float32 must round, so that only equal arithmetic for every place makes ties.
+    vector = np.random.default_rng(2).standard_normal((1, 97)).astype(np.float32)
+    gallery = np.repeat(vector, 777, axis=0)
+    with pytest.warns(retrieval.CollapsedDescriptorsWarning, match="collapsed"):
+        result = retrieval.evaluate(
+            gallery[:3] * np.float32(1.00000012),
+            gallery,
+            np.array([0, 400, 776]),
+            np.arange(777),
+            camera_filter=False,
+            max_rank=777,
+            blocks=retrieval.Blocks(gallery_rows=256),
+        )
+    np.testing.assert_allclose(result.average_precisions, [1, 1 / 401, 1 / 777])
+
+
+def test_zero_vectors_are_as_far_as_unrelated_ones():
+    query, gallery, *labels = draw_case(3, queries=12, gallery=50, identities=4, cameras=2)
+    query[0] = 0
+    gallery[5:9] = 0
+    check_against_plain([query, gallery, *labels])
+    unrelated = retrieval.evaluate(
+        np.array([[1.0, 0]]),
+        np.array([[0.0, 0], [1, 0.1], [0, 2]]),
+        np.array([0]),
+        np.array([0, 1, 0]),
+        camera_filter=False,
+        metric="cosine",
+    )
+    assert unrelated.average_precisions[0] == pytest.approx((1 / 2 + 2 / 3) / 2)
+
+
+def test_curve_keeps_its_last_value_beyond_the_gallery():
+    result = retrieval.evaluate(
+        np.array([[0.0], [5.0]]),
+        np.array([[3.0], [0.0]]),
+        np.array([7, 8]),
+        np.array([7, 7]),
+        camera_filter=False,
+        max_rank=4,
+    )
+    np.testing.assert_array_equal(result.cmc, [1, 1, 1, 1])
+    assert (result.valid_queries, result.queries) == (1, 2)
+    assert np.isnan(result.average_precisions[1])
+
+
+def test_trapezoids_count_the_precision_just_above_a_match():
+    result = retrieval.evaluate(
+        np.array([[0.0]]),
+        np.array([[1.0], [2.0], [3.0]]),
+        np.array([0]),
+        np.array([1, 0, 0]),
+        camera_filter=False,
+        average_precision="trapezoid",
+    )
+    assert result.mAP == pytest.approx(((0 + 1 / 2) / 2 + (1 / 2 + 2 / 3) / 2) / 2)
+    assert result.summary()["average_precision"] == "trapezoid"
+
+
+def test_one_device_and_eight_give_the_same_bits():
+    case = draw_case(4, queries=75, gallery=333, identities=20, cameras=3, grid=False)
+    one, eight = (
+        retrieval.evaluate(*case, blocks=retrieval.Blocks(devices=jax.devices()[:count]))
+        for count in (1, 8)
+    )
+    np.testing.assert_array_equal(one.average_precisions, eight.average_precisions)
+
+
+def test_pictures_of_one_camera_need_the_filter_off():
+    case = draw_case(5, queries=6, gallery=30, identities=3, cameras=1)
+    with pytest.raises(UserError, match="camera_filter=False"):
+        retrieval.evaluate(*case)
+    assert retrieval.evaluate(*case, camera_filter=False).valid_queries == 6
+    with pytest.raises(UserError, match="needs the cameras"):
+        retrieval.evaluate(*case[:4])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
+def test_what_is_not_finite_is_refused_by_row(value):
+    query, gallery, *labels = draw_case(6, queries=4, gallery=40, identities=3, cameras=2)
+    gallery[[3, 31]] = value
+    with pytest.raises(UserError, match=r"gallery descriptors .* rows 3, 31 \(of 40\)"):
+        retrieval.evaluate(query, gallery, *labels)
+
+
+def test_what_does_not_fit_is_refused():
+    query, gallery, *labels = draw_case(7, queries=4, gallery=40, identities=3, cameras=2)
+    with pytest.raises(UserError, match="same model"):
+        retrieval.evaluate(query[:, :3], gallery, *labels)
+    with pytest.raises(UserError, match=r"query identities must have shape \[4\]"):
+        retrieval.evaluate(query, gallery, labels[0][:2], *labels[1:])
+    with pytest.raises(UserError, match=r"shape \[N, D\]"):
+        retrieval.evaluate(query[0], gallery, *labels)
+    with pytest.raises(UserError, match="there are no query descriptors"):
+        retrieval.evaluate(query[:0], gallery, labels[0][:0], labels[1], labels[2][:0], labels[3])
+    with pytest.raises(UserError, match="unknown metric"):
+        retrieval.evaluate(query, gallery, *labels, metric="manhattan")
+    with pytest.raises(UserError, match="unknown average precision"):
+        retrieval.evaluate(query, gallery, *labels, average_precision="square")
+    with pytest.raises(UserError, match="floating-point"):
+        retrieval.evaluate(query.astype(int), gallery, *labels)
+    with pytest.raises(UserError, match="max_rank"):
+        retrieval.evaluate(query, gallery, *labels, max_rank=0)

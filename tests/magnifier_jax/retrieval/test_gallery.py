@@ -1,0 +1,201 @@
+"""Galleries: search, change, save, export."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from magnifier_jax import retrieval
+from magnifier_jax.errors import UserError
+from magnifier_jax.retrieval import Gallery
+
+
+def draw(total, *, seed=0, width=8, **fields):
+    generator = np.random.default_rng(seed)
+    descriptors = generator.standard_normal((total, width)).astype(np.float32)
+    names = [f"{seed}/{row}.jpg" for row in range(total)]
+    return Gallery.build(descriptors, names=names, **fields)
+
+
+def draw_parts(total, *, seed, parts=4, width=3):
+    generator = np.random.default_rng(seed)
+    embeddings = generator.standard_normal((total, parts, width)).astype(np.float32)
+    return embeddings, generator.random((total, parts)) < 0.6
+
+
+@settings(max_examples=12, deadline=None, derandomize=True, database=None)
+@given(
+    seed=st.integers(0, 10**6),
+    queries=st.integers(1, 20),
+    total=st.integers(1, 300),
+    top=st.sampled_from([1, 7, 1000]),
+    devices=st.sampled_from([1, 8]),
+    device_bytes=st.sampled_from([0, 2**20]),
+)
+def test_search_is_exact_with_ties_in_gallery_order(
+    seed, queries, total, top, devices, device_bytes
+):
+    generator = np.random.default_rng(seed)
+    values = generator.integers(-1, 2, (queries + total, 4)).astype(np.float32)
+    query, rows = values[:queries], values[queries:]
+    gallery = Gallery.build(rows, names=[str(row) for row in range(total)])
+    searcher = gallery.searcher(
+        blocks=retrieval.Blocks(row_bytes=2**12, gallery_rows=64, devices=jax.devices()[:devices]),
+        device_bytes=device_bytes,
+    )
+    result = searcher.search(query, top=top)
+    distances = np.linalg.norm(query[:, None] - rows[None], axis=2)
+    order = np.argsort((distances**2).round(), axis=1, kind="stable")[:, :top]
+    np.testing.assert_array_equal(result.indices, order)
+    np.testing.assert_allclose(
+        result.distances, np.take_along_axis(distances, order, axis=1), atol=1e-6
+    )
+    np.testing.assert_array_equal(result.names, gallery.names[order])
+
+
+def test_cosine_search_ignores_length():
+    gallery = Gallery.build(
+        np.array([[9.0, 9], [0, 1], [0, 0], [1, 0]]), names=list("abcd"), metric="cosine"
+    )
+    result = gallery.search(np.array([0.2, 0]), top=3)
+    assert result.names.tolist() == [["d", "a", "b"]]
+    np.testing.assert_allclose(result.distances, [[0, 1 - np.sqrt(0.5), 1]], atol=1e-6)
+
+
+@pytest.mark.parametrize("device_bytes", [0, 2**20])
+def test_hidden_parts_do_not_count_against_a_match(device_bytes):
+    embeddings, visible = draw_parts(150, seed=1)
+    query_parts, query_visible = draw_parts(9, seed=2)
+    gallery = draw(150, parts=embeddings, visible=visible)
+    searcher = gallery.searcher(blocks=retrieval.Blocks(gallery_rows=64), device_bytes=device_bytes)
+    result = searcher.search_parts(query_parts, query_visible, top=150)
+    unit, query_unit = (
+        values / np.linalg.norm(values, axis=2, keepdims=True)
+        for values in (embeddings, query_parts)
+    )
+    each = 1 - np.einsum("qpe,gpe->qgp", query_unit, unit)
+    both = query_visible[:, None] & visible[None]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        wanted = np.where(both.any(2), (each * both).sum(2) / both.sum(2), np.inf)
+    found = np.take_along_axis(wanted, result.indices, axis=1)
+    np.testing.assert_allclose(result.distances, found, atol=1e-5)
+    assert (np.diff(result.distances.clip(max=9), axis=1) >= 0).all()
+    assert all(sorted(row) == list(range(150)) for row in result.indices.tolist())
+    assert np.isinf(result.distances).any()
+
+
+def test_what_a_query_hides_may_be_anything():
+    embeddings, visible = draw_parts(40, seed=3)
+    gallery = draw(40, parts=embeddings, visible=visible)
+    query, shown = embeddings[[5]].copy(), np.ones((1, 4), bool)
+    shown[0, 2] = False
+    expected = gallery.search_parts(query, shown, top=40)
+    query[0, 2] = 100
+    changed = gallery.search_parts(query, shown, top=40)
+    np.testing.assert_array_equal(changed.indices, expected.indices)
+    if visible[5, [0, 1, 3]].any():
+        assert changed.distances[0, 0] == pytest.approx(0, abs=1e-6)
+
+
+def test_add_and_remove_give_new_galleries():
+    first, second = (
+        draw(5, seed=1, identities=np.arange(5)),
+        draw(3, seed=2, identities=np.ones(3, int)),
+    )
+    both = first.add(second)
+    assert (len(first), len(both)) == (5, 8)
+    np.testing.assert_array_equal(both.identities, [0, 1, 2, 3, 4, 1, 1, 1])
+    assert both.search(second.descriptors[1], top=1).names.tolist() == [["2/1.jpg"]]
+    fewer = both.remove(["2/1.jpg", "1/0.jpg"])
+    assert fewer.names.tolist() == [
+        "1/1.jpg",
+        "1/2.jpg",
+        "1/3.jpg",
+        "1/4.jpg",
+        "2/0.jpg",
+        "2/2.jpg",
+    ]
+    np.testing.assert_array_equal(fewer.descriptors[-1], second.descriptors[2])
+    with pytest.raises(UserError, match="twice"):
+        both.add(first)
+    with pytest.raises(UserError, match="only one of the two galleries has identities"):
+        first.add(draw(2, seed=4))
+    with pytest.raises(UserError, match="same model"):
+        first.add(draw(2, seed=4, width=9, identities=np.arange(2)))
+    with pytest.raises(UserError, match=r"did you mean '1/2.jpg'"):
+        first.remove(["1/2.jpeg"])
+    with pytest.raises(UserError, match="empty"):
+        second.remove(second.names.tolist())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_saved_galleries_come_back(tmp_path, dtype):
+    embeddings, visible = draw_parts(12, seed=5)
+    gallery = draw(
+        12,
+        identities=np.arange(12),
+        cameras=np.arange(12) % 3,
+        parts=embeddings,
+        visible=visible,
+        metric="cosine",
+    )
+    gallery.save(tmp_path / "gallery.npz", dtype=dtype)
+    loaded = Gallery.load(tmp_path / "gallery.npz")
+    assert loaded.descriptors.dtype == loaded.parts.dtype == dtype
+    assert loaded.metric == "cosine"
+    tolerance = 0 if dtype == "float32" else 2e-3
+    np.testing.assert_allclose(loaded.descriptors, gallery.descriptors, atol=tolerance)
+    np.testing.assert_allclose(loaded.parts, embeddings, atol=tolerance)
+    for field in ("names", "identities", "cameras", "visible"):
+        np.testing.assert_array_equal(getattr(loaded, field), getattr(gallery, field))
+    assert loaded.search(gallery.descriptors[3], top=1).indices.tolist() == [[3]]
+    assert [path.name for path in tmp_path.iterdir()] == ["gallery.npz"]
+
+
+def test_wrong_files_are_named(tmp_path):
+    with pytest.raises(UserError, match="no gallery file"):
+        Gallery.load(tmp_path / "none.npz")
+    (tmp_path / "text.npz").write_text("hello")
+    np.savez(tmp_path / "other.npz", descriptors=np.ones((2, 2)))
+    np.save(tmp_path / "bare.npy", np.ones((2, 2)))
+    for name in ("text.npz", "other.npz", "bare.npy"):
+        with pytest.raises(UserError, match=f"{name} is not a gallery file"):
+            Gallery.load(tmp_path / name)
+
+
+def test_what_does_not_fit_is_refused(tmp_path):
+    with pytest.raises(UserError, match="5 names"):
+        Gallery.build(np.eye(5), names=["a"])
+    with pytest.raises(UserError, match="whole numbers"):
+        draw(3, identities=[0.5, 1, 2])
+    with pytest.raises(UserError, match="given together"):
+        draw(3, parts=np.ones((3, 2, 2)))
+    with pytest.raises(UserError, match=r"visible parts must have shape \[3, 2\]"):
+        draw(3, parts=np.ones((3, 2, 2)), visible=np.ones((3, 1)))
+    with pytest.raises(UserError, match="rows 1"):
+        Gallery.build(np.array([[1.0], [np.inf]]), names=["a", "b"])
+    gallery = draw(3)
+    with pytest.raises(UserError, match="same model"):
+        gallery.search(np.ones(3))
+    with pytest.raises(UserError, match="no part embeddings"):
+        gallery.search_parts(np.ones((1, 2, 2)), np.ones((1, 2)))
+    with pytest.raises(UserError, match="top must be"):
+        gallery.search(np.ones(8), top=0)
+    with pytest.raises(UserError, match="too large for float16"):
+        Gallery.build(np.full((1, 2), 1e9), names=["a"]).save(tmp_path / "g.npz", dtype="float16")
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_exported_arrays(tmp_path, metric):
+    gallery = draw(6, metric=metric)
+    gallery.export_vectors(tmp_path / "out")
+    vectors = np.load(tmp_path / "out" / "descriptors.npy")
+    assert vectors.dtype == np.float32
+    lengths = np.linalg.norm(gallery.descriptors, axis=1, keepdims=True)
+    expected = gallery.descriptors / (lengths if metric == "cosine" else 1)
+    np.testing.assert_allclose(vectors, expected, rtol=1e-6)
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "ids.npy"), np.arange(6))
+    assert json.loads((tmp_path / "out" / "names.json").read_text()) == gallery.names.tolist()

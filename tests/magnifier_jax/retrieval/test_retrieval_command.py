@@ -1,0 +1,90 @@
+"""`python -m magnifier_jax.retrieval` on files of descriptors."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from magnifier_jax.retrieval.__main__ import main
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "retrieval_seed0.npz"
+
+
+@pytest.fixture
+def files(tmp_path):
+    golden = np.load(GOLDEN)
+    for side in ("query", "gallery"):
+        np.savez(
+            tmp_path / f"{side}.npz",
+            descriptors=golden[f"easy_{side}"],
+            identities=golden[f"easy_{side}_ids"],
+            cameras=golden[f"easy_{side}_cameras"],
+        )
+    return ["--query", str(tmp_path / "query.npz"), "--gallery", str(tmp_path / "gallery.npz")]
+
+
+def test_a_table_and_a_file_of_all_numbers(files, tmp_path, capsys):
+    golden = np.load(GOLDEN)
+    report = tmp_path / "report.json"
+    options = ["--rerank", "--expand", "5", "--verify", "--output", str(report)]
+    assert main([*files, *options]) == 0
+    table = capsys.readouterr().out
+    assert "60 of 60 queries have a match among 300 gallery pictures" in table
+    assert f"{golden['easy_mAP']:.2%}" in table
+    assert f"{golden['easy_reranked_mAP']:.2%}" in table
+    assert "verification over" in table
+    numbers = json.loads(report.read_text())
+    assert set(numbers) == {"plain", "expanded", "reranked", "verification"}
+    assert numbers["plain"]["mAP"] == pytest.approx(float(golden["easy_mAP"]))
+    assert numbers["reranked"]["mAP"] == pytest.approx(float(golden["easy_reranked_mAP"]))
+    assert numbers["plain"]["average_precision"] == "rectangular"
+    assert len(numbers["plain"]["cmc"]) == 50
+    assert len(numbers["verification"]["points"]) == 4
+
+
+def test_single_shot(files, capsys):
+    assert main([*files, "--single-shot", "3", "--average-precision", "trapezoid"]) == 0
+    assert "trapezoid average precision" in capsys.readouterr().out
+
+
+def test_collapsed_descriptors_are_warned_of_in_one_line(files, tmp_path, capsys):
+    for side, count in (("query", 60), ("gallery", 300)):
+        arrays = dict(np.load(tmp_path / f"{side}.npz"))
+        arrays["descriptors"] = np.ones((count, 4), np.float32)
+        np.savez(tmp_path / f"{side}.npz", **arrays)
+    assert main(files) == 0
+    assert capsys.readouterr().err.startswith("warning: the descriptors have collapsed")
+
+
+def test_problems_are_one_line(files, tmp_path, capsys):
+    def error(*arguments):
+        assert main(list(arguments)) == 2
+        message = capsys.readouterr().err
+        assert message.startswith("error: ")
+        assert message.count("\n") == 1
+        return message
+
+    (tmp_path / "text.npz").write_text("hello")
+    np.save(tmp_path / "bare.npy", np.ones((2, 2)))
+    np.savez(tmp_path / "bare.npz", features=np.ones((2, 2)))
+    assert "there is no file" in error(*files, "--query", str(tmp_path / "none.npz"))
+    assert "cannot be read" in error(*files, "--query", str(tmp_path / "text.npz"))
+    assert "cannot be read" in error(*files, "--query", str(tmp_path / "bare.npy"))
+    message = error(*files, "--query", str(tmp_path / "bare.npz"))
+    assert "has no array 'descriptors', only features" in message
+    np.savez(tmp_path / "plain.npz", descriptors=np.ones((2, 32)), identities=[0, 1])
+    assert "camera_filter=False" in error(*files, "--query", str(tmp_path / "plain.npz"))
+
+
+def test_as_a_command(files):
+    done = subprocess.run(
+        [sys.executable, "-m", "magnifier_jax.retrieval", *files],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "rank-10" in done.stdout

@@ -21,7 +21,7 @@ from input_pipeline.errors import DataError
 from input_pipeline.parts import BACKGROUND, NUM_PARTS
 from input_pipeline.problems import FilesError, Problem
 from input_pipeline.samples import ReidDataset, Sample
-from input_pipeline.statistics import SplitStatistics, summarize
+from input_pipeline.statistics import SplitStatistics, from_json, summarize
 
 _SPLITS = ("train", "query", "gallery")
 _NAMED = 3  # pictures named in one notice
@@ -63,7 +63,7 @@ def scan_once(
     record = data_dir / "checked" / f"{dataset.name}-{_fingerprint(dataset)}.json"
     if record.exists():
         known = json.loads(record.read_text("utf-8"))
-        splits = {name: SplitStatistics(**fields) for name, fields in known["splits"].items()}
+        splits = {name: from_json(fields) for name, fields in known["splits"].items()}
         return Scan(dataset, (), tuple(known["notices"]), splits)
     found = scan(dataset, workers=workers, progress=progress)
     if not found.problems:

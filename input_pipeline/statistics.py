@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -59,6 +60,14 @@ def summarize(samples: Sequence[Sample], histograms: np.ndarray) -> SplitStatist
         pixels=tuple((histograms.sum(0) / total).tolist()),
         present=tuple(((histograms > 0).sum(0) / max(len(histograms), 1)).tolist()),
     )
+
+
+def from_json(fields: Mapping[str, Any]) -> SplitStatistics:
+    """The statistics that `dataclasses.asdict` and JSON made `fields` of."""
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+    }
+    return SplitStatistics(**values)
 
 
 def format_table(splits: dict[str, SplitStatistics]) -> str:

@@ -284,6 +284,11 @@ LAYOUTS: Mapping[str, Callable[[pathlib.Path], str]] = {
 
 def read(name: str, folder: pathlib.Path) -> ReidDataset:
     """Builds a layout and reads it, without the warnings that it is smaller than published."""
+    return without_warnings(read_dataset, LAYOUTS[name](folder), folder)
+
+
+def without_warnings(reader: Callable[..., ReidDataset], *args: object) -> ReidDataset:
+    """What the reader returns, without the warnings that it is smaller than published."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*published are", category=UserWarning)
-        return read_dataset(LAYOUTS[name](folder), folder)
+        return reader(*args)

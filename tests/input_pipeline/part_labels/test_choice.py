@@ -1,0 +1,119 @@
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from input_pipeline.errors import DataError
+from input_pipeline.part_labels import choose_part_labels
+from input_pipeline.problems import FilesError
+from input_pipeline.readers import market1501, market_style
+from input_pipeline.samples import ReidDataset
+from tests import layouts
+
+
+def every(dataset: ReidDataset):
+    return (*dataset.train, *dataset.query, *dataset.gallery)
+
+
+def choose(dataset: ReidDataset, choice: str, tmp_path) -> ReidDataset:
+    return choose_part_labels(dataset, choice, data_dir=tmp_path / "prepared", progress=False)
+
+
+def test_required_keeps_labels_that_are_there(tmp_path):
+    dataset = layouts.read("market1501", tmp_path)
+    assert choose(dataset, "required", tmp_path) == dataset
+    assert not (tmp_path / "prepared").exists()
+
+
+def test_required_stops_without_labels_and_names_the_choices(tmp_path):
+    dataset = layouts.read("occluded_duke", tmp_path)
+    with pytest.raises(DataError, match=r"16 of 16 .*Occluded_Duke_ps_label.*'bands'.*'none'"):
+        choose(dataset, "required", tmp_path)
+
+
+def test_required_stops_at_one_missing_label(tmp_path):
+    dataset = layouts.read("market_style", tmp_path)
+    for sample in dataset.train[1:]:
+        target = tmp_path / "My shop_ps_label" / sample.path.relative_to(dataset.root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(layouts.shots()[0].parts, target.with_suffix(".png"))
+    dataset = market_style.read(dataset.root)
+    name = dataset.train[0].path.name
+    with pytest.raises(DataError, match=rf"1 of 16 .*the first is bounding_box_train/{name}"):
+        choose(dataset, "required", tmp_path)
+
+
+@pytest.mark.parametrize("place", ["in", "beside"])
+@pytest.mark.parametrize("suffix", [".npy", ".jpg.npy"])
+def test_the_originals_segmentation_folder_is_found(tmp_path, place, suffix):
+    dataset = layouts.read("market_style", tmp_path)
+    tree = (dataset.root if place == "in" else tmp_path) / "segmentation" / "bounding_box_train"
+    tree.mkdir(parents=True)
+    expected = []
+    for number, sample in enumerate(dataset.train):
+        parts = np.full((64, 32), number % 8, np.int32)
+        np.save(tree / f"{sample.path.stem}{suffix}", parts)
+        expected.append(parts)
+    labelled = choose(dataset, "required", tmp_path)
+    for sample, parts in zip(labelled.train, expected, strict=True):
+        assert sample.part_map is not None
+        assert sample.part_map.is_relative_to(tmp_path / "prepared")
+        with Image.open(sample.part_map) as image:
+            np.testing.assert_array_equal(np.asarray(image), parts)
+    assert all(sample.part_map is None for sample in labelled.query)
+    assert choose(dataset, "required", tmp_path) == labelled
+
+
+def test_none_takes_labels_away(tmp_path):
+    dataset = layouts.read("market1501", tmp_path)
+    stripped = choose(dataset, "none", tmp_path)
+    assert [s.path for s in every(stripped)] == [s.path for s in every(dataset)]
+    assert {sample.part_map for sample in every(stripped)} == {None}
+
+
+def test_bands_replace_labels(tmp_path):
+    dataset = layouts.read("market1501", tmp_path)
+    with pytest.warns(UserWarning, match="stand-in"):
+        banded = choose(dataset, "bands", tmp_path)
+    assert {s.part_map for s in banded.train} == {tmp_path / "prepared/part_labels/bands/32x64.png"}
+
+
+def test_a_folder_of_part_maps_is_used_in_place(tmp_path):
+    expected = layouts.read("market1501", tmp_path)
+    tree = tmp_path / "my labels"
+    (tmp_path / "Market-1501-v15.09.15_ps_label").rename(tree)
+    dataset = layouts.without_warnings(market1501.read, tmp_path)
+    assert dataset.train[0].part_map is None
+    labelled = choose(dataset, str(tree), tmp_path)
+    for sample, before in zip(labelled.train, expected.train, strict=True):
+        assert sample.part_map == tree / "bounding_box_train" / before.part_map.name
+
+
+def test_another_parsers_folder_is_converted(tmp_path):
+    dataset = layouts.read("folders", tmp_path)
+    tree = tmp_path / "a:b"
+    for sample in dataset.train:
+        target = tree / sample.path.relative_to(dataset.root).with_suffix(".png")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((64, 32), 14, np.uint8)).save(target)
+    labelled = choose(dataset, f"densepose14:{tree}", tmp_path)
+    with Image.open(labelled.train[0].part_map) as image:
+        assert set(np.asarray(image).reshape(-1)) == {1}
+    assert len({sample.part_map for sample in labelled.train}) == 16
+    with pytest.raises(FilesError, match=r"16 files cannot be used: .*Is their format really"):
+        choose(dataset, f"pascal7:{tree}", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ("band", "'band' is not a folder of part labels: part labels are required, bands, none"),
+        ("lip20:/nowhere", "'/nowhere' is not a folder of part labels"),
+        ("lip:/nowhere", "did you mean lip20"),
+    ],
+)
+def test_other_choices_are_refused(tmp_path, choice, message):
+    dataset = layouts.read("market_style", tmp_path)
+    with pytest.raises(DataError, match=message):
+        choose(dataset, choice, tmp_path)

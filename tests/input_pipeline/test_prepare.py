@@ -1,0 +1,133 @@
+"""The command `python -m input_pipeline.prepare`."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from input_pipeline import prepare as command
+from input_pipeline.locations import default_data_dir
+from input_pipeline.prepared import prepare
+from tests import layouts
+
+
+def run(tmp_path, *arguments: str) -> int:
+    return command.main(["--root", str(tmp_path), "--data-dir", str(tmp_path / "out"), *arguments])
+
+
+def test_a_dataset_is_checked_counted_prepared_and_drawn(tmp_path, capsys):
+    spec = layouts.market1501(tmp_path)
+    assert run(tmp_path, "--dataset", spec, "--sheet", str(tmp_path / "sheet.png")) == 0
+    shown = capsys.readouterr()
+    assert "market1501 is ready in" in shown.out
+    assert "train            16           4        2" in shown.out
+    assert "warning: Market-1501: the train split in" in shown.err
+    assert "lower leg" in shown.out
+    assert (tmp_path / "sheet.png").stat().st_size > 10_000
+    dataset = layouts.without_warnings(layouts.read_dataset, spec, tmp_path)
+    prepared = prepare(dataset, data_dir=tmp_path / "out", progress=False)
+    assert (len(prepared.train), len(prepared.query), len(prepared.gallery)) == (16, 4, 9)
+
+
+def test_running_it_again_writes_nothing(tmp_path, capsys):
+    spec = layouts.market1501(tmp_path)
+    assert run(tmp_path, "--dataset", spec) == 0
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
+    first = capsys.readouterr().out
+    assert run(tmp_path, "--dataset", spec) == 0
+    again = capsys.readouterr()
+    assert again.out == first
+    assert "Checking" not in again.err
+    assert "Preparing" not in again.err
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == written
+
+
+def test_check_prepares_nothing(tmp_path, capsys):
+    assert run(tmp_path, "--dataset", layouts.market1501(tmp_path), "--check") == 0
+    assert "market1501 can be used" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["checked"]
+
+
+def test_every_bad_file_has_a_line_and_names_count_too(tmp_path, capsys):
+    dataset = layouts.read("market1501", tmp_path)
+    dataset.train[0].path.write_bytes(b"")
+    dataset.gallery[2].part_map.write_text("not a map")
+    odd = dataset.root / "query" / "me.jpg"
+    odd.touch()
+    assert run(tmp_path, "--dataset", "market1501") == 2
+    error = capsys.readouterr().err
+    bad = [line for line in error.splitlines() if line.startswith("bad file: ")]
+    assert len(bad) == 3
+    assert all(str(path) in error for path in (dataset.train[0].path, odd))
+    assert "me.jpg: its name is not like 0002_c1s1_000451_03.jpg" in error
+    assert error.splitlines()[-1].startswith("error: 3 files cannot be used")
+
+
+def test_without_labels_it_checks_the_pictures_and_stops(tmp_path, capsys):
+    spec = layouts.market_style(tmp_path)
+    assert run(tmp_path, "--dataset", spec) == 2
+    shown = capsys.readouterr()
+    assert "train            16" in shown.out
+    assert "16 of 16 training pictures of my_shop have no part labels" in shown.err
+    assert run(tmp_path, "--dataset", spec, "--part-labels", "none") == 0
+    assert "my_shop is ready" in capsys.readouterr().out
+
+
+def test_bands_are_announced(tmp_path, capsys):
+    spec = layouts.market_style(tmp_path)
+    assert run(tmp_path, "--dataset", spec, "--part-labels", "bands") == 0
+    shown = capsys.readouterr()
+    assert "warning: my_shop is trained with fixed body bands" in shown.err
+    assert "my_shop is ready" in shown.out
+
+
+def test_labels_of_another_parser_are_converted_on_the_way(tmp_path, capsys):
+    spec = layouts.market1501(tmp_path)
+    tree = (tmp_path / "Market-1501-v15.09.15_ps_label").rename(tmp_path / "pascal")
+    arguments = ["--dataset", spec, "--part-labels"]
+    assert run(tmp_path, *arguments, "pascal7", str(tree)) == 2
+    assert "class 7 is not one of Pascal-Person-Part" in capsys.readouterr().err
+    assert run(tmp_path, *arguments, "densepose14", str(tree)) == 0
+    assert run(tmp_path, *arguments, str(tree)) == 0
+    assert capsys.readouterr().out.count("market1501 is ready") == 2
+
+
+def test_several_datasets_are_prepared_and_a_withdrawn_one_says_so(tmp_path, capsys):
+    specs = [layouts.market1501(tmp_path), layouts.dukemtmc(tmp_path)]
+    assert run(tmp_path, "--dataset", ",".join(specs), "--check") == 0
+    out = capsys.readouterr().out
+    assert "note: DukeMTMC was withdrawn by its authors" in out
+    assert out.index("market1501 can be used") < out.index("dukemtmc can be used")
+
+
+@pytest.mark.parametrize("spec", ["market", "market1501", "msmt17", ""])
+def test_failures_are_one_line(tmp_path, capsys, spec):
+    assert run(tmp_path, "--dataset", spec) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("error: ")
+    assert shown.err.count("\n") == 1
+
+
+def test_as_a_command(tmp_path):
+    spec = layouts.folders(tmp_path)
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    arguments = ["--dataset", spec, "--part-labels", "bands", "--root", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-m", "input_pipeline.prepare", *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Checking buro" in done.stderr
+    assert (tmp_path / "cache" / "magnifier_jax" / "prepared" / "buro").is_dir()
+
+
+def test_the_default_place_is_the_users_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_data_dir() == tmp_path / "magnifier_jax" / "prepared"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert default_data_dir() == tmp_path / "home" / ".cache" / "magnifier_jax" / "prepared"

@@ -1,0 +1,246 @@
+"""Every kind of bad file: refused with its name, or accepted and turned into what it should be."""
+
+import dataclasses
+import os
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from input_pipeline import scan as scan_module
+from input_pipeline.encode import encode_picture
+from input_pipeline.errors import DataError
+from input_pipeline.prepared import prepare
+from input_pipeline.problems import FilesError
+from input_pipeline.samples import ReidDataset
+from input_pipeline.scan import scan, scan_once
+from tests import layouts
+
+
+@pytest.fixture
+def dataset(tmp_path) -> ReidDataset:
+    return layouts.read("market1501", tmp_path)
+
+
+def truncate(path: pathlib.Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+
+
+def empty(path: pathlib.Path) -> None:
+    path.write_bytes(b"")
+
+
+def write_text(path: pathlib.Path) -> None:
+    path.write_text("<html>404 Not Found</html>")
+
+
+def shrink(path: pathlib.Path) -> None:
+    Image.new("RGB", (1, 1)).save(path)
+
+
+def loop(path: pathlib.Path) -> None:
+    path.unlink()
+    path.symlink_to(path.name)
+
+
+def dangle(path: pathlib.Path) -> None:
+    path.unlink()
+    path.symlink_to("nowhere.jpg")
+
+
+def make_folder(path: pathlib.Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+BAD_PICTURES = {
+    truncate: "truncated",
+    empty: "the file is empty",
+    write_text: "not a picture in a known format",
+    shrink: "1 × 1 (height × width), too small",
+    loop: "symbolic links",
+    dangle: "No such file",
+    make_folder: "Is a directory",
+}
+
+
+@pytest.mark.parametrize("damage", BAD_PICTURES, ids=lambda damage: damage.__name__)
+def test_a_bad_picture_is_refused_by_name(dataset, damage, tmp_path):
+    path = dataset.train[3].path
+    damage(path)
+    found = scan(dataset, progress=False)
+    assert [problem.path for problem in found.problems] == [path]
+    assert BAD_PICTURES[damage] in found.problems[0].what
+    assert found.splits["train"].images == 15
+    with pytest.raises(FilesError, match=path.name):
+        found.raise_problems()
+    with pytest.raises(DataError, match=path.name):
+        prepare(dataset, data_dir=tmp_path / "prepared", progress=False)
+
+
+def test_all_bad_files_are_reported_at_once(dataset):
+    bad = []
+    for sample, damage in zip(dataset.train[::2], BAD_PICTURES, strict=False):
+        damage(sample.path)
+        bad.append(sample.path)
+    empty(dataset.gallery[-1].path)
+    dataset.query[0].part_map.write_bytes(b"")
+    bad += [dataset.gallery[-1].path, dataset.query[0].part_map]
+    found = scan(dataset, progress=False)
+    assert {problem.path for problem in found.problems} == set(bad)
+    assert len(found.problems) == 9
+
+
+def wrong_size(path: pathlib.Path) -> None:
+    Image.new("L", (16, 64)).save(path)
+
+
+def out_of_range(path: pathlib.Path) -> None:
+    Image.new("L", (32, 64), 8).save(path)
+
+
+def coloured(path: pathlib.Path) -> None:
+    Image.new("RGB", (32, 64)).save(path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (wrong_size, "64 × 16 but its picture is 64 × 32"),
+        (out_of_range, "classes must be 0 to 7, found 8 to 8"),
+        (coloured, "one channel"),
+        (empty, "the file is empty"),
+        (write_text, "not a picture"),
+        (loop, "symbolic links"),
+    ],
+)
+def test_a_bad_part_map_is_refused_by_name(dataset, damage, message):
+    path = dataset.query[1].part_map
+    damage(path)
+    found = scan(dataset, progress=False)
+    assert [problem.path for problem in found.problems] == [path]
+    assert message in found.problems[0].what
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "I;16", "CMYK"])
+def test_other_modes_are_accepted_and_become_rgb(dataset, mode):
+    path = dataset.gallery[0].path
+    with Image.open(path) as image:
+        grey = image.convert("L")
+        other = (
+            Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+            if mode == "I;16"
+            else image.convert(mode)
+        )
+        expected = np.asarray((grey if mode in ("L", "I;16") else image).convert("RGB"))
+    # The content decides, not the suffix: this is a PNG or a CMYK JPEG called .jpg.
+    other.save(path, format="JPEG" if mode == "CMYK" else "PNG")
+    assert scan(dataset, progress=False).problems == ()
+    data, size = encode_picture(path)
+    assert size == (64, 32)
+    path.write_bytes(data)
+    with Image.open(path) as image:
+        assert image.mode == "RGB"
+        error = np.abs(np.asarray(image).astype(int) - expected)
+    assert error.mean() < (25 if mode == "P" else 6)
+
+
+def test_a_rotated_picture_is_accepted_with_an_upright_part_map(dataset):
+    sample = dataset.train[0]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(sample.path) as image:
+        image.rotate(90, expand=True).save(sample.path, exif=exif)
+    assert scan(dataset, progress=False).problems == ()
+
+
+def test_unicode_and_spaces_are_accepted_and_other_bytes_refused(dataset, tmp_path):
+    odd = tmp_path / "Market-1501-v15.09.15" / "bounding_box_train" / "日本 é .jpg"
+    shutil.copy(dataset.train[0].path, odd)
+    bad = os.fsdecode(os.fsencode(tmp_path) + b"/Market-1501-v15.09.15/\xff\xfe.jpg")
+    shutil.copy(dataset.train[1].path, bad)
+    train = (
+        dataclasses.replace(dataset.train[0], path=odd),
+        dataclasses.replace(dataset.train[1], path=pathlib.Path(bad)),
+    )
+    found = scan(dataclasses.replace(dataset, train=train), progress=False)
+    assert [problem.what for problem in found.problems] == ["its name is not UTF-8, rename it"]
+    assert str(found.problems[0].path).endswith(r"\xff\xfe.jpg")
+    assert found.splits["train"].images == 1
+
+
+def copy(dataset: ReidDataset, source: str, target: str, number: int = -1) -> None:
+    shutil.copy(getattr(dataset, source)[0].path, getattr(dataset, target)[number].path)
+
+
+def test_copies_are_accepted_and_named_by_what_they_do(dataset):
+    # The distractor of this layout is itself a copy of a training picture.
+    dataset = dataclasses.replace(dataset, gallery=dataset.gallery[1:])
+    assert scan(dataset, progress=False).notices == ()
+    copy(dataset, "train", "train", 1)
+    copy(dataset, "train", "query")
+    found = scan(dataset, progress=False)
+    assert found.problems == ()
+    first, again, query = dataset.train[0].path, dataset.train[1].path, dataset.query[-1].path
+    assert found.notices == (
+        "1 picture is a copy in both training and test, which makes results too good: "
+        f"bounding_box_train/{first.name} = query/{query.name}",
+        "1 picture is a copy in the same split: "
+        f"bounding_box_train/{first.name} = bounding_box_train/{again.name}",
+    )
+
+
+def test_copies_between_query_and_gallery_are_told_apart_by_camera(dataset):
+    dataset = dataclasses.replace(dataset, gallery=dataset.gallery[1:])
+    query = dataset.query[0]
+    own = [s for s in dataset.gallery if s.identity == query.identity]
+    same = next(s for s in own if s.camera == query.camera)
+    shutil.copy(query.path, same.path)
+    assert "which the camera filter ignores" in scan(dataset, progress=False).notices[0]
+    other = next(s for s in own if s.camera != query.camera)
+    shutil.copy(query.path, other.path)
+    assert "which is found for certain" in scan(dataset, progress=False).notices[0]
+    stranger = next(s for s in dataset.gallery if s.identity != query.identity)
+    shutil.copy(query.path, stranger.path)
+    assert any("under another identity" in n for n in scan(dataset, progress=False).notices)
+
+
+def test_oddities_are_named(dataset):
+    bodiless = dataset.train[0].part_map
+    Image.new("L", (32, 64)).save(bodiless)
+    odd = dataclasses.replace(
+        dataset,
+        train=dataset.train[:2],
+        query=tuple(dataclasses.replace(s, camera=0) for s in dataset.query),
+        gallery=tuple(
+            dataclasses.replace(s, camera=0)
+            for s in dataset.gallery[1:]
+            if s.identity != dataset.query[0].identity
+        ),
+    )
+    notices = "\n".join(scan(odd, progress=False).notices)
+    assert f"1 part maps show no body at all, the first is {bodiless}" in notices
+    assert "switch the camera filter off" in notices
+    assert "2 queries have no gallery picture of their identity" in notices
+    assert "training has one identity" in notices
+
+
+def test_a_fine_dataset_is_not_looked_at_twice(dataset, tmp_path, monkeypatch):
+    data_dir = tmp_path / "prepared"
+    first = scan_once(dataset, data_dir=data_dir, progress=False)
+    assert first.splits["train"].labelled == 16
+    monkeypatch.setattr(scan_module, "encode_picture", None)
+    assert scan_once(dataset, data_dir=data_dir, progress=False) == first
+    monkeypatch.undo()
+    empty(dataset.train[0].path)
+    again = scan_once(dataset, data_dir=data_dir, progress=False)
+    assert len(again.problems) == 1
+    assert scan_once(dataset, data_dir=data_dir, progress=False).problems == again.problems
+
+
+def test_a_data_dir_that_cannot_be_written_is_refused(dataset, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="choose another data_dir"):
+        scan_once(dataset, data_dir=tmp_path / "file", progress=False)

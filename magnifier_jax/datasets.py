@@ -9,6 +9,8 @@ import pathlib
 import numpy as np
 
 from input_pipeline import prepared
+from input_pipeline.locations import default_data_dir
+from input_pipeline.part_labels import choose_part_labels
 from input_pipeline.prepared import PreparedDataset, PreparedSplit
 from input_pipeline.readers import parse_spec, read_datasets
 from input_pipeline.samples import ReidDataset
@@ -52,7 +54,12 @@ def open_training_set(config: Config, *, progress: bool = True) -> TrainingSet:
         DataError: A dataset cannot be used.
     """
     datasets = [
-        dataclasses.replace(dataset, query=(), gallery=())
+        choose_part_labels(
+            dataclasses.replace(dataset, query=(), gallery=()),
+            config.data.part_labels,
+            data_dir=_prepared_folder(config.data),
+            progress=progress,
+        )
         for dataset in _read(config.data, config.data.train, progress=progress)
     ]
     opened = [_prepare(dataset, config.data, progress=progress) for dataset in datasets]
@@ -101,7 +108,8 @@ def _read(data: DataConfig, specs: str, *, progress: bool) -> tuple[ReidDataset,
 
 
 def _prepare(dataset: ReidDataset, data: DataConfig, *, progress: bool) -> PreparedDataset:
-    folder = pathlib.Path(data.prepared).expanduser() if data.prepared else None
-    return prepared.prepare(
-        dataset, data_dir=folder or cache_folder() / "prepared", progress=progress
-    )
+    return prepared.prepare(dataset, data_dir=_prepared_folder(data), progress=progress)
+
+
+def _prepared_folder(data: DataConfig) -> pathlib.Path:
+    return pathlib.Path(data.prepared).expanduser() if data.prepared else default_data_dir()

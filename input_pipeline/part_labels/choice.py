@@ -119,13 +119,14 @@ def require_part_maps(dataset: ReidDataset, *, searched: pathlib.Path | None = N
     missing = [sample.path for sample in dataset.train if sample.part_map is None]
     if not missing:
         return dataset
-    beside = dataset.root.absolute()
-    place = searched or f"{beside.with_name(f'{beside.name}_ps_label')} and segmentation"
+    root = dataset.root.absolute()
+    tree = root.with_name(f"{root.name}_ps_label")
     raise DataError(
         f"{len(missing)} of {len(dataset.train)} training pictures of {dataset.name} have no part "
-        f"labels (the first is {missing[0].relative_to(dataset.root)}; searched {place}). Name "
-        "the folder of label maps, or choose 'bands' (fixed body bands, a stand-in), or 'none' "
-        "(evaluation, or models without part losses)"
+        f"labels: the first is {missing[0].relative_to(dataset.root)}, searched "
+        f"{searched or f'{tree} and segmentation'}. Put part maps into {tree}, or set part labels "
+        "to 'bands' (fixed body bands, a stand-in) or 'none' (evaluation, or networks without "
+        "part losses)"
     )
 
 

@@ -112,7 +112,10 @@ class AdversarialBranch(_Branch):
             mask = visibility_mask(part_map, hidden)
             visible = mask.mean().astype(self.param_dtype)
             x = x * mask[..., None].astype(x.dtype)
-        pooled = x.max((1, 2))
+        # The gradient of `max` looks for cells equal to it, and is undefined when XLA computes `x`
+        # anew for that and rounds otherwise; that of a gathered cell is always sound.
+        cells = x.reshape(x.shape[0], -1, x.shape[-1])
+        pooled = jnp.take_along_axis(cells, cells.argmax(1, keepdims=True), axis=1)[:, 0]
         reduced = convolution(channels, 1, name="reduce", **self.types())(pooled[:, None, None])
         embedding = reduced[:, 0, 0].astype(self.param_dtype)
         neck = self.neck(embedding, train=train)

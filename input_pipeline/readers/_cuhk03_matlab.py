@@ -61,10 +61,12 @@ def unpack(root: pathlib.Path, *, variant: str, target: pathlib.Path) -> None:
             (partial / folder).mkdir(parents=True, exist_ok=True)
         _write(pixels, pictures, variant=variant, folder=partial)
         partial.rename(target)
-    except PermissionError as error:
+    except OSError as error:
+        if error.errno is None:  # from the HDF5 library
+            raise DataError(f"{pixels} is damaged ({error}): get it again") from error
         raise DataError(
-            f"{root} cannot be written, and CUHK03 is unpacked beside its MATLAB files: "
-            "copy them to a folder of yours"
+            f"{root} cannot be written ({error.strerror}), and CUHK03 is unpacked beside its "
+            "MATLAB files: copy them to a folder of yours"
         ) from error
 
 
@@ -93,8 +95,12 @@ def _protocol(path: pathlib.Path) -> list[_Picture]:
 def _write(
     pixels: pathlib.Path, pictures: list[_Picture], *, variant: str, folder: pathlib.Path
 ) -> None:
-    import h5py
-
+    try:
+        import h5py
+    except ImportError as error:
+        raise DataError(
+            f"reading {pixels} takes the package h5py: pip install 'magnifier_jax[mat]'"
+        ) from error
     try:
         file = h5py.File(pixels, "r")
     except OSError as error:

@@ -1,4 +1,5 @@
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ from PIL import Image
 
 from input_pipeline.errors import DataError
 from input_pipeline.problems import FilesError
-from input_pipeline.readers import cuhk03
+from input_pipeline.readers import _cuhk03_matlab, cuhk03
 from tests import layouts
 
 
@@ -133,3 +134,28 @@ def test_bad_matlab_files_are_refused(tmp_path, change, message):
     change(tmp_path / "cuhk03")
     with pytest.raises(DataError, match=message):
         cuhk03.read(tmp_path / "cuhk03", variant="labeled")
+
+
+def test_without_h5py_it_says_what_to_install(tmp_path, monkeypatch):
+    layouts.cuhk03_matlab(tmp_path)
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(DataError, match=r"pip install 'magnifier_jax\[mat\]'"):
+        cuhk03.read(tmp_path, variant="labeled")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (PermissionError(13, "Permission denied"), r"cannot be written \(Permission denied\)"),
+        (OSError("bad object header"), r"is damaged \(bad object header\)"),
+    ],
+)
+def test_failures_while_unpacking_are_told_apart(tmp_path, monkeypatch, error, message):
+    layouts.cuhk03_matlab(tmp_path)
+
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(_cuhk03_matlab, "_image", fail)
+    with pytest.raises(DataError, match=message):
+        cuhk03.read(tmp_path, variant="labeled")

@@ -255,14 +255,15 @@ def describe_normalized(
     parsing = outputs.parsing_logits
     necks = outputs.part_necks
     return Description(
-        descriptor=_unit(descriptor.astype(jnp.float32)),
-        part_embeddings=None if necks is None else _unit(necks.astype(jnp.float32)),
+        descriptor=unit_length(descriptor.astype(jnp.float32)),
+        part_embeddings=None if necks is None else unit_length(necks.astype(jnp.float32)),
         part_shares=outputs.part_shares,
         part_map=None if parsing is None else parsing.argmax(-1).astype(jnp.uint8),
     )
 
 
-def _unit(vectors: jax.Array) -> jax.Array:
+def unit_length(vectors: jax.Array) -> jax.Array:
+    """Scales vectors `[…, D]` to length 1; zeros stay zeros."""
     squares = jnp.square(vectors).sum(-1, keepdims=True)
     return vectors * jax.lax.rsqrt(jnp.maximum(squares, 1e-12))
 

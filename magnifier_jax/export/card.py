@@ -1,0 +1,165 @@
+"""The card beside an export: what one must know to use it rightly."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import pathlib
+from collections.abc import Mapping
+
+from magnifier_jax.augment import MEAN, STD
+from magnifier_jax.export.describer import Describer, Piece
+from magnifier_jax.trained import Trained
+from magnifier_jax.workdir import software_versions
+
+_HASHED_AT_ONCE = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InputCard:
+    """What goes in.
+
+    Attributes:
+        name: Name of the input, where a format has names.
+        shape: Of a batch; `batch` stands for any number of pictures.
+        dtype: Type of the numbers.
+        layout: Order of the axes.
+        height: Pixels.
+        width: Pixels.
+        colour_order: Order of the colour channels.
+        interpolation: How pictures are brought to that size.
+        normalise: `inside`: the export does it. `outside`: the caller does, by
+            `(pixels / 255 - mean) / std`.
+        mean: Per channel, of pixels in 0…1.
+        std: The same.
+    """
+
+    name: str = "images"
+    shape: tuple[str | int, ...]
+    dtype: str
+    layout: str
+    height: int
+    width: int
+    colour_order: str = "RGB"
+    interpolation: str = "bilinear, antialiased (Pillow's BILINEAR)"
+    normalise: str
+    mean: tuple[float, ...] = MEAN
+    std: tuple[float, ...] = STD
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OutputCard:
+    """What comes out.
+
+    Attributes:
+        name: Name of the output, where a format has names.
+        dimension: Numbers in a descriptor.
+        branches: Which branches they come from.
+        pieces: Where each branch's numbers are, before any projection.
+        l2: Whether descriptors have unit length (`inside`) or the caller sees to it (`outside`).
+        projected_from: Numbers before the projection, or None without one.
+        explained_variance: Share of the variance that the projection kept, or None.
+    """
+
+    name: str = "descriptor"
+    dimension: int
+    branches: tuple[str, ...]
+    pieces: tuple[Piece, ...]
+    l2: str
+    projected_from: int | None
+    explained_variance: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Verification:
+    """How the export was compared with the network.
+
+    Attributes:
+        runtime: What ran it.
+        batches: Sizes of the batches.
+        largest_relative_difference: Over all descriptors; see `relative_difference`.
+        limit: What it had to stay below.
+    """
+
+    runtime: str
+    batches: tuple[int, ...]
+    largest_relative_difference: float
+    limit: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Card:
+    """All of it.
+
+    Attributes:
+        format: Kind of export.
+        sha256: Hash of each file, by its path beside the card.
+        input: What goes in.
+        output: What comes out.
+        run: Name of the training run.
+        step: Training steps of the exported checkpoint.
+        backbone: Name of the ResNet.
+        identities: How many identities it was trained on.
+        verified: How it was checked.
+        versions: Software that made it.
+    """
+
+    format: str
+    sha256: Mapping[str, str]
+    input: InputCard
+    output: OutputCard
+    run: str
+    step: int
+    backbone: str
+    identities: int
+    verified: Verification
+    versions: Mapping[str, str]
+
+
+def make_card(
+    trained: Trained, describer: Describer, path: pathlib.Path, verified: Verification
+) -> Card:
+    """Describes the export at `path`."""
+    settings, projection = describer.settings, describer.projection
+    height, width = describer.image_size
+    pieces = describer.pieces
+    return Card(
+        format=settings.format,
+        sha256=hash_files(path),
+        input=InputCard(
+            shape=("batch", *describer.input_shape),
+            dtype=str(describer.input_type),
+            layout=settings.layout,
+            height=height,
+            width=width,
+            normalise=settings.normalise,
+        ),
+        output=OutputCard(
+            dimension=describer.dimension,
+            branches=tuple(piece.branch for piece in pieces),
+            pieces=pieces,
+            l2=settings.l2,
+            projected_from=None if projection is None else pieces[-1].stop,
+            explained_variance=None if projection is None else projection.explained,
+        ),
+        run=trained.config.name,
+        step=trained.step,
+        backbone=trained.config.model.backbone,
+        identities=len(trained.identities),
+        verified=verified,
+        versions=software_versions(),
+    )
+
+
+def hash_files(path: pathlib.Path) -> dict[str, str]:
+    """SHA-256 of a file, or of every file in a folder, by its path from the parent."""
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    return {file.relative_to(path.parent).as_posix(): _hash(file) for file in files}
+
+
+def _hash(path: pathlib.Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_HASHED_AT_ONCE):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,192 @@
+"""The function that is exported: pictures in, descriptors out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from magnifier_jax.augment import MEAN, STD, normalize
+from magnifier_jax.config import suggest
+from magnifier_jax.errors import UserError
+from magnifier_jax.export.projection import Projection
+from magnifier_jax.export.settings import ExportSettings
+from magnifier_jax.model import MagnifierNet, Outputs
+from magnifier_jax.steps import unit_length
+from magnifier_jax.trained import Trained
+
+# Branch names as users say them, in the order of the descriptor, and their variables.
+_MODULES = {"global": "global_branch", "adversarial": "adversarial", "fusion": "fusion"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """One branch's numbers in a descriptor: `descriptor[:, start:stop]` before any projection."""
+
+    branch: str
+    start: int
+    stop: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Describer:
+    """A network that describes pictures, with nothing that the descriptor does not need.
+
+    Attributes:
+        model: The network, with the chosen branches only, computing in float32.
+        variables: Its variables, on the host.
+        image_size: Height and width of its input.
+        settings: What the export is asked to be.
+        step: Training steps behind it.
+        projection: The projection after it, if asked for.
+    """
+
+    model: MagnifierNet
+    variables: Mapping[str, Any]
+    image_size: tuple[int, int]
+    settings: ExportSettings
+    step: int
+    projection: Projection | None = None
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Describes pictures in the layout and type that the settings say; `[N, d]`."""
+        if self.settings.layout == "NCHW":
+            images = images.transpose(0, 2, 3, 1)
+        if self.settings.normalise == "inside":
+            images = normalize(images)
+        outputs: Outputs = self.model.apply(self.variables, images, train=False)
+        descriptor = outputs.descriptor
+        if self.projection is not None:
+            shifted = unit_length(descriptor) - jnp.asarray(self.projection.mean)[None]
+            descriptor = shifted @ jnp.asarray(self.projection.components)
+        return unit_length(descriptor) if self.settings.l2 == "inside" else descriptor
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """Where each branch's numbers are."""
+        return _pieces(self.variables)
+
+    @property
+    def dimension(self) -> int:
+        """Numbers in a descriptor."""
+        return self.projection.dimension if self.projection else self.pieces[-1].stop
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Shape of one picture, in the layout asked for."""
+        height, width = self.image_size
+        return (3, height, width) if self.settings.layout == "NCHW" else (height, width, 3)
+
+    @property
+    def input_type(self) -> np.dtype:
+        """Type of the picture's numbers."""
+        return np.dtype(np.uint8 if self.settings.normalise == "inside" else np.float32)
+
+    def prepare(self, images: np.ndarray) -> np.ndarray:
+        """Makes uint8 RGB `[N, H, W, 3]` into what the export takes, without jax."""
+        if self.settings.normalise == "outside":
+            wide = images.astype(np.float32) / 255
+            images = (wide - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
+        if self.settings.layout == "NCHW":
+            images = images.transpose(0, 3, 1, 2)
+        return np.ascontiguousarray(images)
+
+
+def make_describer(
+    trained: Trained, settings: ExportSettings, projection: Projection | None = None
+) -> Describer:
+    """Takes from a trained network what the settings ask for.
+
+    Raises:
+        UserError: The network lacks a branch that is asked for.
+    """
+    model = select_branches(trained.model, settings.branches)
+    kept = set(_modules(model))
+    variables = jax.device_get(
+        {
+            collection: {name: tree for name, tree in modules.items() if name in kept}
+            for collection, modules in trained.variables.items()
+        }
+    )
+    model = model.clone(dtype=jnp.float32)
+    size = trained.config.data.image_size
+    return Describer(model, variables, size, settings, trained.step, projection)
+
+
+def select_branches(model: MagnifierNet, branches: tuple[str, ...]) -> MagnifierNet:
+    """Switches every branch off but those; none named keeps all.
+
+    Raises:
+        UserError: The network lacks one.
+    """
+    if not branches:
+        return model
+    present = [name for name in _MODULES if getattr(model, f"use_{name}")]
+    for name in branches:
+        if name not in present:
+            raise UserError(
+                f"--branches names {name!r}, but this network has {', '.join(present)}"
+                f"{suggest(name, present)}."
+            )
+    return model.clone(
+        use_global="global" in branches,
+        use_adversarial="adversarial" in branches,
+        use_fusion="fusion" in branches,
+        # Fusion reads the parts that the parsing head predicts; nothing else does.
+        use_parsing="fusion" in branches,
+    )
+
+
+def expected_descriptors(trained: Trained, describer: Describer, images: np.ndarray) -> np.ndarray:
+    """What an export must say of uint8 pictures `[N, H, W, 3]`.
+
+    It comes from the whole trained network on the CPU, and the rest from NumPy, so that a mistake
+    in choosing branches, in the layout or in the projection is seen.
+    """
+    variables = jax.device_get(trained.variables)
+    whole = describe_on_cpu(trained.model.clone(dtype=jnp.float32), variables, normalize(images))
+    chosen = {piece.branch for piece in describer.pieces}
+    found = np.concatenate(
+        [whole[:, p.start : p.stop] for p in _pieces(variables) if p.branch in chosen], axis=1
+    )
+    if describer.projection is not None:
+        found = describer.projection(_unit(found))
+    return _unit(found) if describer.settings.l2 == "inside" else found
+
+
+def describe_on_cpu(model: MagnifierNet, variables: Mapping[str, Any], images: Any) -> np.ndarray:
+    """The descriptors of normalised pictures `[N, H, W, 3]`, not scaled, by the network itself."""
+
+    def describe(variables: Mapping[str, Any], images: jax.Array) -> jax.Array:
+        outputs: Outputs = model.apply(variables, images, train=False)
+        return outputs.descriptor
+
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        return np.asarray(jax.jit(describe)(variables, np.asarray(images)))
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
+
+
+def _modules(model: MagnifierNet) -> Iterator[str]:
+    yield "backbone"
+    if model.use_parsing:
+        yield "parsing"
+    for branch, module in _MODULES.items():
+        if getattr(model, f"use_{branch}"):
+            yield module
+
+
+def _pieces(variables: Mapping[str, Any]) -> tuple[Piece, ...]:
+    found: list[Piece] = []
+    for branch, module in _MODULES.items():
+        if module in variables["params"]:
+            start = found[-1].stop if found else 0
+            size = variables["params"][module]["neck"]["scale"].shape[0]
+            found.append(Piece(branch, start, start + size))
+    return tuple(found)

@@ -1,0 +1,150 @@
+"""Exports a trained network, and checks the export before anyone can see it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import pathlib
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from magnifier_jax.errors import UserError
+from magnifier_jax.export.card import Card, Verification, make_card
+from magnifier_jax.export.describer import Describer, expected_descriptors, make_describer
+from magnifier_jax.export.projection import Projection
+from magnifier_jax.export.settings import ExportSettings, Format
+from magnifier_jax.export.stablehlo import run_stablehlo, write_stablehlo
+from magnifier_jax.export.weights import run_weights, write_weights
+from magnifier_jax.trained import Trained
+from magnifier_jax.workdir import write_json
+
+LIMIT = 1e-4
+"""Largest relative difference between an export and the network."""
+BATCHES = (1, 5)
+"""Sizes of the batches that are compared; an export that fixes the batch's size fails."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kind:
+    """How one format is written and run.
+
+    Attributes:
+        write: Writes it to a path.
+        run: Describes batches by what is at that path.
+        runtime: Package that runs it.
+    """
+
+    write: Callable[[Describer, pathlib.Path], None]
+    run: Callable[[Describer, pathlib.Path, Sequence[np.ndarray]], list[np.ndarray]]
+    runtime: str
+
+
+_KINDS: Mapping[Format, _Kind] = {
+    "safetensors": _Kind(write_weights, run_weights, "safetensors"),
+    "torch": _Kind(write_weights, run_weights, "numpy"),
+    "stablehlo": _Kind(write_stablehlo, run_stablehlo, "jax"),
+}
+
+
+def export_network(
+    trained: Trained,
+    settings: ExportSettings,
+    output: pathlib.Path,
+    *,
+    projection: Projection | None = None,
+) -> Card:
+    """Writes an export to `output`, and its card beside it to `output` + `.json`.
+
+    The export is run by a runtime that has only the file, on batches of 1 and 5, and compared
+    with the network. Nothing is left at `output` if anything is wrong.
+
+    Args:
+        trained: The network.
+        settings: What is wanted.
+        output: File, or folder for a SavedModel; it must not exist.
+        projection: What `fit_projection` found, if `settings.dimension` asks for it.
+
+    Raises:
+        UserError: It cannot be written, a package is missing, or the export differs from the
+            network by more than `LIMIT`.
+    """
+    check_output(settings.format, output)
+    describer = make_describer(trained, settings, projection)
+    kind = _KINDS[settings.format]
+    try:
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix=".export.") as folder:
+            new = pathlib.Path(folder) / output.name
+            kind.write(describer, new)
+            verified = _verify(trained, describer, kind, new)
+            card = make_card(trained, describer, new, verified)
+            write_json(card_of(new), dataclasses.asdict(card))
+            # The card goes first: an export without its card invites mistakes.
+            card_of(new).rename(card_of(output))
+            new.rename(output)
+    except OSError as error:
+        raise UserError(f"Cannot write {output}: {error.strerror}.") from error
+    return card
+
+
+def card_of(output: pathlib.Path) -> pathlib.Path:
+    """Where the card of an export is."""
+    return output.with_name(output.name + ".json")
+
+
+def check_output(export_format: Format, output: pathlib.Path) -> None:
+    """Refuses a place that an export cannot go to, before any work.
+
+    Raises:
+        UserError: Something is there already, the folder is missing, or the name misleads.
+    """
+    for path in (output, card_of(output)):
+        if path.exists():
+            raise UserError(f"{path} exists already: remove it, or give another --output.")
+    if not output.parent.is_dir():
+        raise UserError(f"{output.parent} is not a folder: make it, or give another --output.")
+    if (output.suffix == ".safetensors") != (export_format == "safetensors"):
+        raise UserError(
+            f"--output is {output.name}, but readers tell safetensors by the ending: use "
+            ".safetensors for that format and no other."
+        )
+
+
+def sample_pictures(count: int, image_size: tuple[int, int]) -> np.ndarray:
+    """Coloured blocks under noise, uint8 `[count, H, W, 3]`: parts of many kinds and sizes."""
+    rng = np.random.default_rng(count)
+    height, width = image_size
+    blocks = rng.integers(0, 256, (count, 8, 4, 3))
+    rows, columns = np.arange(height) * 8 // height, np.arange(width) * 4 // width
+    pictures = blocks[:, rows][:, :, columns] + rng.normal(0, 20, (count, height, width, 3))
+    return pictures.clip(0, 255).astype(np.uint8)
+
+
+def relative_difference(found: np.ndarray, expected: np.ndarray) -> float:
+    """The largest difference of a descriptor's numbers, over the largest of its numbers.
+
+    The worst of `[N, D]` descriptors counts; infinite if a number is missing or undefined.
+    """
+    if found.shape != expected.shape or not np.isfinite(found).all():
+        return float("inf")
+    differences = np.abs(found - expected).max(1)
+    return float((differences / np.maximum(np.abs(expected).max(1), 1e-12)).max())
+
+
+def _verify(
+    trained: Trained, describer: Describer, kind: _Kind, path: pathlib.Path
+) -> Verification:
+    pictures = [sample_pictures(count, describer.image_size) for count in BATCHES]
+    found = kind.run(describer, path, [describer.prepare(batch) for batch in pictures])
+    expected = expected_descriptors(trained, describer, np.concatenate(pictures))
+    worst = relative_difference(np.concatenate(found), expected)
+    if not worst <= LIMIT:
+        raise UserError(
+            f"The {describer.settings.format} export differs from the network by {worst:.1e} "
+            f"(relative), more than {LIMIT:.0e}: it was not kept."
+        )
+    runtime = f"{kind.runtime} {importlib.metadata.version(kind.runtime)}"
+    return Verification(
+        runtime=runtime, batches=BATCHES, largest_relative_difference=worst, limit=LIMIT
+    )

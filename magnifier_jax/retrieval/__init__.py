@@ -7,7 +7,7 @@ from magnifier_jax.retrieval.descriptors import CollapsedDescriptorsWarning
 from magnifier_jax.retrieval.distances import Blocks
 from magnifier_jax.retrieval.evaluate import evaluate
 from magnifier_jax.retrieval.expansion import QueryExpansion, expand_queries
-from magnifier_jax.retrieval.gallery import Gallery
+from magnifier_jax.retrieval.gallery import Gallery, file_header
 from magnifier_jax.retrieval.metrics import Evaluation
 from magnifier_jax.retrieval.reranking import DistanceBlock, ReRanking, rerank
 from magnifier_jax.retrieval.searcher import Searcher, SearchResult
@@ -29,6 +29,7 @@ __all__ = [
     "Verification",
     "evaluate",
     "expand_queries",
+    "file_header",
     "rerank",
     "verify",
 ]

@@ -8,7 +8,7 @@ import functools
 import json
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +38,9 @@ class Gallery:
       parts: float16 or float32 [N, P, E], an embedding of each part, or None.
       visible: bool [N, P], whether the part is seen; with `parts` only.
       metric: How descriptors are compared.
+      model: Which model made the descriptors, as any text that is the same for the same model;
+        empty if it is not known. Galleries of different models cannot be joined.
+      notes: What else is worth keeping, as JSON values.
     """
 
     descriptors: NDArray[np.floating]
@@ -47,6 +50,8 @@ class Gallery:
     parts: NDArray[np.floating] | None
     visible: NDArray[np.bool_] | None
     metric: Metric
+    model: str = ""
+    notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def build(
@@ -59,6 +64,8 @@ class Gallery:
         parts: ArrayLike | None = None,
         visible: ArrayLike | None = None,
         metric: Metric = "euclidean",
+        model: str = "",
+        notes: Mapping[str, Any] | None = None,
     ) -> Gallery:
         """Checks what belongs to each picture, and keeps it.
 
@@ -70,6 +77,8 @@ class Gallery:
           parts: [N, P, E], floating.
           visible: [N, P], which goes with `parts`.
           metric: 'euclidean' or 'cosine'.
+          model: Which model made the descriptors, if known.
+          notes: JSON values to keep.
 
         Raises:
           UserError: if anything does not fit, is not finite, or a name is there twice.
@@ -97,6 +106,8 @@ class Gallery:
             parts=embeddings,
             visible=seen,
             metric=metric,
+            model=model,
+            notes=dict(notes or {}),
         )
 
     def __len__(self) -> int:
@@ -111,7 +122,11 @@ class Gallery:
         """
         if self.metric != other.metric:
             raise UserError(f"a gallery for {self.metric} distance cannot take {other.metric} ones")
-        joined: dict[str, Any] = {}
+        if self.model != other.model:
+            raise UserError(
+                "the galleries were made by different models; describe one of them anew"
+            )
+        joined: dict[str, Any] = {"model": self.model, "notes": self.notes}
         for field in ("descriptors", "names", "identities", "cameras", "parts", "visible"):
             mine, theirs = getattr(self, field), getattr(other, field)
             if (mine is None) != (theirs is None):
@@ -221,7 +236,8 @@ class Gallery:
         target = Path(path)
         partial = target.with_name(target.name + ".partial")
         with partial.open("wb") as file:
-            np.savez(file, format=_FORMAT, metric=self.metric, **arrays)
+            header = file_header(metric=self.metric, model=self.model, notes=self.notes)
+            np.savez(file, **header, **arrays)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(target)
@@ -242,7 +258,10 @@ class Gallery:
             raise UserError(f"{path} is not a gallery file: {error}") from error
         if int(fields.pop("format", 0)) != _FORMAT or not {"descriptors", "names"} <= set(fields):
             raise UserError(f"{path} is not a gallery file of format {_FORMAT}; make it again")
-        return cls.build(**fields | {"metric": str(fields["metric"])})
+        fields["metric"] = str(fields["metric"])
+        fields["model"] = str(fields.get("model", ""))
+        fields["notes"] = json.loads(str(fields.get("notes", "{}")))
+        return cls.build(**fields)
 
     def export_vectors(self, folder: str | Path) -> None:
         """Writes plain arrays for FAISS or a vector database.
@@ -261,6 +280,16 @@ class Gallery:
         np.save(target / "descriptors.npy", vectors)
         np.save(target / "ids.npy", np.arange(len(self), dtype=np.int64))
         (target / "names.json").write_text(json.dumps(self.names.tolist(), indent=0))
+
+
+def file_header(*, metric: Metric, model: str, notes: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of a gallery file that are not one for each picture; see `Gallery`."""
+    return {
+        "format": _FORMAT,
+        "metric": metric,
+        "model": model,
+        "notes": json.dumps(dict(notes), ensure_ascii=False),
+    }
 
 
 def check_parts(

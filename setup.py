@@ -30,6 +30,7 @@ setup(
         "orbax-checkpoint>=0.12",
         "pillow>=11",
         "safetensors>=0.5",
+        "scipy>=1.14",
         # For tf.data only; it never sees an accelerator.
         "tensorflow-cpu>=2.20; sys_platform == 'linux' and platform_machine == 'x86_64'",
         "tensorflow>=2.20; sys_platform != 'linux' or platform_machine != 'x86_64'",
@@ -41,11 +42,13 @@ setup(
         "gpu": ["jax[cuda13]>=0.10"],
         "tpu": ["jax[tpu]>=0.10"],
         "mat": ["h5py>=3.11", "scipy>=1.14"],
-        "export": ["jax2onnx>=0.17", "onnx>=1.18", "onnxruntime>=1.20"],
+        "export": ["onnx>=1.18", "onnxruntime>=1.20"],
         "test": [
             "h5py>=3.11",
             "hypothesis>=6.100",
             "mypy>=1.15",
+            "onnx>=1.18",
+            "onnxruntime>=1.20",
             "pytest>=8.3",
             "pytest-xdist>=3.6",
             "ruff>=0.11",

@@ -8,5 +8,9 @@ from configs import default, quickstart
 
 
 def get_config() -> ConfigDict:
-    """The quickstart's small network on the benchmark's pictures."""
-    return quickstart.small(default.get_config(), name="benchmark", data="synthetic:benchmark")
+    """The quickstart's small network on the benchmark's pictures, for longer."""
+    config = quickstart.small(default.get_config(), name="benchmark", data="synthetic:benchmark")
+    config.train.epochs = 20
+    config.optimizer.decay_epochs = (15, 19)
+    config.optimizer.warmup_epochs = 2
+    return config

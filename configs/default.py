@@ -43,7 +43,8 @@ def _data() -> ConfigDict:
     # Where prepared datasets are kept; '' is the user's cache folder.
     data.prepared = ""
     # 'required' stops where part maps are missing, 'bands' uses fixed body bands instead,
-    # 'none' goes without (only for networks that need none).
+    # 'none' goes without (only for networks that need none); or the folder of part labels that
+    # lie elsewhere, 'folder' or 'format:folder' (see docs/datasets.md).
     data.part_labels = "required"
     # Height and width of the network's input, in pixels.
     data.image_size = (384, 192)

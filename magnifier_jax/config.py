@@ -236,7 +236,7 @@ def _share(field: str) -> _Rule:
 
 _RULES = (
     _one_of("precision", "float32", "bf16"),
-    _one_of("data.part_labels", "required", "bands", "none"),
+    _Rule("data.part_labels", bool, "required, bands, none, or the folder of part labels"),
     _one_of("data.placement", "stream", "device"),
     _Rule("data.train", bool, "the name of a dataset, such as market1501"),
     _at_least("data.identities_per_batch", 2),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import pathlib
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -99,21 +101,36 @@ def _say(text: str) -> None:
 
 def _parse(argv: Sequence[str]) -> list[str]:
     """Parses flags; what is wrong with them is said in one line."""
+    _check_file(argv)
     try:
         return flags.FLAGS(list(argv))
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(_explain(error, argv)) from error
-    except (OSError, ImportError, SyntaxError) as error:
-        raise UserError(f"The configuration file cannot be read: {error}") from error
+    except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        raise UserError(_explain(error)) from error
 
 
-def _explain(error: Exception, argv: Sequence[str]) -> str:
-    text = str(error).strip("'\"").split("\n")[0]
-    for argument in argv:
-        name = argument.split("=")[0].lstrip("-")
-        if name.startswith("config.") and name in text:
-            break
-    return text
+def _explain(error: Exception) -> str:
+    near = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', str(error))
+    if near:
+        return f"the configuration has no field {near[2]!r}, did you mean {near[1]!r}?"
+    if isinstance(error, (AttributeError, KeyError)):
+        return f"the configuration has no such field: {error.args[0]}"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if "parsing config file" in lines[0] and len(lines) > 1:
+        return f"{lines[0].split(':')[0]} has a mistake; {lines[-1]}"
+    return lines[0]
+
+
+def _check_file(argv: Sequence[str]) -> None:
+    """Refuses a configuration file that is not there, with the nearest name."""
+    pairs = itertools.pairwise([*argv, ""])
+    for argument, following in pairs:
+        name, equals, value = argument.partition("=")
+        if name.lstrip("-") != "config":
+            continue
+        path = pathlib.Path((value if equals else following).partition(":")[0])
+        if not path.is_file():
+            known = [str(other) for other in path.parent.glob("*.py") if other.stem[0] != "_"]
+            raise UserError(f"--config: there is no file {path}{suggest(str(path), known)}")
 
 
 def run(command: Callable[[Sequence[str]], Any], parse: Callable[..., Any]) -> None:

@@ -1,0 +1,108 @@
+"""The public command, as a user types it."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from tests import layouts
+
+ROOT = pathlib.Path(__file__).parents[2]
+SMALL = (
+    "--config.model.backbone=tiny",
+    "--config.model.parsing_features=8",
+    "--config.data.identities_per_batch=4",
+    "--config.data.images_per_identity=2",
+    "--config.train.max_steps=2",
+    "--config.evaluate.batch_size=16",
+)
+
+
+def command(*arguments, folder, devices=2):
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": str(devices),
+        "XDG_CACHE_HOME": str(folder / "cache"),
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "magnifier_jax.main", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+        check=False,
+    )
+
+
+def test_trains_then_evaluates_what_it_trained(tmp_path):
+    workdir = tmp_path / "run"
+    trained = command(
+        "--config=configs/quickstart.py",
+        f"--workdir={workdir}",
+        "--config.data.train=synthetic:tiny",
+        *SMALL,
+        folder=tmp_path,
+    )
+    assert trained.returncode == 0, trained.stderr
+    assert "synthetic_tiny, untrained" in trained.stdout
+    assert "synthetic_tiny, trained" in trained.stdout
+    assert "mINP" in trained.stdout
+    record = json.loads((workdir / "evaluation.json").read_text())
+
+    again = command(f"--workdir={workdir}", "--mode=evaluate", folder=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert json.loads((workdir / "evaluation.json").read_text())["mAP"] == pytest.approx(
+        record["mAP"], rel=1e-6
+    )
+    assert f"{100 * record['mAP']:.1f}" in again.stdout
+
+
+@pytest.mark.parametrize("layout", sorted(layouts.LAYOUTS))
+def test_trains_from_every_layout(layout, tmp_path):
+    spec = layouts.LAYOUTS[layout](tmp_path / "data")
+    done = command(
+        "--config=configs/quickstart.py",
+        f"--workdir={tmp_path / 'run'}",
+        f"--config.data.train={spec}",
+        f"--config.data.root={tmp_path / 'data'}",
+        *SMALL,
+        folder=tmp_path,
+        devices=1,
+    )
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert record["step"] == 2
+    assert record["valid_queries"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--config=configs/quckstart.py"], "did you mean 'configs/quickstart.py'?"),
+        (["--config=configs/quickstart.py", "--config.train.epoch=3"], "did you mean 'epochs'?"),
+        (["--config=configs/quickstart.py", "--config.trian.epochs=3"], "did you mean 'train'?"),
+        (["--config=configs/quickstart.py", "--config.precision=bf61"], "did you mean 'bf16'?"),
+        (["--config=configs/cuhk03.py"], "--config.data.root=/"),
+        (["--config=configs/market1501.py", "--config.data.root=/nowhere"], "/nowhere"),
+        (["--config=configs/market1501.py", "--config.data.root={tmp}"], "{tmp}"),
+        (["--config=configs/ablation.py:sub"], "baseline, mask, sab, sfb"),
+        (["--wrokdir=x"], "workdir"),
+        (["--mode=evaluate", "--workdir={tmp}"], "holds no checkpoint"),
+        ([], "--config is missing"),
+    ],
+    ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
+)
+def test_mistakes_are_one_line_that_says_what_to_do(arguments, words, tmp_path):
+    arguments = [argument.replace("{tmp}", str(tmp_path)) for argument in arguments]
+    if not any(argument.startswith("--workdir") for argument in arguments):
+        arguments.append(f"--workdir={tmp_path / 'run'}")
+    done = command(*arguments, folder=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    errors = [line for line in done.stderr.splitlines() if line]
+    assert len(errors) == 1, done.stderr
+    assert errors[0].startswith("error: ")
+    assert words.replace("{tmp}", str(tmp_path)) in errors[0]

@@ -1,0 +1,155 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import quickstart
+from magnifier_jax import steps
+from magnifier_jax.config import Config
+from magnifier_jax.devices import make_mesh, put_batch, put_replicated
+from magnifier_jax.steps import TrainBatch
+
+IDENTITIES = 6
+
+
+def config(**changes):
+    config = quickstart.get_config()
+    config.model.backbone = "tiny"
+    config.model.parsing_features = 8
+    config.data.image_size = (32, 16)
+    # Plain SGD at a low rate: Adam's first steps turn rounding into differences of their size.
+    config.optimizer.name = "sgd"
+    config.optimizer.learning_rate = 1e-3
+    config.augment.erasing = 0.5
+    config.update_from_flattened_dict(changes)
+    return Config.from_mapping(config.to_dict())
+
+
+def batch(seed=0, count=16):
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (count, 32, 16, 3), dtype=np.uint8)
+    parts = np.kron(rng.integers(0, 8, (count, 8, 4)), np.ones((1, 4, 4))).astype(np.uint8)
+    return TrainBatch(images, parts, np.arange(count, dtype=np.int32) // 4)
+
+
+def run(settings, mesh, *, count=5):
+    model = steps.build_model(settings, num_identities=IDENTITIES)
+    state = steps.initial_state(settings, model, mesh)
+    step = steps.make_train_step(settings, model, mesh)
+    epoch = put_replicated(np.int32(3), mesh)
+    found = []
+    for number in range(count):
+        state, metrics = step(state, put_batch(batch(number), mesh), epoch)
+        found.append({name: float(value) for name, value in metrics.items()})
+    return state, found
+
+
+@pytest.fixture(scope="module")
+def on_one():
+    return run(config(), make_mesh(jax.devices()[:1]))
+
+
+def test_eight_devices_equal_one(on_one):
+    _, one = on_one
+    _, eight = run(config(), make_mesh(jax.devices()[:8]))
+    assert len(one[0]) >= 24
+    for first, second in zip(one, eight, strict=True):
+        assert first.keys() == second.keys()
+        for name in first:
+            np.testing.assert_allclose(first[name], second[name], rtol=1e-5, atol=1e-5)
+
+
+def test_the_loss_falls_on_a_repeated_batch():
+    settings = config(
+        **{"optimizer.name": "adam", "optimizer.learning_rate": 0.01, "augment.erasing": 0.0}
+    )
+    mesh = make_mesh(jax.devices()[:1])
+    model = steps.build_model(settings, num_identities=IDENTITIES)
+    state = steps.initial_state(settings, model, mesh)
+    step = steps.make_train_step(settings, model, mesh)
+    fixed = put_batch(batch(), mesh)
+    totals = []
+    for _ in range(12):
+        state, metrics = step(state, fixed, put_replicated(np.int32(3), mesh))
+        totals.append(float(metrics["total"]))
+    assert totals[-1] < 0.8 * totals[0]
+    assert int(state.step) == 12
+
+
+def test_resident_pictures_give_the_same_bits(on_one):
+    settings, mesh = config(), make_mesh(jax.devices()[:1])
+    model = steps.build_model(settings, num_identities=IDENTITIES)
+    state = steps.initial_state(settings, model, mesh)
+    step = steps.make_resident_train_step(settings, model, mesh)
+    whole = jax.tree.map(
+        lambda *arrays: np.concatenate(arrays), *(batch(number) for number in range(5))
+    )
+    pictures = put_replicated(whole, mesh)
+    for number in range(5):
+        ids = put_batch(np.arange(16, dtype=np.int32) + 16 * number, mesh)
+        state, metrics = step(state, pictures, ids, put_replicated(np.int32(3), mesh))
+        assert float(metrics["total"]) == pytest.approx(on_one[1][number]["total"], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "absent", "present"),
+    [
+        (
+            {"model.use_adversarial": False, "model.use_fusion": False, "model.use_parsing": False,
+             "data.part_labels": "none"},
+            {"parsing", "fusion_id", "adversarial_id", "diversity"},
+            {"global_id", "global_triplet"},
+        ),
+        ({"model.use_global": False}, {"global_id"}, {"fusion_id", "parsing", "part7_id"}),
+        ({"occlusion.per_picture": True}, set(), {"adversarial_weight"}),
+        ({"precision": "bf16"}, set(), {"global_id", "fusion_triplet", "diversity"}),
+    ],
+    ids=["global only", "no global", "occlusion per picture", "bf16"],
+)
+def test_switches(changes, absent, present):
+    settings, mesh = config(**changes), make_mesh(jax.devices()[:1])
+    model = steps.build_model(settings, num_identities=IDENTITIES)
+    state = steps.initial_state(settings, model, mesh)
+    one = batch()
+    if settings.data.part_labels == "none":
+        one = dataclasses.replace(one, part_maps=None)
+    step = steps.make_train_step(settings, model, mesh)
+    state, metrics = step(state, put_batch(one, mesh), put_replicated(np.int32(0), mesh))
+    assert present <= metrics.keys()
+    assert not absent & metrics.keys()
+    assert np.isfinite([float(value) for value in metrics.values()]).all()
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(state.params))
+    described = steps.make_describe(model, mesh)(state.variables, put_batch(one.images, mesh))
+    assert described.descriptor.dtype == jnp.float32
+    np.testing.assert_allclose(np.linalg.norm(described.descriptor, axis=1), 1.0, rtol=1e-4)
+
+
+def test_diversity_counts_from_its_epoch():
+    settings = config(**{"loss.diversity": 0.5, "loss.diversity_start_epoch": 4})
+    mesh = make_mesh(jax.devices()[:1])
+    model = steps.build_model(settings, num_identities=IDENTITIES)
+    step = steps.make_train_step(settings, model, mesh)
+    totals = {}
+    for epoch in (3, 4):
+        state = steps.initial_state(settings, model, mesh)
+        _, metrics = step(state, put_batch(batch(), mesh), put_replicated(np.int32(epoch), mesh))
+        totals[epoch] = metrics
+    gap = float(totals[4]["total"] - totals[3]["total"])
+    assert gap == pytest.approx(0.5 * float(totals[4]["diversity"]), rel=1e-3)
+
+
+def test_describe(on_one):
+    mesh = make_mesh(jax.devices()[:1])
+    model = steps.build_model(config(), num_identities=IDENTITIES)
+    variables, images = on_one[0].variables, put_batch(batch().images, mesh)
+    plain = steps.make_describe(model, mesh)(variables, images)
+    assert plain.part_embeddings.shape[:2] == (16, 8)
+    assert plain.part_map.shape == (16, 16, 8)
+    np.testing.assert_allclose(np.sum(plain.part_shares, axis=1), 1.0, rtol=1e-5)
+    flipped = steps.make_describe(model, mesh, flip=True)
+    first = flipped(variables, images).descriptor
+    second = flipped(variables, images[:, :, ::-1]).descriptor
+    np.testing.assert_allclose(first, second, atol=1e-5)
+    assert not np.allclose(first, plain.descriptor, atol=1e-3)

@@ -1,0 +1,134 @@
+import dataclasses
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from magnifier_jax import training
+from magnifier_jax.checkpoints import CheckpointReader
+from magnifier_jax.devices import make_mesh
+from magnifier_jax.errors import UserError
+from magnifier_jax.trained import load_trained
+from magnifier_jax.training import train
+from magnifier_jax.workdir import WorkDirectory
+
+
+@pytest.fixture(scope="module")
+def mesh():
+    return make_mesh(jax.devices()[:2])
+
+
+def longer(config, **changes):
+    """The tiny configuration for five steps; changes are to its training settings."""
+    settings = dataclasses.replace(config.train, max_steps=5, **changes)
+    return dataclasses.replace(config, train=settings)
+
+
+def lines(workdir):
+    found = [json.loads(line) for line in workdir.metrics.read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "images_per_second"} for line in found]
+
+
+def stored(workdir, mesh, config):
+    """Every number of the latest checkpoint, the optimiser's included."""
+    from magnifier_jax.steps import abstract_state, build_model
+
+    reader = CheckpointReader(workdir.checkpoints)
+    identities = reader.read_metadata()["identities"]
+    target = abstract_state(config, build_model(config, num_identities=len(identities)), mesh)
+    restored = reader.restore(variables=target.variables, optimizer=target.opt_state)
+    return restored.step, jax.device_get((restored.variables, restored.optimizer))
+
+
+def test_a_run_leaves_what_it_should(tiny_run):
+    workdir, result = tiny_run.workdir, tiny_run.result
+    assert (result.step, result.finished) == (3, True)
+    record = json.loads(workdir.evaluation.read_text())
+    assert record["step"] == 3
+    assert record["average_precision"] == "rectangular"
+    assert record["mAP"] == result.scores[0].plain.mAP
+    assert record["untrained"][0]["mAP"] == result.untrained[0].plain.mAP
+    assert 0 < record["mAP"] <= 1
+    assert record["valid_queries"] == record["queries"] > 0
+    steps = [line["step"] for line in lines(workdir) if "total" in line]
+    assert steps == [1, 2, 3]
+    first = lines(workdir)[0]
+    assert {"epoch", "learning_rate", "total", "global_id", "part7_weight"} <= first.keys()
+    assert json.loads(workdir.config.read_text())["config"]["name"] == "tiny"
+    assert list(workdir.tensorboard.iterdir())
+
+
+@pytest.mark.parametrize("stop", [1, 2, 4])
+def test_a_stopped_run_goes_on_with_the_same_bits(tiny_run, tmp_path, mesh, stop, monkeypatch):
+    config = longer(tiny_run.config)
+    whole, parts = WorkDirectory(tmp_path / "whole"), WorkDirectory(tmp_path / "parts")
+    train(config, whole, mesh=mesh, progress=False)
+
+    import contextlib
+
+    @contextlib.contextmanager
+    def stop_at():
+        yield lambda step: step == stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "watch_for_stop", stop_at)
+        assert not train(config, parts, mesh=mesh, progress=False).finished
+    assert CheckpointReader(parts.checkpoints).latest_step() == stop
+    assert train(config, parts, mesh=mesh, progress=False).finished
+
+    step, one = stored(whole, mesh, config)
+    again, two = stored(parts, mesh, config)
+    assert step == again == 5
+    jax.tree.map(np.testing.assert_array_equal, one, two)
+    assert lines(whole) == lines(parts)
+
+
+def test_both_placements_train_alike(tiny_run, tmp_path, mesh):
+    data = dataclasses.replace(tiny_run.config.data, placement="stream")
+    config = dataclasses.replace(tiny_run.config, data=data)
+    workdir = WorkDirectory(tmp_path / "stream")
+    train(config, workdir, mesh=mesh, progress=False)
+    for one, two in zip(lines(workdir), lines(tiny_run.workdir), strict=True):
+        assert one.keys() == two.keys()
+        if "total" in one:
+            # TensorFlow's and Pillow's decoders differ by a grey level here and there.
+            assert one["total"] == pytest.approx(two["total"], rel=0.02)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tiny_run, tmp_path, mesh):
+    optimizer = dataclasses.replace(
+        tiny_run.config.optimizer, name="sgd", learning_rate=1e30, warmup_epochs=0
+    )
+    config = dataclasses.replace(longer(tiny_run.config, checkpoint_every_steps=1),
+                                 optimizer=optimizer)
+    workdir = WorkDirectory(tmp_path)
+    with pytest.raises(UserError, match=r"not finite at step 2 \(term: .*global_id") as caught:
+        train(config, workdir, mesh=mesh, progress=False)
+    assert str(workdir.checkpoints / "1") in str(caught.value)
+    assert CheckpointReader(workdir.checkpoints).latest_step() == 1
+
+
+def test_another_configuration_or_run_is_refused(tiny_run, mesh):
+    changed = dataclasses.replace(tiny_run.config, seed=1)
+    with pytest.raises(UserError, match="seed: 0 → 1"):
+        train(changed, tiny_run.workdir, mesh=mesh, progress=False)
+    with tiny_run.workdir.lock(), pytest.raises(UserError, match=str(tiny_run.workdir.path)):
+        train(tiny_run.config, tiny_run.workdir, mesh=mesh, progress=False)
+
+
+def test_a_batch_that_devices_cannot_share_is_refused(tiny_run, tmp_path):
+    three = make_mesh(jax.devices()[:3])
+    with pytest.raises(UserError, match="multiple of 3"):
+        train(tiny_run.config, WorkDirectory(tmp_path), mesh=three, progress=False)
+
+
+def test_the_checkpoint_is_all_that_is_needed(tiny_run, mesh):
+    trained = load_trained(tiny_run.workdir.path, mesh)
+    assert trained.config == tiny_run.config
+    assert trained.step == 3
+    assert len(trained.identities) == 8
+    assert trained.identities[0].startswith("synthetic_tiny/")
+    with pytest.raises(UserError, match="no checkpoint"):
+        load_trained(pathlib.Path("/nowhere"), mesh)

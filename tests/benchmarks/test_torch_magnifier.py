@@ -177,18 +177,3 @@ def test_after_twenty_steps_here_theirs_describes_the_same(
     assert relative_error(theirs.descriptor, np.asarray(ours.descriptor)) < 1e-4
     parsing = np.asarray(ours.parsing_logits).transpose(0, 3, 1, 2)
     assert relative_error(theirs.parsing_logits, parsing) < 1e-4
-
-
-def test_can_be_compiled(pair: Pair) -> None:
-    reference = pair.reference
-    hidden = torch.tensor([False, True] * 4)
-    labels, parts = torch.from_numpy(reference.labels), torch.from_numpy(reference.part_labels)
-
-    def total(pictures: Any) -> Any:
-        outputs = pair.theirs(pictures, parts, hidden)
-        return torch_magnifier.losses(outputs, labels, parts)["total"]
-
-    pictures = images(reference).float()
-    pair.theirs.eval()
-    compiled = torch.compile(total, backend="eager")
-    assert compiled(pictures).item() == pytest.approx(total(pictures).item(), rel=1e-5)

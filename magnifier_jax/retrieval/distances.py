@@ -74,12 +74,10 @@ def round_up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
 
 
-def _bucket(number: int, *, least: int, most: int) -> int:
-    """A size not below `number`, from few possible sizes so that little is compiled."""
-    size = least
-    while size < number and size < most:
-        size *= 2
-    return min(size, most)
+def even_blocks(total: int, *, most: int, unit: int) -> int:
+    """Size of the fewest equal blocks of at most `most` that cover `total`, in whole units."""
+    most = max(most // unit, 1) * unit
+    return round_up(-(-total // -(-total // most)), unit)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,11 +92,10 @@ class Layout:
     def plan(cls, *, queries: int, gallery: int, blocks: Blocks, devices: int) -> Layout:
         """Sizes that keep within `blocks`; every row of the gallery sees the same arithmetic."""
         most = round_up(blocks.gallery_rows, LANES)
-        gallery_rows = _bucket(gallery, least=min(LANES, most), most=most)
+        gallery_rows = even_blocks(gallery, most=most, unit=LANES)
         columns = round_up(gallery, gallery_rows)
-        unit = 8 * devices
-        fitting = max(unit, blocks.row_bytes // (4 * columns) // unit * unit)
-        query_rows = _bucket(queries, least=unit, most=fitting)
+        fitting = blocks.row_bytes // (4 * columns)
+        query_rows = even_blocks(queries, most=fitting, unit=8 * devices)
         return cls(query_rows=query_rows, gallery_rows=gallery_rows, columns=columns)
 
 

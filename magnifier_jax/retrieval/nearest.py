@@ -19,10 +19,16 @@ from jax.sharding import PartitionSpec as P
 from numpy.typing import NDArray
 
 from magnifier_jax.retrieval.descriptors import Descriptors
-from magnifier_jax.retrieval.distances import Blocks, Metric, inverse_norms, round_up
+from magnifier_jax.retrieval.distances import (
+    LANES,
+    Blocks,
+    Metric,
+    even_blocks,
+    inverse_norms,
+    round_up,
+)
 from magnifier_jax.retrieval.smallest import smallest
 
-_UNIT = 64
 # Where two pictures share no visible part: behind everything, but before padding.
 _NOTHING_SHARED = np.finfo(np.float32).max
 
@@ -147,7 +153,7 @@ class Searchable:
 
 def gallery_rows(gallery: Searchable, *, blocks: Blocks) -> int:
     """Gallery rows in one block: as asked for, or fewer if the gallery is small."""
-    return min(round_up(blocks.gallery_rows, _UNIT), round_up(len(gallery), _UNIT))
+    return even_blocks(len(gallery), most=round_up(blocks.gallery_rows, LANES), unit=LANES)
 
 
 def gallery_blocks(gallery: Searchable, *, blocks: Blocks, mesh: Mesh) -> Iterator[Side]:
@@ -180,9 +186,7 @@ def find_nearest(
     mesh = blocks.mesh()
     by_row = NamedSharding(mesh, P(*mesh.axis_names))
     step = gallery_rows(gallery, blocks=blocks)
-    unit = 8 * mesh.size
-    most = max(unit, blocks.row_bytes // (4 * step) // unit * unit)
-    rows = min(round_up(len(query), unit), most)
+    rows = even_blocks(len(query), most=blocks.row_bytes // (4 * step), unit=8 * mesh.size)
     indices = np.empty((len(query), k), np.int32)
     distances = np.empty((len(query), k), np.float32)
     for first in range(0, len(query), rows):

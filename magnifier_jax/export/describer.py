@@ -15,7 +15,7 @@ from magnifier_jax.config import suggest
 from magnifier_jax.errors import UserError
 from magnifier_jax.export.projection import Projection
 from magnifier_jax.export.settings import ExportSettings
-from magnifier_jax.model import MagnifierNet, Outputs
+from magnifier_jax.model import MagnifierNet
 from magnifier_jax.steps import unit_length
 from magnifier_jax.trained import Trained
 
@@ -58,7 +58,7 @@ class Describer:
             images = images.transpose(0, 2, 3, 1)
         if self.settings.normalise == "inside":
             images = normalize(images)
-        outputs: Outputs = self.model.apply(self.variables, images, train=False)
+        outputs: Any = self.model.apply(self.variables, images, train=False)
         descriptor = outputs.descriptor
         if self.projection is not None:
             shifted = unit_length(descriptor) - jnp.asarray(self.projection.mean)[None]
@@ -148,7 +148,9 @@ def expected_descriptors(trained: Trained, describer: Describer, images: np.ndar
     in choosing branches, in the layout or in the projection is seen.
     """
     variables = jax.device_get(trained.variables)
-    whole = describe_on_cpu(trained.model.clone(dtype=jnp.float32), variables, normalize(images))
+    whole = describe_on_cpu(
+        trained.model.clone(dtype=jnp.float32), variables, normalize(jnp.asarray(images))
+    )
     chosen = {piece.branch for piece in describer.pieces}
     found = np.concatenate(
         [whole[:, p.start : p.stop] for p in _pieces(variables) if p.branch in chosen], axis=1
@@ -162,7 +164,7 @@ def describe_on_cpu(model: MagnifierNet, variables: Mapping[str, Any], images: A
     """The descriptors of normalised pictures `[N, H, W, 3]`, not scaled, by the network itself."""
 
     def describe(variables: Mapping[str, Any], images: jax.Array) -> jax.Array:
-        outputs: Outputs = model.apply(variables, images, train=False)
+        outputs: Any = model.apply(variables, images, train=False)
         return outputs.descriptor
 
     with jax.default_device(jax.local_devices(backend="cpu")[0]):

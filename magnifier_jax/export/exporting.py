@@ -13,6 +13,7 @@ import numpy as np
 from magnifier_jax.errors import UserError
 from magnifier_jax.export.card import Card, Verification, make_card
 from magnifier_jax.export.describer import Describer, expected_descriptors, make_describer
+from magnifier_jax.export.onnx_network import run_onnx, write_onnx
 from magnifier_jax.export.projection import Projection
 from magnifier_jax.export.settings import ExportSettings, Format
 from magnifier_jax.export.stablehlo import run_stablehlo, write_stablehlo
@@ -44,6 +45,7 @@ class _Kind:
 _KINDS: Mapping[Format, _Kind] = {
     "safetensors": _Kind(write_weights, run_weights, "safetensors"),
     "torch": _Kind(write_weights, run_weights, "numpy"),
+    "onnx": _Kind(write_onnx, run_onnx, "onnxruntime"),
     "stablehlo": _Kind(write_stablehlo, run_stablehlo, "jax"),
 }
 

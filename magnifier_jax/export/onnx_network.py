@@ -1,0 +1,248 @@
+"""MagnifierNet as an ONNX graph of plain NCHW convolutions, under the original's tensor names.
+
+The graph is written from the architecture rather than translated from jax's operations: runtimes
+know Conv, BatchNormalization and LSTM as such, fuse them, and people can read the result.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from magnifier_jax.augment import MEAN, STD
+from magnifier_jax.export.describer import Describer
+from magnifier_jax.export.onnx_graph import Graph
+from magnifier_jax.interop import to_torch_state_dict
+from magnifier_jax.model.layers import BATCH_NORM_EPSILON
+from magnifier_jax.model.resnet import BackboneSpec
+
+INPUT, OUTPUT = "images", "descriptor"
+_SMALLEST_LENGTH = 1e-6
+
+
+def write_onnx(describer: Describer, path: pathlib.Path) -> None:
+    """Writes the function, for batches of any size.
+
+    Raises:
+        UserError: A package is missing, or the file cannot be written.
+    """
+    weights = to_torch_state_dict(describer.variables, describer.model)
+    graph = Graph(weights)
+    pictures = _pictures(graph, describer)
+    descriptor = _descriptor(graph, describer, pictures)
+    graph.save(
+        path,
+        input_name=INPUT,
+        input_shape=("batch", *describer.input_shape),
+        input_type=describer.input_type,
+        output=descriptor,
+        output_name=OUTPUT,
+        output_shape=("batch", describer.dimension),
+    )
+
+
+def run_onnx(
+    describer: Describer, path: pathlib.Path, batches: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    """Describes each batch by ONNX Runtime on the CPU."""
+    del describer  # The file is all that is needed.
+    runtime = importlib.import_module("onnxruntime")
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return [session.run([OUTPUT], {INPUT: batch})[0] for batch in batches]
+
+
+def _pictures(graph: Graph, describer: Describer) -> str:
+    """The input as normalised float32 NCHW."""
+    x = INPUT
+    if describer.settings.layout == "NHWC":
+        x = graph.add("Transpose", [x], perm=[0, 3, 1, 2])
+    if describer.settings.normalise == "outside":
+        return x
+    x = graph.add("Cast", [x], to=1)  # To float32.
+    scale = 1 / (255 * np.array(STD, np.float32))
+    offset = -np.array(MEAN, np.float32) / np.array(STD, np.float32)
+    x = graph.add("Mul", [x, graph.constant("scale", scale.reshape(1, 3, 1, 1))])
+    return graph.add("Add", [x, graph.constant("offset", offset.reshape(1, 3, 1, 1))])
+
+
+def _descriptor(graph: Graph, describer: Describer, pictures: str) -> str:
+    model, settings = describer.model, describer.settings
+    trunk, features = _backbone(graph, model.backbone, pictures, stem_relu=model.stem_relu)
+    necks = []
+    if model.use_global:
+        pooled = graph.add("ReduceMean", [features], axes=[2, 3], keepdims=0)
+        necks.append(_neck(graph, pooled, "base.feat_bn"))
+    if model.use_adversarial:
+        x = _block(graph, trunk, "base.mask.bottle", convolutions=3)
+        x = graph.add("ReduceMax", [x], axes=[2, 3], keepdims=1)
+        x = _convolution(graph, x, "base.mask.dim_reducer", kernel=1)
+        x = graph.add("Flatten", [x], axis=1)
+        necks.append(_neck(graph, x, "base.mask.mask_bn"))
+    if model.use_fusion:
+        part_map = _part_map(graph, features)
+        x = _block(graph, trunk, "base.part.bottle", convolutions=3)
+        parts = _part_max_pool(graph, x, part_map, num_parts=model.num_parts)
+        x = _lstm(graph, parts)
+        necks.append(_neck(graph, x, "base.part.combine_bn"))
+    found = necks[0] if len(necks) == 1 else graph.add("Concat", necks, axis=1)
+    if describer.projection is not None:
+        found = _unit_length(graph, found)
+        mean = graph.constant("projection.mean", describer.projection.mean[None])
+        components = graph.constant("projection.components", describer.projection.components)
+        found = graph.add("MatMul", [graph.add("Sub", [found, mean]), components])
+    return _unit_length(graph, found) if settings.l2 == "inside" else found
+
+
+def _backbone(graph: Graph, spec: BackboneSpec, x: str, *, stem_relu: bool) -> tuple[str, str]:
+    """The trunk (after stage 3) and stage 4."""
+    prefix = "base.model."
+    x = _convolution(graph, x, f"{prefix}conv1", kernel=spec.stem_kernel, stride=2)
+    x = _norm(graph, x, f"{prefix}bn1")
+    if stem_relu:
+        x = graph.add("Relu", [x])
+    if spec.stem_pool:
+        x = graph.add("MaxPool", [x], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    channels, trunk = spec.width, x
+    for stage, (blocks, stride) in enumerate(zip(spec.blocks, spec.strides, strict=True)):
+        out = spec.width * 2**stage * (4 if spec.bottleneck else 1)
+        for index in range(blocks):
+            x = _block(
+                graph,
+                x,
+                f"{prefix}layer{stage + 1}.{index}",
+                convolutions=3 if spec.bottleneck else 2,
+                stride=stride if index == 0 else 1,
+                project=index == 0 and (stride != 1 or channels != out),
+            )
+        channels = out
+        if stage == 2:
+            trunk = x
+    return trunk, x
+
+
+def _block(
+    graph: Graph,
+    x: str,
+    name: str,
+    *,
+    convolutions: int,
+    stride: int = 1,
+    project: bool = False,
+) -> str:
+    """A bottleneck (three convolutions) or a basic block (two), with its residual."""
+    residual = x
+    if project:
+        residual = _convolution(graph, x, f"{name}.downsample.0", kernel=1, stride=stride)
+        residual = _norm(graph, residual, f"{name}.downsample.1")
+    bottleneck = convolutions == 3
+    strided = 2 if bottleneck else 1
+    for number in range(1, convolutions + 1):
+        x = _convolution(
+            graph,
+            x,
+            f"{name}.conv{number}",
+            kernel=1 if bottleneck and number != 2 else 3,
+            stride=stride if number == strided else 1,
+        )
+        x = _norm(graph, x, f"{name}.bn{number}")
+        if number < convolutions:
+            x = graph.add("Relu", [x])
+    return graph.add("Relu", [graph.add("Add", [x, residual])])
+
+
+def _convolution(graph: Graph, x: str, name: str, *, kernel: int, stride: int = 1) -> str:
+    return graph.add(
+        "Conv",
+        [x, graph.weight(f"{name}.weight")],
+        kernel_shape=[kernel] * 2,
+        strides=[stride] * 2,
+        pads=[kernel // 2] * 4,
+    )
+
+
+def _norm(graph: Graph, x: str, name: str) -> str:
+    tensors = ("weight", "bias", "running_mean", "running_var")
+    inputs = [x, *(graph.weight(f"{name}.{tensor}") for tensor in tensors)]
+    return graph.add("BatchNormalization", inputs, epsilon=BATCH_NORM_EPSILON)
+
+
+def _neck(graph: Graph, x: str, name: str) -> str:
+    """Batch norm of `[N, C]`; some runtimes want two more axes."""
+    axes = graph.constant("height_and_width", np.array([2, 3], np.int64))
+    return graph.add("Flatten", [_norm(graph, graph.add("Unsqueeze", [x, axes]), name)], axis=1)
+
+
+def _part_map(graph: Graph, features: str) -> str:
+    """The parsing head's class of each cell of the trunk, `[N, 1, h, w]`."""
+    name = "base.seg_module."
+    x = graph.add(
+        "ConvTranspose",
+        [features, graph.weight(f"{name}deconv.weight")],
+        kernel_shape=[3, 3],
+        strides=[2, 2],
+        pads=[1, 1, 1, 1],
+        output_padding=[1, 1],
+    )
+    # Only the cells that the branches look at need a class.
+    ends, steps = np.full(2, np.iinfo(np.int32).max, np.int64), np.full(2, 2, np.int64)
+    x = graph.add(
+        "Slice",
+        [
+            x,
+            graph.constant("slice.starts", np.zeros(2, np.int64)),
+            graph.constant("slice.ends", ends),
+            graph.constant("height_and_width", np.array([2, 3], np.int64)),
+            graph.constant("slice.steps", steps),
+        ],
+    )
+    x = graph.add("Relu", [_norm(graph, x, f"{name}bn")])
+    x = graph.add(
+        "Conv",
+        [x, graph.weight(f"{name}conv.weight"), graph.weight(f"{name}conv.bias")],
+        kernel_shape=[1, 1],
+    )
+    return graph.add("ArgMax", [x], axis=1, keepdims=1)
+
+
+def _part_max_pool(graph: Graph, x: str, part_map: str, *, num_parts: int) -> str:
+    """The maximum over each part's cells, `[P, N, C]`; zeros where a part is not shown."""
+    zero = graph.constant("zero", np.zeros((), np.float32))
+    first = graph.constant("part_axis", np.zeros(1, np.int64))
+    parts = []
+    for part in range(num_parts):
+        number = graph.constant(f"part.{part}", np.array(part, np.int64))
+        shown = graph.add("Equal", [part_map, number])
+        cells = graph.add("Where", [shown, x, zero])
+        pooled = graph.add("ReduceMax", [cells], axes=[2, 3], keepdims=0)
+        parts.append(graph.add("Unsqueeze", [pooled, first]))
+    return graph.add("Concat", parts, axis=0)
+
+
+def _lstm(graph: Graph, sequence: str) -> str:
+    """The last hidden state, `[N, C]`, of a sequence `[T, N, C]`."""
+    name = "base.part.lstm."
+
+    def gates(tensor: str) -> np.ndarray:
+        """From PyTorch's order (input, forget, cell, output) to ONNX's (i, o, f, c)."""
+        into, forget, cell, out = np.split(graph.read(f"{name}{tensor}_l0"), 4)
+        return np.concatenate([into, out, forget, cell])
+
+    bias = np.concatenate([gates("bias_ih"), gates("bias_hh")])
+    size = gates("weight_hh").shape[1]
+    inputs = [
+        sequence,
+        graph.constant(f"{name}W", gates("weight_ih")[None]),
+        graph.constant(f"{name}R", gates("weight_hh")[None]),
+        graph.constant(f"{name}B", bias[None]),
+    ]
+    _, last = graph.add_many("LSTM", inputs, outputs=2, hidden_size=size)
+    return graph.add("Squeeze", [last, graph.constant("part_axis", np.zeros(1, np.int64))])
+
+
+def _unit_length(graph: Graph, x: str) -> str:
+    length = graph.add("ReduceL2", [x], axes=[1], keepdims=1)
+    least = graph.constant("smallest_length", np.array(_SMALLEST_LENGTH, np.float32))
+    return graph.add("Div", [x, graph.add("Max", [length, least])])

@@ -19,7 +19,8 @@ def read(**changes):
 @pytest.mark.parametrize("name", ("default", *NAMES))
 def test_every_configuration_is_valid(name):
     config = Config.from_mapping(importlib.import_module(f"configs.{name}").get_config().to_dict())
-    assert config.name == ("cuhk03_labeled" if name == "cuhk03" else name)
+    variants = {"cuhk03": "cuhk03_labeled", "msmt17": "msmt17_trainval"}
+    assert config.name == variants.get(name, name)
 
 
 @pytest.mark.parametrize("row", ablation.ROWS)

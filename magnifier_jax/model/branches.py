@@ -110,7 +110,7 @@ class AdversarialBranch(_Branch):
             if part_map is None:
                 raise ValueError("Hiding parts needs a part map.")
             mask = visibility_mask(part_map, hidden)
-            visible = mask.mean().astype(self.param_dtype)
+            visible = mask.astype(self.param_dtype).mean()
             x = x * mask[..., None].astype(x.dtype)
         # The gradient of `max` looks for cells equal to it, and is undefined when XLA computes `x`
         # anew for that and rounds otherwise; that of a gathered cell is always sound.

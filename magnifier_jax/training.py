@@ -26,7 +26,8 @@ from magnifier_jax.feeding import steps_from
 from magnifier_jax.interruption import watch_for_stop
 from magnifier_jax.model import MagnifierNet
 from magnifier_jax.runlog import RunLog
-from magnifier_jax.steps import Metrics, TrainState, abstract_state, build_model, initial_state
+from magnifier_jax.starting import starting_state
+from magnifier_jax.steps import Metrics, TrainState, abstract_state, build_model
 from magnifier_jax.trained import checkpoint_metadata
 from magnifier_jax.workdir import WorkDirectory, write_json
 
@@ -149,7 +150,8 @@ class Run:
     def _start(self) -> TrainState:
         """The state to go on from: the latest checkpoint's, or a new one."""
         if self.store.latest_step() is None:
-            return initial_state(self.config, self.model, self.mesh)
+            say = print if self.progress else (lambda text: None)
+            return starting_state(self.config, self.model, self.mesh, say=say)
         stored = tuple(self.store.read_metadata()["identities"])
         if stored != self.data.identities:
             raise UserError(
@@ -249,11 +251,15 @@ class _Loop:
     def _not_finite(self, step: int, metrics: Mapping[str, Any]) -> str:
         terms = [name for name, value in metrics.items() if not np.isfinite(value)]
         terms = [name for name in terms if name != "total"] or ["total"]
-        latest = self.run_.store.latest_step()
+        store = self.run_.store
+        with contextlib.suppress(UserError):
+            store.wait()
+        # The step after a checkpoint shows whether its numbers were still sound.
+        good = [stored for stored in store.steps() if stored < step - 1]
         kept = (
-            "there is no checkpoint before it"
-            if latest is None
-            else f"the last good checkpoint is {self.run_.store.directory / str(latest)}"
+            f"the last good checkpoint is {store.directory / str(max(good))}"
+            if good
+            else "there is no good checkpoint before it"
         )
         return (
             f"The loss is not finite at step {step} (term: {', '.join(terms)}); {kept}. Lower "

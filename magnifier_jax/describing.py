@@ -66,9 +66,7 @@ def describe_pictures(
 
     found: list[tuple[np.ndarray | None, ...]] = []
     pending = None
-    with tqdm.tqdm(
-        total=count, desc=title, unit="img", disable=not progress, leave=False
-    ) as bar:
+    with tqdm.tqdm(total=count, desc=title, unit="img", disable=not progress, leave=False) as bar:
         for batch in pictures.batches(ids()):
             described = describe(variables, put_batch(batch.images, mesh))
             kept = (

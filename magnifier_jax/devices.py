@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,17 +14,15 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from magnifier_jax.errors import UserError
 
-Tree = TypeVar("Tree")
-
 DATA_AXIS = "data"
 
 
-def make_mesh(devices: list[jax.Device] | None = None) -> Mesh:
+def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     """All devices of all processes in one axis, over which batches are split."""
-    devices = jax.devices() if devices is None else devices
-    return jax.make_mesh(
-        (len(devices),), (DATA_AXIS,), axis_types=(AxisType.Auto,), devices=devices
-    )
+    # Process by process, which device numbers of TPU slices are not: each process then holds one
+    # contiguous share of a batch, and the shares stand in the order of the processes.
+    ordered = sorted(devices or jax.devices(), key=lambda d: (d.process_index, d.id))
+    return Mesh(np.asarray(ordered), (DATA_AXIS,), axis_types=(AxisType.Auto,))
 
 
 def split_over(mesh: Mesh) -> NamedSharding:
@@ -35,13 +35,13 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def put_batch(tree: Tree, mesh: Mesh) -> Tree:
+def put_batch(tree: Any, mesh: Mesh) -> Any:
     """Makes each process's NumPy arrays `[n, …]` into global arrays split over the devices."""
     sharding = split_over(mesh)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
 
 
-def put_replicated(tree: Tree, mesh: Mesh) -> Tree:
+def put_replicated(tree: Any, mesh: Mesh) -> Any:
     """Puts arrays that every process has alike onto every device."""
     sharding = replicated(mesh)
 
@@ -74,6 +74,33 @@ def check_divides(batch_size: int, mesh: Mesh, *, field: str) -> None:
         )
 
 
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Lets all processes of a run through a block, or none of them.
+
+    Without it, those that go on would wait for minutes for one that has given up. The block itself
+    must not wait for other processes.
+
+    Raises:
+        UserError: Another process failed in the block; that one has its own error.
+    """
+    try:
+        yield
+    except Exception:
+        _all_succeeded(False)
+        raise
+    if not _all_succeeded(True):
+        raise UserError("Another process of this run could not start; see what it says.")
+
+
+def _all_succeeded(here: bool) -> bool:
+    if jax.process_count() == 1:
+        return here
+    from jax.experimental import multihost_utils
+
+    return bool(multihost_utils.process_allgather(np.asarray(here)).all())
+
+
 def start_distributed() -> None:
     """Joins the other processes of this run, if the environment names any.
 
@@ -99,15 +126,17 @@ def start_distributed() -> None:
 def enable_compilation_cache(folder: str | None = None) -> None:
     """Keeps compiled programs between runs, so that a second start is fast.
 
+    What jax's own variables `JAX_COMPILATION_CACHE_DIR` and
+    `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS` say goes before.
+
     Args:
-        folder: Where; None is `magnifier_jax/xla` in the user's cache folder. An environment
-            that sets `JAX_COMPILATION_CACHE_DIR` is left alone.
+        folder: Where; None is `magnifier_jax/xla` in the user's cache folder.
     """
-    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        return
-    path = pathlib.Path(folder) if folder else cache_folder() / "xla"
-    jax.config.update("jax_compilation_cache_dir", str(path))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        path = pathlib.Path(folder) if folder else cache_folder() / "xla"
+        jax.config.update("jax_compilation_cache_dir", str(path))
+    if not os.environ.get("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def cache_folder() -> pathlib.Path:

@@ -144,9 +144,7 @@ def rank(config: Config, test_set: TestSet, *, query: np.ndarray, gallery: np.nd
     """Ranks the descriptors `[Nq, D]` and `[Ng, D]` of a test set as the configuration says."""
     settings = config.evaluate
 
-    def measure(
-        queries: np.ndarray, reranking: retrieval.ReRanking | None = None
-    ) -> Measures:
+    def measure(queries: np.ndarray, reranking: retrieval.ReRanking | None = None) -> Measures:
         found = retrieval.evaluate(
             queries,
             gallery,
@@ -156,10 +154,8 @@ def rank(config: Config, test_set: TestSet, *, query: np.ndarray, gallery: np.nd
             test_set.gallery.cameras,
             max_rank=settings.max_rank,
             camera_filter=settings.camera_filter,
-            metric="cosine" if settings.distance == "cosine" else "euclidean",
-            average_precision=(
-                "trapezoid" if settings.average_precision == "trapezoid" else "rectangular"
-            ),
+            metric=settings.distance,
+            average_precision=settings.average_precision,
             reranking=reranking,
         )
         return Measures.of(found)

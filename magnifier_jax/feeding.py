@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,6 +18,7 @@ from magnifier_jax.model import MagnifierNet
 from magnifier_jax.pictures import Resident, open_pictures
 from magnifier_jax.steps import (
     Metrics,
+    StepFunction,
     TrainBatch,
     TrainState,
     make_resident_train_step,
@@ -50,17 +52,20 @@ def steps_from(
             yield process_slice(sampler.batch(n), index=index, count=count)
 
     if isinstance(pictures, Resident):
-        resident = put_replicated(
-            TrainBatch(pictures.images, pictures.parts, data.labels),  # type: ignore[arg-type]
-            mesh,
-        )
+        arrays: Any = (pictures.images, pictures.parts, data.labels)
+        resident = put_replicated(TrainBatch(*arrays), mesh)
         resident_step = make_resident_train_step(config, model, mesh)
         for chosen in ids():
-            on_device = put_batch(chosen.astype(np.int32), mesh)
-            yield lambda state, epoch, ids=on_device: resident_step(state, resident, ids, epoch)
+            yield _bind(resident_step, resident, put_batch(chosen.astype(np.int32), mesh))
     else:
         step = make_train_step(config, model, mesh)
         for batch in pictures.batches(ids()):
-            labels = data.labels[batch.ids]
-            on_devices = put_batch(TrainBatch(batch.images, batch.parts, labels), mesh)
-            yield lambda state, epoch, batch=on_devices: step(state, batch, epoch)
+            arrays = (batch.images, batch.parts, data.labels[batch.ids])
+            yield _bind(step, put_batch(TrainBatch(*arrays), mesh))
+
+
+def _bind(step: StepFunction, *inputs: Any) -> Step:
+    def bound(state: TrainState, epoch: jax.Array) -> tuple[TrainState, Metrics]:
+        return step(state, *inputs, epoch)
+
+    return bound

@@ -9,9 +9,7 @@ import jax.numpy as jnp
 import optax
 
 
-def make_optimizer(
-    name: str, *, l2: float, momentum: float = 0.9
-) -> optax.GradientTransformation:
+def make_optimizer(name: str, *, l2: float, momentum: float = 0.9) -> optax.GradientTransformation:
     """Adam or SGD with a coupled L2 penalty, without the learning rate.
 
     The penalty is added to the gradient, before the moments, as in PyTorch's `weight_decay` of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Mapping
@@ -98,7 +99,7 @@ def _replace(state: TrainState, variables: Mapping[str, Any], mesh: Mesh) -> Tra
     for name, array in traverse_util.flatten_dict(dict(variables)).items():
         merged[name] = put_replicated(np.asarray(array, merged[name].dtype), mesh)
     tree = traverse_util.unflatten_dict(merged)
-    return state.replace(params=tree["params"], batch_stats=tree["batch_stats"])
+    return dataclasses.replace(state, params=tree["params"], batch_stats=tree["batch_stats"])
 
 
 def _report(path: pathlib.Path, report: ImportReport) -> str:

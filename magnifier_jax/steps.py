@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -247,11 +247,14 @@ def describe_normalized(
     model: MagnifierNet, variables: Tree, images: jax.Array, *, flip: bool = False
 ) -> Description:
     """As `make_describe`'s function, on normalised float32 pictures and without jit."""
-    outputs: Outputs = model.apply(variables, images, train=False)
+
+    def run(pictures: jax.Array) -> Outputs:
+        return cast(Outputs, model.apply(variables, pictures, train=False))
+
+    outputs = run(images)
     descriptor = outputs.descriptor
     if flip:
-        mirrored = model.apply(variables, images[:, :, ::-1], train=False)
-        descriptor = (descriptor + mirrored.descriptor) / 2
+        descriptor = (descriptor + run(images[:, :, ::-1]).descriptor) / 2
     parsing = outputs.parsing_logits
     necks = outputs.part_necks
     return Description(
@@ -276,5 +279,3 @@ def _label_grid(maps: jax.Array, stride: int) -> jax.Array:
 def _optimizer(config: Config) -> Any:
     settings = config.optimizer
     return make_optimizer(settings.name, l2=settings.l2, momentum=settings.momentum)
-
-

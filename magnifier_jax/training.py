@@ -19,7 +19,7 @@ from input_pipeline.sampler import IdentitySampler
 from magnifier_jax.checkpoints import CheckpointStore
 from magnifier_jax.config import Config
 from magnifier_jax.datasets import TrainingSet, open_test_sets, open_training_set
-from magnifier_jax.devices import check_divides, make_mesh, put_replicated
+from magnifier_jax.devices import check_divides, make_mesh, put_replicated, together
 from magnifier_jax.errors import UserError
 from magnifier_jax.evaluation import Evaluator, Score, evaluation_record
 from magnifier_jax.feeding import steps_from
@@ -93,13 +93,15 @@ def train(
         mesh,
         field="config.data.identities_per_batch × images_per_identity",
     )
-    with workdir.lock(), contextlib.ExitStack() as stack:
-        workdir.check_config(
-            config.to_mapping(), may_differ=FREE_FIELDS, allow_changes=resume_with_changes
-        )
-        show = progress and jax.process_index() == 0
-        data = open_training_set(config, progress=show)
-        test_sets = open_test_sets(config, progress=show)
+    show = progress and jax.process_index() == 0
+    with contextlib.ExitStack() as stack:
+        with together():
+            stack.enter_context(workdir.lock())
+            workdir.check_config(
+                config.to_mapping(), may_differ=FREE_FIELDS, allow_changes=resume_with_changes
+            )
+            data = open_training_set(config, progress=show)
+            test_sets = open_test_sets(config, progress=show)
         workdir.write_config(config.to_mapping())
         model = build_model(config, num_identities=len(data.identities))
         store = CheckpointStore(workdir.checkpoints, keep_latest=config.train.keep_checkpoints)
@@ -227,7 +229,8 @@ class _Loop:
                     finished = False
                     break
         if not self.scores and finished:
-            self.scores = self._measure(state, done)
+            # The run was over already, and its log is complete.
+            self.scores = self._measure(state, done, log=False)
         return TrainingResult(done, finished, self.scores, self.untrained)
 
     def _is_evaluation(self, done: int) -> bool:
@@ -280,9 +283,9 @@ class _Loop:
             score=score,
         )
 
-    def _measure(self, state: TrainState, done: int) -> tuple[Score, ...]:
+    def _measure(self, state: TrainState, done: int, *, log: bool = True) -> tuple[Score, ...]:
         scores = self.run_.evaluate(state.variables)
-        for found in scores:
+        for found in scores if log else ():
             plain = found.plain
             values = {"mAP": plain.mAP, "mINP": plain.mINP, "rank1": plain.at(1)}
             self.log.log(done, {f"{found.name}/{name}": value for name, value in values.items()})

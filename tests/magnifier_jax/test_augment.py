@@ -50,7 +50,9 @@ def test_crop_shifts_pictures_and_maps_alike_and_pads_with_black(pictures):
     offsets = set()
     for picture, moved in zip(padded, np.asarray(maps), strict=True):
         found = [
-            (y, x) for y in range(7) for x in range(7)
+            (y, x)
+            for y in range(7)
+            for x in range(7)
             if (picture[y : y + 32, x : x + 16] == moved).all()
         ]
         assert len(found) == 1

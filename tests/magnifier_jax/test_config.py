@@ -16,7 +16,7 @@ def read(**changes):
     return Config.from_mapping(config.to_dict())
 
 
-@pytest.mark.parametrize("name", ("default", *NAMES))
+@pytest.mark.parametrize("name", ["default", *NAMES])
 def test_every_configuration_is_valid(name):
     config = Config.from_mapping(importlib.import_module(f"configs.{name}").get_config().to_dict())
     variants = {"cuhk03": "cuhk03_labeled", "msmt17": "msmt17_trainval"}
@@ -24,7 +24,7 @@ def test_every_configuration_is_valid(name):
 
 
 @pytest.mark.parametrize("row", ablation.ROWS)
-@pytest.mark.parametrize("base", ("benchmark", "cuhk03:detected"))
+@pytest.mark.parametrize("base", ["benchmark", "cuhk03:detected"])
 def test_ablation_rows_are_valid_on_any_base(row, base):
     config = Config.from_mapping(ablation.get_config(f"{row},{base}").to_dict())
     assert config.model.use_global
@@ -77,7 +77,9 @@ def test_values_that_cannot_work_are_refused(field, value, words):
 
 def test_unknown_and_missing_fields_are_named():
     mapping = default.get_config().to_dict()
-    with pytest.raises(UserError, match=r"config.train.epoch does not exist, did you mean 'epochs'"):
+    with pytest.raises(
+        UserError, match=r"config.train.epoch does not exist, did you mean 'epochs'"
+    ):
         Config.from_mapping({**mapping, "train": {**mapping["train"], "epoch": 3}})
     del mapping["loss"]
     with pytest.raises(UserError, match=r"config.loss is missing"):
@@ -86,6 +88,6 @@ def test_unknown_and_missing_fields_are_named():
 
 def test_types_are_checked():
     mapping = default.get_config().to_dict()
-    with pytest.raises(UserError, match="config.seed must be a whole number, not 'one'"):
+    with pytest.raises(UserError, match=r"config.seed must be a whole number, not 'one'"):
         Config.from_mapping({**mapping, "seed": "one"})
     assert Config.from_mapping({**mapping, "loss": {**mapping["loss"], "parsing": 2}})

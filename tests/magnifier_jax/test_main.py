@@ -1,59 +1,21 @@
 """The public command, as a user types it."""
 
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import pytest
 
-from tests import layouts
-
-ROOT = pathlib.Path(__file__).parents[2]
-SMALL = (
-    "--config.model.backbone=tiny",
-    "--config.model.parsing_features=8",
-    "--config.data.identities_per_batch=4",
-    "--config.data.images_per_identity=2",
-    "--config.train.max_steps=2",
-    "--config.evaluate.batch_size=16",
-)
-
-
-def command(*arguments, folder, devices=2):
-    environment = {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "JAX_NUM_CPU_DEVICES": str(devices),
-        "XDG_CACHE_HOME": str(folder / "cache"),
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "magnifier_jax.main", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=environment,
-        check=False,
-    )
-
+from tests import command, layouts
 
 def test_trains_then_evaluates_what_it_trained(tmp_path):
     workdir = tmp_path / "run"
-    trained = command(
-        "--config=configs/quickstart.py",
-        f"--workdir={workdir}",
-        "--config.data.train=synthetic:tiny",
-        *SMALL,
-        folder=tmp_path,
-    )
+    trained = command.run(*command.TINY, f"--workdir={workdir}", folder=tmp_path, devices=2)
     assert trained.returncode == 0, trained.stderr
     assert "synthetic_tiny, untrained" in trained.stdout
     assert "synthetic_tiny, trained" in trained.stdout
     assert "mINP" in trained.stdout
     record = json.loads((workdir / "evaluation.json").read_text())
 
-    again = command(f"--workdir={workdir}", "--mode=evaluate", folder=tmp_path)
+    again = command.run(f"--workdir={workdir}", "--mode=evaluate", folder=tmp_path, devices=2)
     assert again.returncode == 0, again.stderr
     assert json.loads((workdir / "evaluation.json").read_text())["mAP"] == pytest.approx(
         record["mAP"], rel=1e-6
@@ -64,14 +26,13 @@ def test_trains_then_evaluates_what_it_trained(tmp_path):
 @pytest.mark.parametrize("layout", sorted(layouts.LAYOUTS))
 def test_trains_from_every_layout(layout, tmp_path):
     spec = layouts.LAYOUTS[layout](tmp_path / "data")
-    done = command(
+    done = command.run(
         "--config=configs/quickstart.py",
         f"--workdir={tmp_path / 'run'}",
         f"--config.data.train={spec}",
         f"--config.data.root={tmp_path / 'data'}",
-        *SMALL,
+        *command.SMALL,
         folder=tmp_path,
-        devices=1,
     )
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "run" / "evaluation.json").read_text())
@@ -100,7 +61,7 @@ def test_mistakes_are_one_line_that_says_what_to_do(arguments, words, tmp_path):
     arguments = [argument.replace("{tmp}", str(tmp_path)) for argument in arguments]
     if not any(argument.startswith("--workdir") for argument in arguments):
         arguments.append(f"--workdir={tmp_path / 'run'}")
-    done = command(*arguments, folder=tmp_path)
+    done = command.run(*arguments, folder=tmp_path)
     assert done.returncode == 2, done.stdout + done.stderr
     errors = [line for line in done.stderr.splitlines() if line]
     assert len(errors) == 1, done.stderr

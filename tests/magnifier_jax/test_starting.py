@@ -83,5 +83,5 @@ def test_a_path_that_does_not_load_stops_the_run(trained, mesh, field, tmp_path)
     with pytest.raises(UserError, match=f"config.init.{field}: there is no"):
         start(trained, mesh, **{field: "/nowhere/weights.pth"})
     (tmp_path / "weights.pth").write_bytes(b"not weights")
-    with pytest.raises(UserError, match="weights.pth"):
+    with pytest.raises(UserError, match=r"weights\.pth"):
         start(trained, mesh, **{field: str(tmp_path / "weights.pth")})

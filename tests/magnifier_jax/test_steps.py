@@ -97,8 +97,12 @@ def test_resident_pictures_give_the_same_bits(on_one):
     ("changes", "absent", "present"),
     [
         (
-            {"model.use_adversarial": False, "model.use_fusion": False, "model.use_parsing": False,
-             "data.part_labels": "none"},
+            {
+                "model.use_adversarial": False,
+                "model.use_fusion": False,
+                "model.use_parsing": False,
+                "data.part_labels": "none",
+            },
             {"parsing", "fusion_id", "adversarial_id", "diversity"},
             {"global_id", "global_triplet"},
         ),

@@ -22,7 +22,7 @@ def mesh():
 
 def longer(config, **changes):
     """The tiny configuration for five steps; changes are to its training settings."""
-    settings = dataclasses.replace(config.train, max_steps=5, **changes)
+    settings = dataclasses.replace(config.train, **{"max_steps": 5, **changes})
     return dataclasses.replace(config, train=settings)
 
 
@@ -98,16 +98,21 @@ def test_both_placements_train_alike(tiny_run, tmp_path, mesh):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tiny_run, tmp_path, mesh):
+    # The first epoch's four steps change nothing, the fifth ruins the weights, the sixth sees it.
     optimizer = dataclasses.replace(
-        tiny_run.config.optimizer, name="sgd", learning_rate=1e30, warmup_epochs=0
+        tiny_run.config.optimizer,
+        name="sgd",
+        learning_rate=1e30,
+        warmup_epochs=1,
+        warmup_factor=0.0,
     )
-    config = dataclasses.replace(longer(tiny_run.config, checkpoint_every_steps=1),
-                                 optimizer=optimizer)
+    config = longer(tiny_run.config, max_steps=8, checkpoint_every_steps=1)
+    config = dataclasses.replace(config, optimizer=optimizer)
     workdir = WorkDirectory(tmp_path)
-    with pytest.raises(UserError, match=r"not finite at step 2 \(term: .*global_id") as caught:
+    with pytest.raises(UserError, match=r"not finite at step 6 \(term: .*global_id") as caught:
         train(config, workdir, mesh=mesh, progress=False)
-    assert str(workdir.checkpoints / "1") in str(caught.value)
-    assert CheckpointReader(workdir.checkpoints).latest_step() == 1
+    assert f"the last good checkpoint is {workdir.checkpoints / '4'}." in str(caught.value)
+    assert CheckpointReader(workdir.checkpoints).steps() == [4, 5]
 
 
 def test_another_configuration_or_run_is_refused(tiny_run, mesh):

@@ -179,7 +179,7 @@ def _describe(
 def _state(path: pathlib.Path) -> str:
     """What changes when a file does."""
     try:
-        status = os.stat(path)
+        status = pathlib.Path(path).stat()
     except OSError:
         return ""  # It will be found to be bad.
     return f"{status.st_size} {status.st_mtime_ns}"
@@ -197,8 +197,9 @@ def _entries(
         "flip": describer.flip,
         "images": str(folder.root.absolute()),
     }
-    metric = "cosine" if trained.config.evaluate.distance == "cosine" else "euclidean"
-    entries = file_header(metric=metric, model=describer.model_id, notes=notes)
+    entries = file_header(
+        metric=trained.config.evaluate.distance, model=describer.model_id, notes=notes
+    )
     if folder.who is not None:
         chosen = [folder.who[i] for i in kept]
         entries["identities"] = np.array([who.identity for who in chosen], np.int64)

@@ -97,7 +97,13 @@ class Score:
 
 
 class Evaluator:
-    """Describes and ranks the test sets of a configuration; reusable during training."""
+    """Describes and ranks the test sets of a configuration; reusable during training.
+
+    After a call, `descriptors` are those of the first test set's query and gallery, `[Nq, D]` and
+    `[Ng, D]`, for a report.
+    """
+
+    descriptors: tuple[np.ndarray, np.ndarray] | None = None
 
     def __init__(
         self,
@@ -137,6 +143,8 @@ class Evaluator:
                 for pictures, title in ((query, "query"), (gallery, "gallery"))
             ]
             scores.append(rank(self._config, test_set, query=found[0], gallery=found[1]))
+            if len(scores) == 1:
+                self.descriptors = (found[0], found[1])
         return tuple(scores)
 
 

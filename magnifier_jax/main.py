@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import logging
 import pathlib
@@ -15,11 +16,18 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from input_pipeline.errors import DataError
+from magnifier_jax.checkpoints.reader import Which
 from magnifier_jax.config import Config, suggest
 from magnifier_jax.datasets import open_test_sets
-from magnifier_jax.devices import enable_compilation_cache, make_mesh, start_distributed
+from magnifier_jax.devices import (
+    enable_compilation_cache,
+    make_mesh,
+    start_distributed,
+    together,
+)
 from magnifier_jax.errors import UserError
 from magnifier_jax.evaluation import Evaluator, evaluation_record, table
+from magnifier_jax.report import write_report
 from magnifier_jax.trained import load_trained
 from magnifier_jax.training import train
 from magnifier_jax.workdir import WorkDirectory, write_json
@@ -34,6 +42,7 @@ _MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "What to do.")
 _CHECKPOINT = flags.DEFINE_enum(
     "checkpoint", "latest", ["latest", "best"], "Which checkpoint --mode=evaluate takes."
 )
+_REPORT = flags.DEFINE_bool("report", False, "Whether --mode=evaluate writes report.html anew.")
 _RESUME = flags.DEFINE_bool(
     "resume_with_changes", False, "Go on with a run although its configuration has changed."
 )
@@ -57,6 +66,7 @@ def main(argv: Sequence[str]) -> int:
         _say(f"Stopped at step {result.step:,} and saved. The same command goes on from there.")
         return 0
     _say(table(result.scores, untrained=result.untrained))
+    _say(f"Curves, rankings and part maps: {workdir.path / 'report.html'}")
     return 0
 
 
@@ -67,17 +77,24 @@ def _evaluate() -> int:
     path = _WORKDIR.value or f"runs/{given.name if given else ''}"
     workdir = WorkDirectory(pathlib.Path(path).expanduser())
     mesh = make_mesh()
-    trained = load_trained(workdir.path, mesh, which=_CHECKPOINT.value)
+    which: Which = "best" if _CHECKPOINT.value == "best" else "latest"
+    trained = load_trained(workdir.path, mesh, which=which)
     config = trained.config
     if given is not None:
         config = _with_data_of(config, given)
     show = jax.process_index() == 0
-    sets = open_test_sets(config, progress=show)
+    with together():
+        sets = open_test_sets(config, progress=show)
     scores = Evaluator(config, trained.model, sets, mesh, progress=show)(trained.variables)
     if show:
         write_json(workdir.evaluation, evaluation_record(scores, step=trained.step))
     _say(f"{workdir.path}, step {trained.step:,}")
     _say(table(scores))
+    if _REPORT.value:
+        page = write_report(
+            workdir, dataclasses.replace(trained, config=config), sets[0], scores=scores, mesh=mesh
+        )
+        _say(f"Report: {page}")
     return 0
 
 
@@ -145,4 +162,3 @@ def run(command: Callable[[Sequence[str]], Any], parse: Callable[..., Any]) -> N
 
 if __name__ == "__main__":
     run(main, _parse)
-

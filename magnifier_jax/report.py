@@ -119,7 +119,7 @@ def pick_examples(
 ) -> list[Example]:
     """Rankings to look at: the worst queries, then some of the others, by average precision."""
     settings = trained.config.evaluate
-    metric = "cosine" if settings.distance == "cosine" else "euclidean"
+    metric = settings.distance
     asked, searched = test_set.query, test_set.gallery
     precisions = retrieval.evaluate(
         query,

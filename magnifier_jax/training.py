@@ -18,17 +18,18 @@ from jax.sharding import Mesh
 from input_pipeline.sampler import IdentitySampler
 from magnifier_jax.checkpoints import CheckpointStore
 from magnifier_jax.config import Config
-from magnifier_jax.datasets import TrainingSet, open_test_sets, open_training_set
+from magnifier_jax.datasets import TestSet, TrainingSet, open_test_sets, open_training_set
 from magnifier_jax.devices import check_divides, make_mesh, put_replicated, together
 from magnifier_jax.errors import UserError
 from magnifier_jax.evaluation import Evaluator, Score, evaluation_record
 from magnifier_jax.feeding import steps_from
 from magnifier_jax.interruption import watch_for_stop
 from magnifier_jax.model import MagnifierNet
+from magnifier_jax.report import write_report
 from magnifier_jax.runlog import RunLog
 from magnifier_jax.starting import starting_state
 from magnifier_jax.steps import Metrics, TrainState, abstract_state, build_model
-from magnifier_jax.trained import checkpoint_metadata
+from magnifier_jax.trained import Trained, checkpoint_metadata
 from magnifier_jax.workdir import WorkDirectory, write_json
 
 # Fields that do not decide what is computed, only how often it is looked at or kept, and where
@@ -111,6 +112,7 @@ def train(
             mesh=mesh,
             model=model,
             data=data,
+            test_sets=test_sets,
             store=stack.enter_context(store),
             evaluate=Evaluator(config, model, test_sets, mesh, progress=show),
             progress=show,
@@ -127,6 +129,7 @@ class Run:
     mesh: Mesh
     model: MagnifierNet
     data: TrainingSet
+    test_sets: tuple[TestSet, ...]
     store: CheckpointStore
     evaluate: Evaluator
     progress: bool
@@ -147,7 +150,30 @@ class Run:
         untrained = self._untrained(state)
         with RunLog(self.workdir, resume_step=first) as log, watch_for_stop() as should_stop:
             loop = _Loop(self, sampler, log, first, last, untrained)
-            return loop.run(state, should_stop)
+            state, result = loop.run(state, should_stop)
+            if result.finished:
+                self._report(state, result, log)
+            return result
+
+    def _report(self, state: TrainState, result: TrainingResult, log: RunLog) -> None:
+        """Writes the page that shows what came of the run."""
+        assert self.evaluate.descriptors is not None
+        query, gallery = self.evaluate.descriptors
+        trained = Trained(
+            self.config, self.model, state.variables, self.data.identities, result.step
+        )
+        write_report(
+            self.workdir,
+            trained,
+            self.test_sets[0],
+            scores=result.scores,
+            untrained=result.untrained,
+            query=query,
+            gallery=gallery,
+            mesh=self.mesh,
+            log=log,
+            progress=self.progress,
+        )
 
     def _start(self) -> TrainState:
         """The state to go on from: the latest checkpoint's, or a new one."""
@@ -196,7 +222,9 @@ class _Loop:
     untrained: tuple[Score, ...]
     scores: tuple[Score, ...] = ()
 
-    def run(self, state: TrainState, should_stop: Callable[[int], bool]) -> TrainingResult:
+    def run(
+        self, state: TrainState, should_stop: Callable[[int], bool]
+    ) -> tuple[TrainState, TrainingResult]:
         run = self.run_
         steps = steps_from(
             self.first,
@@ -231,7 +259,7 @@ class _Loop:
         if not self.scores and finished:
             # The run was over already, and its log is complete.
             self.scores = self._measure(state, done, log=False)
-        return TrainingResult(done, finished, self.scores, self.untrained)
+        return state, TrainingResult(done, finished, self.scores, self.untrained)
 
     def _is_evaluation(self, done: int) -> bool:
         if done == self.last:

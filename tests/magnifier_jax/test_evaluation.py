@@ -1,0 +1,92 @@
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from magnifier_jax.datasets import open_test_sets
+from magnifier_jax.devices import make_mesh
+from magnifier_jax.evaluation import Evaluator, Measures, Score, evaluation_record, rank, table
+from magnifier_jax.trained import load_trained
+
+
+def measures(mean=0.5, valid=10):
+    return Measures(mean, 0.25, (0.125, 0.5, 1.0), 10, valid, 40, "rectangular", "euclidean")
+
+
+def test_a_score_survives_json():
+    score = Score("market1501", measures(), reranked=measures(0.75))
+    assert Score.from_mapping(json.loads(json.dumps(score.to_mapping()))) == score
+
+
+def test_the_record_has_the_first_set_on_top_and_all_of_several():
+    scores = [Score("one", measures(0.5)), Score("two", measures(0.25))]
+    record = evaluation_record(scores, step=7, untrained=[Score("one", measures(0.125))])
+    assert (record["step"], record["mAP"], record["test_set"]) == (7, 0.5, "one")
+    assert [entry["mAP"] for entry in record["test_sets"]] == [0.5, 0.25]
+    assert record["untrained"][0]["mAP"] == 0.125
+    assert "test_sets" not in evaluation_record(scores[:1], step=7)
+
+
+def test_the_table_shows_every_way_of_ranking():
+    score = Score("market", measures(0.5, valid=8), expanded=measures(0.6), reranked=measures(0.7))
+    lines = table([score], untrained=[Score("market", measures(0.02))]).splitlines()
+    text = {line.split("  ")[0].strip(): line for line in lines}
+    assert "2.0" in text["market, untrained"]
+    assert text["market, trained"].split()[2:] == [
+        "50.0",
+        "25.0",
+        "12.5",
+        "100.0",
+        "100.0",
+        "8",
+        "of",
+        "10",
+    ]
+    assert "60.0" in text["market, expanded"]
+    assert "70.0" in text["market, reranked"]
+    assert "rectangular" in lines[-1]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_run):
+    return load_trained(tiny_run.workdir.path, make_mesh(jax.devices()[:1]))
+
+
+def test_every_switch_on_several_test_sets(tiny_run, trained):
+    config = dataclasses.replace(
+        tiny_run.config,
+        data=dataclasses.replace(tiny_run.config.data, test="synthetic:tiny,synthetic:tiny@again"),
+        evaluate=dataclasses.replace(
+            tiny_run.config.evaluate, flip=True, rerank=True, query_expansion=2
+        ),
+    )
+    sets = open_test_sets(config, progress=False)
+    mesh = make_mesh(jax.devices()[:1])
+    evaluator = Evaluator(config, trained.model, sets, mesh, progress=False)
+    scores = evaluator(trained.variables)
+    assert [score.name for score in scores] == ["synthetic_tiny", "synthetic_tiny_2"]
+    # The second set is the first one drawn again.
+    assert scores[0].plain == scores[1].plain
+    assert set(scores[0].variants()) == {"expanded", "reranked"}
+    query, gallery = evaluator.descriptors
+    assert len(query) == len(sets[0].query)
+    assert len(gallery) == len(sets[0].gallery)
+
+
+def test_perfect_descriptors_score_one(tiny_run):
+    (test_set,) = open_test_sets(tiny_run.config, progress=False)
+    directions = np.eye(4000, 64, dtype=np.float32)
+    rng = np.random.default_rng(0)
+    codes = rng.normal(size=(4000, 64)).astype(np.float32) + directions
+    codes /= np.linalg.norm(codes, axis=1, keepdims=True)
+    score = rank(
+        tiny_run.config,
+        test_set,
+        query=codes[test_set.query.identities],
+        gallery=codes[test_set.gallery.identities],
+    )
+    assert score.plain.mAP == 1.0
+    assert score.plain.at(1) == 1.0
+    assert score.plain.valid_queries == score.plain.queries

@@ -39,9 +39,10 @@ def steps_from(
     mesh: Mesh,
     progress: bool = True,
 ) -> Iterator[Step]:
-    """Yields training steps number `first`, `first` + 1, … without end.
+    """Training steps number `first`, `first` + 1, … without end.
 
-    Which pictures step n sees depends on n alone, so a run may begin anywhere.
+    Which pictures step n sees depends on n alone, so a run may begin anywhere. Resident pictures
+    are decoded before this returns.
     """
     parts = config.data.part_labels != "none"
     pictures = open_pictures(data.split, config.data, parts=parts, progress=progress)
@@ -55,13 +56,18 @@ def steps_from(
         arrays: Any = (pictures.images, pictures.parts, data.labels)
         resident = put_replicated(TrainBatch(*arrays), mesh)
         resident_step = make_resident_train_step(config, model, mesh)
-        for chosen in ids():
-            yield _bind(resident_step, resident, put_batch(chosen.astype(np.int32), mesh))
-    else:
-        step = make_train_step(config, model, mesh)
+        return (
+            _bind(resident_step, resident, put_batch(chosen.astype(np.int32), mesh))
+            for chosen in ids()
+        )
+    step = make_train_step(config, model, mesh)
+
+    def streamed() -> Iterator[Step]:
         for batch in pictures.batches(ids()):
-            arrays = (batch.images, batch.parts, data.labels[batch.ids])
+            arrays: Any = (batch.images, batch.parts, data.labels[batch.ids])
             yield _bind(step, put_batch(TrainBatch(*arrays), mesh))
+
+    return streamed()
 
 
 def _bind(step: StepFunction, *inputs: Any) -> Step:

@@ -337,6 +337,7 @@ class _Progress:
             disable=not show,
             dynamic_ncols=True,
         )
+        self._bar.set_postfix_str("compiling")
         self._step = self._mark_step = loop.first
         self._mark = time.perf_counter()
 

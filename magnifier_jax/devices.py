@@ -123,18 +123,15 @@ def start_distributed() -> None:
         jax.distributed.initialize()
 
 
-def enable_compilation_cache(folder: str | None = None) -> None:
+def enable_compilation_cache() -> None:
     """Keeps compiled programs between runs, so that a second start is fast.
 
-    What jax's own variables `JAX_COMPILATION_CACHE_DIR` and
-    `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS` say goes before.
-
-    Args:
-        folder: Where; None is `magnifier_jax/xla` in the user's cache folder.
+    They are kept in `magnifier_jax/xla` in the user's cache folder if they took half a second to
+    make, unless `JAX_COMPILATION_CACHE_DIR` and `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS` say
+    otherwise.
     """
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        path = pathlib.Path(folder) if folder else cache_folder() / "xla"
-        jax.config.update("jax_compilation_cache_dir", str(path))
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
     if not os.environ.get("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 from absl import app, flags
+from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from input_pipeline.errors import DataError
@@ -120,9 +121,12 @@ def _parse(argv: Sequence[str]) -> list[str]:
     """Parses flags; what is wrong with them is said in one line."""
     _check_file(argv)
     try:
-        return flags.FLAGS(list(argv))
+        rest = flags.FLAGS(list(argv))
     except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
         raise UserError(_explain(error)) from error
+    if flags.FLAGS["verbosity"].using_default_value:
+        flags.FLAGS.verbosity = absl_logging.WARNING  # Else libraries tell what files they open.
+    return rest
 
 
 def _explain(error: Exception) -> str:
@@ -152,7 +156,7 @@ def _check_file(argv: Sequence[str]) -> None:
 
 def run(command: Callable[[Sequence[str]], Any], parse: Callable[..., Any]) -> None:
     """Runs a command; a problem that its user can fix is one line and exit status 2."""
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    absl_logging.get_absl_handler().setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     try:
         app.run(command, flags_parser=parse)
     except (UserError, DataError) as error:

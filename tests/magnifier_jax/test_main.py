@@ -6,6 +6,7 @@ import pytest
 
 from tests import command, layouts
 
+
 def test_trains_then_evaluates_what_it_trained(tmp_path):
     workdir = tmp_path / "run"
     trained = command.run(*command.TINY, f"--workdir={workdir}", folder=tmp_path, devices=2)

@@ -1,0 +1,91 @@
+"""The public command, as a user types it, on the smallest network and data."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+SMALL = (
+    "--config.model.backbone=tiny",
+    "--config.model.parsing_features=8",
+    "--config.data.identities_per_batch=4",
+    "--config.data.images_per_identity=2",
+    "--config.train.max_steps=2",
+    "--config.evaluate.batch_size=16",
+)
+TINY = ("--config=configs/quickstart.py", "--config.data.train=synthetic:tiny", *SMALL)
+
+# Only against tests that hang: the machines of continuous integration can be very slow.
+PATIENCE = 900
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Running:
+    """A command that is running, its output going to files.
+
+    Attributes:
+        process: The process.
+        stdout: File with its standard output.
+        stderr: File with its standard error.
+    """
+
+    process: subprocess.Popen[bytes]
+    stdout: pathlib.Path
+    stderr: pathlib.Path
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Blocks until a condition holds; fails if the command ends before."""
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            assert self.process.poll() is None, self.stderr.read_text()
+            assert time.monotonic() < end, self.stderr.read_text()
+            time.sleep(0.002)
+
+    def result(self) -> subprocess.CompletedProcess[str]:
+        """Waits for its end."""
+        code = self.process.wait(PATIENCE)
+        output, errors = self.stdout.read_text(), self.stderr.read_text()
+        return subprocess.CompletedProcess(self.process.args, code, output, errors)
+
+
+def start(*arguments: str, folder: pathlib.Path, devices: int = 1, **environment: str) -> Running:
+    """Starts the command, with its cache below `folder`."""
+    variables = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": str(devices),
+        "XDG_CACHE_HOME": str(folder / "cache"),
+        **environment,
+    }
+    number = len(list(folder.glob("*.stdout")))
+    stdout, stderr = folder / f"{number}.stdout", folder / f"{number}.stderr"
+    with stdout.open("xb") as output, stderr.open("xb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "magnifier_jax.main", *arguments],
+            stdout=output,
+            stderr=errors,
+            cwd=ROOT,
+            env=variables,
+        )
+    return Running(process, stdout, stderr)
+
+
+def run(
+    *arguments: str, folder: pathlib.Path, devices: int = 1, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs the command to its end."""
+    return start(*arguments, folder=folder, devices=devices, **environment).result()
+
+
+def logged(workdir: pathlib.Path) -> list[dict[str, float]]:
+    """The whole lines of a run's log so far, without the speed, which no two runs share."""
+    path = workdir / "metrics.jsonl"
+    text = path.read_text() if path.exists() else ""
+    found = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    return [{k: v for k, v in line.items() if k != "images_per_second"} for line in found]

@@ -27,7 +27,7 @@ from magnifier_jax.devices import (
     together,
 )
 from magnifier_jax.errors import UserError
-from magnifier_jax.evaluation import Evaluator, evaluation_record, table
+from magnifier_jax.evaluation import Evaluator, evaluation_record, read_untrained, table
 from magnifier_jax.report import write_report
 from magnifier_jax.trained import load_trained
 from magnifier_jax.training import train
@@ -87,13 +87,20 @@ def _evaluate() -> int:
     with together():
         sets = open_test_sets(config, progress=show)
     scores = Evaluator(config, trained.model, sets, mesh, progress=show)(trained.variables)
+    untrained = read_untrained(workdir)
     if show:
-        write_json(workdir.evaluation, evaluation_record(scores, step=trained.step))
+        record = evaluation_record(scores, step=trained.step, untrained=untrained)
+        write_json(workdir.evaluation, record)
     _say(f"{workdir.path}, step {trained.step:,}")
-    _say(table(scores))
+    _say(table(scores, untrained=untrained))
     if _REPORT.value:
         page = write_report(
-            workdir, dataclasses.replace(trained, config=config), sets[0], scores=scores, mesh=mesh
+            workdir,
+            dataclasses.replace(trained, config=config),
+            sets[0],
+            scores=scores,
+            untrained=untrained,
+            mesh=mesh,
         )
         _say(f"Report: {page}")
     return 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -21,7 +20,7 @@ from magnifier_jax.config import Config
 from magnifier_jax.datasets import TestSet, TrainingSet, open_test_sets, open_training_set
 from magnifier_jax.devices import check_divides, make_mesh, put_replicated, together
 from magnifier_jax.errors import UserError
-from magnifier_jax.evaluation import Evaluator, Score, evaluation_record
+from magnifier_jax.evaluation import Evaluator, Score, evaluation_record, read_untrained
 from magnifier_jax.feeding import steps_from
 from magnifier_jax.interruption import watch_for_stop
 from magnifier_jax.model import MagnifierNet
@@ -199,14 +198,12 @@ class Run:
 
     def _untrained(self, state: TrainState) -> tuple[Score, ...]:
         """How good the network was before its first step, to compare with."""
-        path = self.workdir.path / "untrained.json"
-        if path.exists():
-            return tuple(Score.from_mapping(entry) for entry in json.loads(path.read_text()))
-        if int(state.step):
-            return ()
+        known = read_untrained(self.workdir)
+        if known or int(state.step):
+            return known
         scores = self.evaluate(state.variables)
         if jax.process_index() == 0:
-            write_json(path, [score.to_mapping() for score in scores])
+            write_json(self.workdir.untrained, [score.to_mapping() for score in scores])
         return scores
 
 

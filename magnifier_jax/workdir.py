@@ -48,6 +48,11 @@ class WorkDirectory:
         return self.path / "evaluation.json"
 
     @property
+    def untrained(self) -> pathlib.Path:
+        """`untrained.json`: the evaluation before the first step."""
+        return self.path / "untrained.json"
+
+    @property
     def checkpoints(self) -> pathlib.Path:
         """The folder of the checkpoints."""
         return self.path / "checkpoints"

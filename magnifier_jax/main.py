@@ -132,7 +132,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
     except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
         raise UserError(_explain(error)) from error
     if flags.FLAGS["verbosity"].using_default_value:
-        flags.FLAGS.verbosity = absl_logging.WARNING  # Else libraries tell what files they open.
+        flags.FLAGS["verbosity"].value = absl_logging.WARNING  # Else libraries tell what files they open.
     return rest
 
 

@@ -131,8 +131,9 @@ def _parse(argv: Sequence[str]) -> list[str]:
         rest = flags.FLAGS(list(argv))
     except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
         raise UserError(_explain(error)) from error
+    # Libraries tell what files they open; the terminal is for what the run itself says.
     if flags.FLAGS["verbosity"].using_default_value:
-        flags.FLAGS["verbosity"].value = absl_logging.WARNING  # Else libraries tell what files they open.
+        flags.FLAGS["verbosity"].value = absl_logging.WARNING
     return rest
 
 

@@ -19,10 +19,17 @@ DATA_AXIS = "data"
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     """All devices of all processes in one axis, over which batches are split."""
-    # Process by process, which device numbers of TPU slices are not: each process then holds one
-    # contiguous share of a batch, and the shares stand in the order of the processes.
-    ordered = sorted(devices or jax.devices(), key=lambda d: (d.process_index, d.id))
+    ordered = by_process(devices or jax.devices())
     return Mesh(np.asarray(ordered), (DATA_AXIS,), axis_types=(AxisType.Auto,))
+
+
+def by_process(devices: Sequence[jax.Device]) -> list[jax.Device]:
+    """Orders devices process by process, which the device numbers of a TPU slice are not.
+
+    Each process then holds one contiguous share of a batch, and the shares stand in the order of
+    the processes.
+    """
+    return sorted(devices, key=lambda device: (device.process_index, device.id))
 
 
 def split_over(mesh: Mesh) -> NamedSharding:

@@ -1,7 +1,6 @@
 """The public command, as a user types it, on the smallest network and data."""
 
 import dataclasses
-import json
 import os
 import pathlib
 import subprocess
@@ -21,8 +20,11 @@ SMALL = (
 )
 TINY = ("--config=configs/quickstart.py", "--config.data.train=synthetic:tiny", *SMALL)
 
+# Programs that are made fast instead of being fast.
+QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+
 # Only against tests that hang: the machines of continuous integration can be very slow.
-PATIENCE = 900
+PATIENCE = 1800
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -61,6 +63,7 @@ def start(*arguments: str, folder: pathlib.Path, devices: int = 1, **environment
         "JAX_PLATFORMS": "cpu",
         "JAX_NUM_CPU_DEVICES": str(devices),
         "XDG_CACHE_HOME": str(folder / "cache"),
+        "PYTHONUNBUFFERED": "1",
         **environment,
     }
     number = len(list(folder.glob("*.stdout")))
@@ -81,11 +84,3 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Runs the command to its end."""
     return start(*arguments, folder=folder, devices=devices, **environment).result()
-
-
-def logged(workdir: pathlib.Path) -> list[dict[str, float]]:
-    """The whole lines of a run's log so far, without the speed, which no two runs share."""
-    path = workdir / "metrics.jsonl"
-    text = path.read_text() if path.exists() else ""
-    found = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-    return [{k: v for k, v in line.items() if k != "images_per_second"} for line in found]

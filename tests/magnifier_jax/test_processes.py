@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from magnifier_jax.checkpoints import CheckpointReader
-from tests import command
+from tests import command, runs
 
 TRAIN = (
     *command.TINY,
@@ -28,6 +28,7 @@ def start_two(*arguments, folder):
             *arguments,
             folder=folder,
             devices=2,
+            **command.QUICK,
             JAX_COORDINATOR_ADDRESS=f"127.0.0.1:{port}",
             JAX_NUM_PROCESSES="2",
             JAX_PROCESS_ID=str(index),
@@ -52,7 +53,8 @@ def record(workdir):
 def folder(tmp_path_factory) -> pathlib.Path:
     """Holds `one` and `two`: the work directories of the same run in one and in two processes."""
     folder = tmp_path_factory.mktemp("processes")
-    whole = command.run(*TRAIN, f"--workdir={folder / 'one'}", folder=folder, devices=4)
+    one = (*TRAIN, f"--workdir={folder / 'one'}")
+    whole = command.run(*one, folder=folder, devices=4, **command.QUICK)
     assert whole.returncode == 0, whole.stderr
     for running in start_two(*TRAIN, f"--workdir={folder / 'two'}", folder=folder):
         done = running.result()
@@ -61,7 +63,7 @@ def folder(tmp_path_factory) -> pathlib.Path:
 
 
 def test_two_processes_train_like_one(folder):
-    one, two = command.logged(folder / "one"), command.logged(folder / "two")
+    one, two = runs.logged(folder / "one"), runs.logged(folder / "two")
     assert [line["step"] for line in one] == [1, 2, 3, 3]
     assert len(one) == len(two)
     for mine, other in zip(one, two, strict=True):
@@ -85,13 +87,13 @@ def test_a_request_to_stop_one_stops_all_at_the_same_step(folder):
     workdir = folder / "stopped"
     endless = ("--config.train.max_steps=100000", "--config.train.epochs=100000")
     both = start_two(*TRAIN, *endless, f"--workdir={workdir}", folder=folder)
-    both[0].wait_for(lambda: len(command.logged(workdir)) >= 2)
+    both[0].wait_for(lambda: len(runs.logged(workdir)) >= 2)
     both[1].process.send_signal(signal.SIGTERM)
     codes = [running.result().returncode for running in both]
     assert codes == [0, 0], both[0].stderr.read_text() + both[1].stderr.read_text()
     step = CheckpointReader(workdir / "checkpoints").latest_step()
     assert f"Stopped at step {step} and saved." in both[0].result().stdout
-    assert command.logged(workdir)[-1]["step"] == step
+    assert runs.logged(workdir)[-1]["step"] == step
 
 
 def test_what_one_process_cannot_do_stops_both_at_once(folder):

@@ -13,6 +13,7 @@ from magnifier_jax.errors import UserError
 from magnifier_jax.trained import load_trained
 from magnifier_jax.training import train
 from magnifier_jax.workdir import WorkDirectory
+from tests import runs
 
 
 @pytest.fixture(scope="module")
@@ -26,22 +27,6 @@ def longer(config, **changes):
     return dataclasses.replace(config, train=settings)
 
 
-def lines(workdir):
-    found = [json.loads(line) for line in workdir.metrics.read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "images_per_second"} for line in found]
-
-
-def stored(workdir, mesh, config):
-    """Every number of the latest checkpoint, the optimiser's included."""
-    from magnifier_jax.steps import abstract_state, build_model
-
-    reader = CheckpointReader(workdir.checkpoints)
-    identities = reader.read_metadata()["identities"]
-    target = abstract_state(config, build_model(config, num_identities=len(identities)), mesh)
-    restored = reader.restore(variables=target.variables, optimizer=target.opt_state)
-    return restored.step, jax.device_get((restored.variables, restored.optimizer))
-
-
 def test_a_run_leaves_what_it_should(tiny_run):
     workdir, result = tiny_run.workdir, tiny_run.result
     assert (result.step, result.finished) == (3, True)
@@ -52,9 +37,9 @@ def test_a_run_leaves_what_it_should(tiny_run):
     assert record["untrained"][0]["mAP"] == result.untrained[0].plain.mAP
     assert 0 < record["mAP"] <= 1
     assert record["valid_queries"] == record["queries"] > 0
-    steps = [line["step"] for line in lines(workdir) if "total" in line]
+    steps = [line["step"] for line in runs.logged(workdir.path) if "total" in line]
     assert steps == [1, 2, 3]
-    first = lines(workdir)[0]
+    first = runs.logged(workdir.path)[0]
     assert {"epoch", "learning_rate", "total", "global_id", "part7_weight"} <= first.keys()
     assert json.loads(workdir.config.read_text())["config"]["name"] == "tiny"
     assert list(workdir.tensorboard.iterdir())
@@ -78,11 +63,11 @@ def test_a_stopped_run_goes_on_with_the_same_bits(tiny_run, tmp_path, mesh, stop
     assert CheckpointReader(parts.checkpoints).latest_step() == stop
     assert train(config, parts, mesh=mesh, progress=False).finished
 
-    step, one = stored(whole, mesh, config)
-    again, two = stored(parts, mesh, config)
+    step, one = runs.stored(whole.path)
+    again, two = runs.stored(parts.path)
     assert step == again == 5
     jax.tree.map(np.testing.assert_array_equal, one, two)
-    assert lines(whole) == lines(parts)
+    assert runs.logged(whole.path) == runs.logged(parts.path)
 
 
 def test_both_placements_train_alike(tiny_run, tmp_path, mesh):
@@ -90,7 +75,7 @@ def test_both_placements_train_alike(tiny_run, tmp_path, mesh):
     config = dataclasses.replace(tiny_run.config, data=data)
     workdir = WorkDirectory(tmp_path / "stream")
     train(config, workdir, mesh=mesh, progress=False)
-    for one, two in zip(lines(workdir), lines(tiny_run.workdir), strict=True):
+    for one, two in zip(runs.logged(workdir.path), runs.logged(tiny_run.workdir.path), strict=True):
         assert one.keys() == two.keys()
         if "total" in one:
             # TensorFlow's and Pillow's decoders differ by a grey level here and there.

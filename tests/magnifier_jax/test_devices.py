@@ -1,0 +1,84 @@
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from magnifier_jax import devices
+from magnifier_jax.errors import UserError
+
+ROOT = pathlib.Path(__file__).parents[2]
+COMPILE = """
+import jax
+from magnifier_jax.devices import enable_compilation_cache
+enable_compilation_cache()
+print(jax.jit(lambda x: x @ x + 1)(jax.numpy.ones((4, 4))).sum())
+"""
+
+
+class Chip:
+    """A device of another host, as far as its place in the mesh is concerned."""
+
+    def __init__(self, process_index, number):
+        self.process_index, self.id = process_index, number
+
+
+def test_the_mesh_goes_process_by_process():
+    # Two hosts of four chips on a slice whose numbers run along rows across both.
+    chips = [Chip(number // 2 % 2, number) for number in (0, 1, 2, 3, 4, 5, 6, 7)]
+    ordered = devices.by_process(chips)
+    assert [(chip.process_index, chip.id) for chip in ordered] == [
+        *((0, number) for number in (0, 1, 4, 5)),
+        *((1, number) for number in (2, 3, 6, 7)),
+    ]
+    assert list(devices.make_mesh().devices) == jax.devices()
+
+
+def test_batches_keep_their_order():
+    mesh = devices.make_mesh()
+    batch = {"ids": np.arange(16), "images": np.arange(16 * 3).reshape(16, 3)}
+    on_devices = devices.put_batch(batch, mesh)
+    assert on_devices["ids"].sharding.is_equivalent_to(devices.split_over(mesh), 1)
+    found = devices.fetch(on_devices)
+    jax.tree.map(np.testing.assert_array_equal, found, batch)
+
+
+def test_batches_that_cannot_be_shared_are_refused():
+    mesh = devices.make_mesh(jax.devices()[:3])
+    with pytest.raises(UserError, match=r"batch_size gives batches of 8.*multiple of 3"):
+        devices.check_divides(8, mesh, field="batch_size")
+    devices.check_divides(9, mesh, field="batch_size")
+
+
+def test_one_process_fails_with_its_own_error():
+    with devices.together():
+        done = True
+    assert done
+    with pytest.raises(UserError, match="mine"), devices.together():
+        raise UserError("mine")
+
+
+def test_incomplete_addresses_of_processes_are_refused(monkeypatch):
+    monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "127.0.0.1:1")
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "two")
+    with pytest.raises(UserError, match="JAX_NUM_PROCESSES"):
+        devices.start_distributed()
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["default", "environment"])
+def test_programs_are_kept_where_the_environment_says(own, tmp_path):
+    environment = {
+        **os.environ,
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    del environment["JAX_COMPILATION_CACHE_DIR"]
+    if own:
+        environment["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path / "own")
+    subprocess.run([sys.executable, "-c", COMPILE], cwd=ROOT, env=environment, check=True)
+    folders = {tmp_path / "cache" / "magnifier_jax" / "xla": not own, tmp_path / "own": own}
+    for folder, expected in folders.items():
+        assert any(folder.glob("*")) == expected

@@ -7,7 +7,6 @@ PyTorch, which nothing else here does.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Sequence
 
 import torch
@@ -248,9 +247,8 @@ def diversity_loss(parts: Tensor) -> Tensor:
     """Mean similarity of different parts' embeddings `[N, 8, C]`, each pair clamped at 0."""
     directions = functional.normalize(parts, dim=2)
     cosines = (directions @ directions.transpose(1, 2)).mean(0)
-    pairs = list(itertools.combinations(range(NUM_PARTS), 2))
-    first, second = zip(*pairs, strict=True)
-    return cosines[list(first), list(second)].clamp_min(0).mean()
+    first, second = torch.triu_indices(NUM_PARTS, NUM_PARTS, 1, device=parts.device)
+    return cosines[first, second].clamp_min(0).mean()
 
 
 def losses(

@@ -144,14 +144,18 @@ def stream_rows(
     """Yields the distances of one block of queries after the other.
 
     A row holds ‖g‖² − 2 q·g (Euclidean) or −q·g / ‖g‖ (cosine): the metric's order without the
-    terms that are the same for the whole row. Products are in full float32 on every device.
+    terms that are the same for the whole row. Products are in full float32 on every device. A block
+    is to be done with before the next one is asked for, which takes its memory.
     """
     by_row, everywhere = NamedSharding(mesh, P(_AXIS)), NamedSharding(mesh, P())
     base, scale = _terms(gallery, metric=metric, columns=layout.columns)
     step = layout.gallery_rows
+    rows: jax.Array | None = None
     for start in range(0, len(query), layout.query_rows):
         queries = jax.device_put(query.block(start, rows=layout.query_rows), by_row)
-        rows = jnp.zeros((layout.query_rows, layout.columns), jnp.float32, device=by_row)
+        # Memory is taken once, unless the reader of the last block has used it up.
+        if rows is None or rows.is_deleted():
+            rows = jnp.zeros((layout.query_rows, layout.columns), jnp.float32, device=by_row)
         for column in range(0, layout.columns, step):
             part = jax.device_put(gallery.block(column, rows=step), everywhere)
             # One block is copied while the one before is multiplied, and no more.
@@ -165,4 +169,3 @@ def stream_rows(
                 np.int32(column),
             )
         yield RowBlock(start=start, count=min(layout.query_rows, len(query) - start), values=rows)
-        del rows

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from magnifier_jax.retrieval.descriptors import Descriptors
 from magnifier_jax.retrieval.distances import (
-    LANES,
     Layout,
     Metric,
     RowBlock,
@@ -76,8 +75,7 @@ def _nearest(
         rows: jax.Array, shift: jax.Array, scale: jax.Array
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         nearest, indices = smallest(rows, k)
-        real = jnp.where(rows == jnp.inf, -jnp.inf, rows).reshape(len(rows), -1, LANES)
-        farthest = jnp.max(jnp.max(real, axis=2), axis=1)
+        farthest = jnp.max(jnp.where(rows == jnp.inf, -jnp.inf, rows), axis=1)
         squared = jnp.maximum(shift[:, None] + scale[:, None] * nearest, 0)
         return indices, squared, shift + scale * farthest
 

@@ -41,6 +41,7 @@ def test_golden(case, held_bytes):
         golden[f"{case}_query"],
         golden[f"{case}_gallery"],
         settings=retrieval.ReRanking(held_bytes=held_bytes),
+        blocks=retrieval.Blocks(row_bytes=2**15),
     )
     np.testing.assert_allclose(result, golden[f"{case}_reranked"], atol=2e-6)
 

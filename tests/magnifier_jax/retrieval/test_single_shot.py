@@ -70,6 +70,7 @@ def test_one_picture_an_identity_is_the_ordinary_protocol():
         *labels,
         camera_filter=False,
         single_shot=retrieval.SingleShot(repetitions=2),
+        blocks=retrieval.Blocks(row_bytes=1),
     )
     np.testing.assert_allclose(shot.average_precisions, ordinary.average_precisions)
     np.testing.assert_allclose(shot.cmc, ordinary.cmc)

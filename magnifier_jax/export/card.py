@@ -12,6 +12,15 @@ from magnifier_jax.export.describer import Describer, Piece
 from magnifier_jax.trained import Trained
 from magnifier_jax.workdir import software_versions
 
+_NETWORK_FIELDS = (
+    "num_parts",
+    "use_global",
+    "use_adversarial",
+    "use_fusion",
+    "use_parsing",
+    "parsing_features",
+    "stem_relu",
+)
 _HASHED_AT_ONCE = 1 << 20
 
 
@@ -100,6 +109,7 @@ class Card:
         step: Training steps of the exported checkpoint.
         backbone: Name of the ResNet.
         identities: How many identities it was trained on.
+        network: The other settings of the network, as `MagnifierNet` takes them.
         verified: How it was checked.
         versions: Software that made it.
     """
@@ -112,6 +122,7 @@ class Card:
     step: int
     backbone: str
     identities: int
+    network: Mapping[str, bool | int]
     verified: Verification
     versions: Mapping[str, str]
 
@@ -146,6 +157,7 @@ def make_card(
         step=trained.step,
         backbone=trained.config.model.backbone,
         identities=len(trained.identities),
+        network={name: getattr(describer.model, name) for name in _NETWORK_FIELDS},
         verified=verified,
         versions=software_versions(),
     )

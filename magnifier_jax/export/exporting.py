@@ -15,6 +15,11 @@ from magnifier_jax.export.card import Card, Verification, make_card
 from magnifier_jax.export.describer import Describer, expected_descriptors, make_describer
 from magnifier_jax.export.onnx_network import run_onnx, write_onnx
 from magnifier_jax.export.projection import Projection
+from magnifier_jax.export.savedmodel import (
+    run_savedmodel,
+    tensorflow_version,
+    write_savedmodel,
+)
 from magnifier_jax.export.settings import ExportSettings, Format
 from magnifier_jax.export.stablehlo import run_stablehlo, write_stablehlo
 from magnifier_jax.export.weights import run_weights, write_weights
@@ -34,19 +39,26 @@ class _Kind:
     Attributes:
         write: Writes it to a path.
         run: Describes batches by what is at that path.
-        runtime: Package that runs it.
+        runtime: Names what runs it, with its version.
     """
 
     write: Callable[[Describer, pathlib.Path], None]
     run: Callable[[Describer, pathlib.Path, Sequence[np.ndarray]], list[np.ndarray]]
-    runtime: str
+    runtime: Callable[[], str]
+
+
+def _package(name: str) -> Callable[[], str]:
+    return lambda: f"{name} {importlib.metadata.version(name)}"
 
 
 _KINDS: Mapping[Format, _Kind] = {
-    "safetensors": _Kind(write_weights, run_weights, "safetensors"),
-    "torch": _Kind(write_weights, run_weights, "numpy"),
-    "onnx": _Kind(write_onnx, run_onnx, "onnxruntime"),
-    "stablehlo": _Kind(write_stablehlo, run_stablehlo, "jax"),
+    "safetensors": _Kind(write_weights, run_weights, _package("safetensors")),
+    "torch": _Kind(write_weights, run_weights, _package("numpy")),
+    "onnx": _Kind(write_onnx, run_onnx, _package("onnxruntime")),
+    "stablehlo": _Kind(write_stablehlo, run_stablehlo, _package("jax")),
+    "savedmodel": _Kind(
+        write_savedmodel, run_savedmodel, lambda: f"tensorflow {tensorflow_version()}"
+    ),
 }
 
 
@@ -84,7 +96,11 @@ def export_network(
             write_json(card_of(new), dataclasses.asdict(card))
             # The card goes first: an export without its card invites mistakes.
             card_of(new).rename(card_of(output))
-            new.rename(output)
+            try:
+                new.rename(output)
+            except BaseException:
+                card_of(output).unlink()
+                raise
     except OSError as error:
         raise UserError(f"Cannot write {output}: {error.strerror}.") from error
     return card
@@ -146,7 +162,6 @@ def _verify(
             f"The {describer.settings.format} export differs from the network by {worst:.1e} "
             f"(relative), more than {LIMIT:.0e}: it was not kept."
         )
-    runtime = f"{kind.runtime} {importlib.metadata.version(kind.runtime)}"
     return Verification(
-        runtime=runtime, batches=BATCHES, largest_relative_difference=worst, limit=LIMIT
+        runtime=kind.runtime(), batches=BATCHES, largest_relative_difference=worst, limit=LIMIT
     )

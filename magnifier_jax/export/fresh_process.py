@@ -41,12 +41,37 @@ def run_savedmodel(source: pathlib.Path, target: pathlib.Path) -> None:
     _run(lambda images: describe(images=tf.constant(images))["descriptor"].numpy(), target)
 
 
+def make_savedmodel(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Wraps a StableHLO file of one input and one output into a SavedModel."""
+    import jax.export
+    from jax.experimental import jax2tf
+
+    tf = importlib.import_module("tensorflow")
+    exported = jax.export.deserialize(bytearray(source.read_bytes()))
+    (images,) = exported.in_avals
+    describe = jax2tf.convert(
+        exported.call,
+        polymorphic_shapes=[str(tuple(images.shape)).replace("'", "")],
+        native_serialization_platforms=exported.platforms,
+        with_gradient=False,
+    )
+    signature = tf.TensorSpec([None, *images.shape[1:]], images.dtype, name="images")
+    module = tf.Module()
+    module.describe = tf.function(
+        lambda images: {"descriptor": describe(images)},
+        input_signature=[signature],
+        autograph=False,
+    )
+    tf.saved_model.save(module, str(target), signatures={"serving_default": module.describe})
+
+
 def main(arguments: list[str]) -> None:
     """Does one task."""
     task, source, target = arguments
     tasks = {
         "run-stablehlo": run_stablehlo,
         "run-savedmodel": run_savedmodel,
+        "make-savedmodel": make_savedmodel,
     }
     tasks[task](pathlib.Path(source), pathlib.Path(target))
 

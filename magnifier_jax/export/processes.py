@@ -13,6 +13,8 @@ import numpy as np
 
 from magnifier_jax.errors import UserError
 
+# Of what a failed process said; TensorFlow repeats whole programs.
+_LONGEST = 200
 _SCRIPT = pathlib.Path(__file__).with_name("fresh_process.py")
 
 
@@ -34,7 +36,7 @@ def run_task(task: str, source: pathlib.Path, target: pathlib.Path) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "Error" in line]
-        said = lines[-1].strip() if lines else f"exit status {done.returncode}"
+        said = lines[-1].strip()[:_LONGEST] if lines else f"exit status {done.returncode}"
         raise UserError(f"A fresh process could not {task.replace('-', ' ')}: {said}")
 
 

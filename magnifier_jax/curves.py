@@ -135,7 +135,7 @@ def _ticks(low: float, high: float) -> list[float]:
     """Round numbers within a range, about five."""
     if high <= low:
         return [low]
-    rough = (high - low) / 4
+    rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
     return [step * i for i in range(math.ceil(low / step), math.floor(high / step) + 1)]

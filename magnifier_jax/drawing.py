@@ -58,9 +58,7 @@ def ranking_sheet(
         cell: Height and width at which each picture is shown, in pixels.
     """
     columns = max(len(ranking.matches) for ranking in rankings)
-    lines = max(
-        len(shown.captions) for row in rankings for shown in (row.query, *row.matches)
-    )
+    lines = max(len(shown.captions) for row in rankings for shown in (row.query, *row.matches))
     step = cell[1] + 2 * _BORDER + _GAP
     row_height = cell[0] + 2 * _BORDER + lines * (_TEXT + 3) + 2 * _GAP
     first = _MARGIN + step + 2 * _GAP  # Where the matches begin.

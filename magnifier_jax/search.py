@@ -190,9 +190,9 @@ def _ranking(
 ) -> Ranking:
     query = Shown(_read(path), (_title(path.name),))
     matches = []
-    for name, distance, mark in list(
-        zip(found.names[i], found.distances[i], marks, strict=True)
-    )[:_DRAWN]:
+    for name, distance, mark in list(zip(found.names[i], found.distances[i], marks, strict=True))[
+        :_DRAWN
+    ]:
         picture = _read(folder / str(name))
         matches.append(Shown(picture, (f"{distance:.3f}", _title(str(name))), mark))
     return Ranking(query, tuple(matches))

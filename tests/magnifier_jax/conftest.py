@@ -1,5 +1,6 @@
 """Fixtures for the tests of what a run writes, and of what is done with a trained network."""
 
+import contextlib
 import dataclasses
 import pathlib
 import resource
@@ -50,19 +51,33 @@ def tiny_config(root: pathlib.Path) -> Config:
     return Config.from_mapping(config.to_dict())
 
 
+@contextlib.contextmanager
+def compiling_quickly():
+    """For small programs, compiling takes nearly all of the time."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture(scope="module")
+def quick_compiling(tmp_path_factory):
+    """Lets a module compile quickly, and leaves the user's cache of compiled programs alone."""
+    with pytest.MonkeyPatch.context() as patch, compiling_quickly():
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("xla")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory) -> TinyRun:
     """A trained network, its work directory and its pictures."""
     root = tmp_path_factory.mktemp("tiny_run")
     config = tiny_config(root)
     workdir = WorkDirectory(root / "workdir")
-    # Compiling takes nearly all of the time, and three steps of this network need no fast program.
-    optimize_less = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    try:
+    with compiling_quickly():
         result = train(config, workdir, mesh=make_mesh(jax.devices()[:1]), progress=False)
-    finally:
-        jax.config.update("jax_disable_most_optimizations", optimize_less)
     return TinyRun(workdir, config, root / "synthetic_tiny", result)
 
 

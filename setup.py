@@ -46,7 +46,10 @@ setup(
         "test": [
             "h5py>=3.11",
             "hypothesis>=6.100",
+            "ipykernel>=6.29",
             "mypy>=1.15",
+            "nbclient>=0.10",
+            "nbformat>=5.10",
             "onnx>=1.18",
             "onnxruntime>=1.20",
             "pytest>=8.3",

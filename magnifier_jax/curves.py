@@ -14,6 +14,10 @@ _WIDTH, _HEIGHT = 460, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 34, 30
 _COLOURS = ("#3b6fd4", "#d9603b", "#2f9e63", "#a05bc4", "#c99a1a")
 _MOST_POINTS = 400
+# Looks of a chart that stands alone; a page's style sheet goes before these.
+_TITLE = 'class="title" font-size="13" font-weight="600"'
+_TICK = 'class="tick" font-size="11" fill="#787e8a"'
+_GRID = 'class="grid" stroke="#d9dde5"'
 _CHARTS = (
     ("Total loss", ("total",)),
     ("Identity losses", ("global_id", "adversarial_id", "fusion_id")),
@@ -85,18 +89,18 @@ def chart(title: str, drawn: Sequence[Curve]) -> str:
 
     parts = [
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{html.escape(title)}" '
-        'xmlns="http://www.w3.org/2000/svg">',
-        f'<text class="title" x="{_LEFT}" y="16">{html.escape(title)}</text>',
+        f'width="{_WIDTH}" font-family="system-ui, sans-serif" xmlns="http://www.w3.org/2000/svg">',
+        f'<text {_TITLE} x="{_LEFT}" y="16">{html.escape(title)}</text>',
     ]
     for tick in _ticks(low, high):
         parts.append(
-            f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(tick):.1f}" '
-            f'y2="{y(tick):.1f}"/><text class="tick" text-anchor="end" x="{_LEFT - 6}" '
+            f'<line {_GRID} x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(tick):.1f}" '
+            f'y2="{y(tick):.1f}"/><text {_TICK} text-anchor="end" x="{_LEFT - 6}" '
             f'y="{y(tick) + 4:.1f}">{tick:.4g}</text>'
         )
     for step in _ticks(first, last):
         parts.append(
-            f'<text class="tick" text-anchor="middle" x="{x(step):.1f}" y="{_HEIGHT - 10}">'
+            f'<text {_TICK} text-anchor="middle" x="{x(step):.1f}" y="{_HEIGHT - 10}">'
             f"{step:,.0f}</text>"
         )
     beside = float(_WIDTH - _RIGHT)
@@ -112,7 +116,7 @@ def chart(title: str, drawn: Sequence[Curve]) -> str:
         if len(drawn) > 1:
             name = curve.name.replace("_", " ")
             parts.append(
-                f'<text class="tick" text-anchor="end" x="{beside:.0f}" y="16" '
+                f'<text {_TICK} text-anchor="end" x="{beside:.0f}" y="16" '
                 f'style="fill:{colour}">{html.escape(name)}</text>'
             )
             beside -= 6.2 * len(name) + 14

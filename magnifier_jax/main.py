@@ -133,7 +133,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
         raise UserError(_explain(error)) from error
     # Libraries tell what files they open; the terminal is for what the run itself says.
     if flags.FLAGS["verbosity"].using_default_value:
-        flags.FLAGS["verbosity"].value = absl_logging.WARNING
+        absl_logging.set_verbosity(absl_logging.WARNING)
     return rest
 
 
@@ -170,6 +170,9 @@ def run(command: Callable[[Sequence[str]], Any], parse: Callable[..., Any]) -> N
     except (UserError, DataError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ def test_trains_then_evaluates_what_it_trained(tmp_path):
     workdir = tmp_path / "run"
     trained = command.run(*command.TINY, f"--workdir={workdir}", folder=tmp_path, devices=2)
     assert trained.returncode == 0, trained.stderr
+    assert "INFO" not in trained.stderr
     assert "synthetic_tiny, untrained" in trained.stdout
     assert "synthetic_tiny, trained" in trained.stdout
     assert "mINP" in trained.stdout

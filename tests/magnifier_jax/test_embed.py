@@ -7,7 +7,6 @@ import pytest
 from magnifier_jax import embed, unfinished
 from magnifier_jax.retrieval import Gallery
 
-
 pytestmark = pytest.mark.usefixtures("quick_compiling")
 
 

@@ -12,7 +12,6 @@ from magnifier_jax.runlog import RunLog
 from magnifier_jax.trained import load_trained
 from magnifier_jax.workdir import WorkDirectory
 
-
 pytestmark = pytest.mark.usefixtures("quick_compiling")
 
 

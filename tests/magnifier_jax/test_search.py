@@ -9,7 +9,6 @@ from magnifier_jax import embed, search
 from magnifier_jax.drawing import Mark
 from magnifier_jax.retrieval import Gallery
 
-
 pytestmark = pytest.mark.usefixtures("quick_compiling")
 
 

@@ -107,10 +107,10 @@ def write_report(
     write_text(path, page)
     if log is not None:
         sheet = ranking_sheet([example.ranking for example in examples[:_WORST]])
-        log.image(trained.step, f"{test_set.name}/ranking, worst first", np.asarray(sheet))
+        log.image(trained.step, f"{test_set.name}/ranking_worst_first", np.asarray(sheet))
         if part_maps is not None:
             maps = part_map_sheet(part_maps.pictures, part_maps.part_maps)
-            log.image(trained.step, f"{test_set.name}/part maps", np.asarray(maps))
+            log.image(trained.step, f"{test_set.name}/part_maps", np.asarray(maps))
     return path
 
 

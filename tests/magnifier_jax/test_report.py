@@ -73,7 +73,7 @@ def test_report_is_one_file_with_everything(tiny_run, trained, test_set, mesh, t
     assert page.classes.count("wrong")
     assert all(source.startswith("data:image/") for source in page.sources)
     events = b"".join(file.read_bytes() for file in workdir.tensorboard.iterdir())
-    assert b"part maps" in events
+    assert b"part_maps" in events
     assert b"ranking" in events
 
 

@@ -25,6 +25,7 @@ setup(
         "jax>=0.10",
         "jaxlib>=0.10",
         "ml-collections>=1.1",
+        "ml_dtypes>=0.5",
         "numpy>=2.0",
         "optax>=0.2.8",
         "orbax-checkpoint>=0.12",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -162,13 +163,14 @@ def expected_descriptors(trained: Trained, describer: Describer, images: np.ndar
 
 def describe_on_cpu(model: MagnifierNet, variables: Mapping[str, Any], images: Any) -> np.ndarray:
     """The descriptors of normalised pictures `[N, H, W, 3]`, not scaled, by the network itself."""
-
-    def describe(variables: Mapping[str, Any], images: jax.Array) -> jax.Array:
-        outputs: Any = model.apply(variables, images, train=False)
-        return outputs.descriptor
-
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
-        return np.asarray(jax.jit(describe)(variables, np.asarray(images)))
+        return np.asarray(_describe(model, variables, np.asarray(images)))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _describe(model: MagnifierNet, variables: Mapping[str, Any], images: jax.Array) -> jax.Array:
+    outputs: Any = model.apply(variables, images, train=False)
+    return outputs.descriptor
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -70,7 +70,10 @@ def _pictures(graph: Graph, describer: Describer) -> str:
 
 def _descriptor(graph: Graph, describer: Describer, pictures: str) -> str:
     model, settings = describer.model, describer.settings
-    trunk, features = _backbone(graph, model.backbone, pictures, stem_relu=model.stem_relu)
+    trunk = _trunk(graph, model.backbone, pictures, stem_relu=model.stem_relu)
+    features = ""
+    if model.use_global or model.use_fusion:
+        features = _stage(graph, model.backbone, trunk, stage=3)
     necks = []
     if model.use_global:
         pooled = graph.add("ReduceMean", [features], axes=[2, 3], keepdims=0)
@@ -96,8 +99,8 @@ def _descriptor(graph: Graph, describer: Describer, pictures: str) -> str:
     return _unit_length(graph, found) if settings.l2 == "inside" else found
 
 
-def _backbone(graph: Graph, spec: BackboneSpec, x: str, *, stem_relu: bool) -> tuple[str, str]:
-    """The trunk (after stage 3) and stage 4."""
+def _trunk(graph: Graph, spec: BackboneSpec, x: str, *, stem_relu: bool) -> str:
+    """The stem and the first three stages."""
     prefix = "base.model."
     x = _convolution(graph, x, f"{prefix}conv1", kernel=spec.stem_kernel, stride=2)
     x = _norm(graph, x, f"{prefix}bn1")
@@ -105,22 +108,27 @@ def _backbone(graph: Graph, spec: BackboneSpec, x: str, *, stem_relu: bool) -> t
         x = graph.add("Relu", [x])
     if spec.stem_pool:
         x = graph.add("MaxPool", [x], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
-    channels, trunk = spec.width, x
-    for stage, (blocks, stride) in enumerate(zip(spec.blocks, spec.strides, strict=True)):
-        out = spec.width * 2**stage * (4 if spec.bottleneck else 1)
-        for index in range(blocks):
-            x = _block(
-                graph,
-                x,
-                f"{prefix}layer{stage + 1}.{index}",
-                convolutions=3 if spec.bottleneck else 2,
-                stride=stride if index == 0 else 1,
-                project=index == 0 and (stride != 1 or channels != out),
-            )
-        channels = out
-        if stage == 2:
-            trunk = x
-    return trunk, x
+    for stage in range(3):
+        x = _stage(graph, spec, x, stage=stage)
+    return x
+
+
+def _stage(graph: Graph, spec: BackboneSpec, x: str, *, stage: int) -> str:
+    """One of the four stages, counted from 0."""
+    widening = 4 if spec.bottleneck else 1
+    out = spec.width * 2**stage * widening
+    channels = out // 2 if stage else spec.width
+    for index in range(spec.blocks[stage]):
+        stride = spec.strides[stage] if index == 0 else 1
+        x = _block(
+            graph,
+            x,
+            f"base.model.layer{stage + 1}.{index}",
+            convolutions=3 if spec.bottleneck else 2,
+            stride=stride,
+            project=index == 0 and (stride != 1 or channels != out),
+        )
+    return x
 
 
 def _block(

@@ -1,0 +1,83 @@
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from magnifier_jax.export import choose_settings, export_network, fit_projection
+from magnifier_jax.export.exporting import relative_difference, sample_pictures
+from magnifier_jax.steps import make_describe
+from tests.magnifier_jax.export.conftest import random_network
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"layout": "NCHW", "normalise": "outside", "l2": "outside"},
+        {"branches": ("fusion",), "layout": "NCHW"},
+        {"branches": ("adversarial", "global"), "l2": "outside"},
+    ],
+    ids=["default", "outside", "fusion", "two"],
+)
+def test_every_option_agrees_with_the_network(trained, tmp_path, options):
+    settings = choose_settings("onnx", **options)
+    card = export_network(trained, settings, tmp_path / "a.onnx")
+    assert 0 < card.verified.largest_relative_difference < 1e-5
+    (given,) = onnx.load(tmp_path / "a.onnx").graph.input
+    shape = [d.dim_param or d.dim_value for d in given.type.tensor_type.shape.dim]
+    assert shape == ["batch", *((3, 64, 32) if "layout" in options else (64, 32, 3))]
+    wide = given.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    assert wide == (options.get("normalise") == "outside")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "stem_relu", "precision"),
+    [("resnet18", False, "float32"), ("small", True, "bf16")],
+)
+def test_other_networks(tmp_path, backbone, stem_relu, precision):
+    network = random_network(backbone, stem_relu=stem_relu, precision=precision)
+    card = export_network(network, choose_settings("onnx"), tmp_path / "a.onnx")
+    assert card.verified.largest_relative_difference < 2e-5
+
+
+def test_unused_weights_stay_out(trained, tmp_path):
+    settings = choose_settings("onnx", branches=("adversarial",))
+    export_network(trained, settings, tmp_path / "a.onnx")
+    names = {tensor.name for tensor in onnx.load(tmp_path / "a.onnx").graph.initializer}
+    assert "base.mask.mask_bn.weight" in names
+    assert not [n for n in names if "classifier" in n or "layer4" in n or "part" in n]
+
+
+def test_projection_is_that_of_numpy(tmp_path):
+    network = random_network("tiny")
+    pictures = sample_pictures(12, (64, 32))
+    whole = export_network(network, choose_settings("onnx"), tmp_path / "whole.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "whole.onnx")
+    (descriptors,) = session.run(None, {"images": pictures})
+    projection = fit_projection(descriptors, 4)
+    card = export_network(
+        network,
+        choose_settings("onnx", dimension=4),
+        tmp_path / "short.onnx",
+        projection=projection,
+    )
+    session = onnxruntime.InferenceSession(tmp_path / "short.onnx")
+    (found,) = session.run(None, {"images": pictures})
+    expected = projection(descriptors)
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    assert relative_difference(found, expected) < 1e-4
+    assert card.output.dimension == 4
+    assert card.output.projected_from == whole.output.dimension == 256
+
+
+def test_a_default_export_gives_what_describing_gives(trained, tmp_path):
+    from magnifier_jax.devices import make_mesh, put_batch
+
+    mesh = make_mesh()
+    pictures = sample_pictures(8, (64, 32))
+    describe = make_describe(trained.model, mesh)
+    expected = describe(trained.variables, put_batch(pictures, mesh)).descriptor
+    export_network(trained, choose_settings("onnx"), tmp_path / "a.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "a.onnx")
+    (found,) = session.run(["descriptor"], {"images": pictures})
+    np.testing.assert_allclose(found, expected, atol=1e-6)

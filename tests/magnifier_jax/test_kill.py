@@ -12,13 +12,13 @@ import pytest
 from magnifier_jax.checkpoints import CheckpointReader
 from tests import command, runs
 
-STEPS = 100
+STEPS = 60
 KILLS = 20
 TRAIN = (
     *command.TINY,
     f"--config.train.max_steps={STEPS}",
     "--config.train.epochs=100000",
-    "--config.train.evaluate_every_epochs=10",
+    "--config.train.evaluate_every_epochs=8",
     "--config.train.log_every_steps=1",
     "--config.train.checkpoint_every_steps=1",
 )

@@ -17,6 +17,7 @@ import nbclient
 import nbformat
 
 ROOT = pathlib.Path(__file__).parents[1]
+_UNFINISHED = re.compile(r"(?<!\b100)%\|| {40}\n")  # progress bars that others were drawn over
 
 
 def execute(path: pathlib.Path, *, folder: pathlib.Path) -> nbformat.NotebookNode:
@@ -58,7 +59,10 @@ def _tidy(
     for output in kept:
         if output.output_type == "stream":
             text = re.sub(r"[^\n]*\r(?=[^\n])", "", output.text).replace("\x1b[A", "")
-            output.text = text.replace("\r", "").replace(f"{folder.resolve()}/", "")
+            for private in (folder.resolve(), ROOT):
+                text = text.replace(f"{private}/", "")
+            lines = text.replace("\r", "").splitlines(True)
+            output.text = "".join(line for line in lines if not _UNFINISHED.search(line))
     return [output for output in kept if output.get("text", "x").strip()]
 
 

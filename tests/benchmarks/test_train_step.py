@@ -1,0 +1,68 @@
+"""The comparison with PyTorch measures equal networks, and its ratios are the right way round."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks.racing import Contestant, Entry, Failure, Result
+from benchmarks.train_step import report
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def result(way: str, *seconds: float, kind: str = "gpu", parameters: int = 7) -> Result:
+    entry = Entry(kind=kind, device="H200", version="", parameters=parameters)
+    return Result(Contestant(way, "bf16"), entry, seconds)
+
+
+def test_report() -> None:
+    results = [
+        result("jax device", 0.105, 0.100, 0.103),
+        result("jax fixed", 0.100, 0.080, 0.100),
+        result("torch eager", 0.206, 0.206, 0.206),
+        Result(Contestant("torch compiled", "bf16"), Failure("no compiler"), ()),
+    ]
+    heading, device, _, eager, compiled, resident = report(results, batch=64)
+    assert heading.split()[0] == "bf16"
+    assert device.split() == ["jax", "device", "103.0", "100.0", "105.0", "621.4", "2.00", "—"]
+    assert eager.split()[-2:] == ["1.00", "—"]
+    assert compiled.endswith("failed: no compiler")
+    assert "1.050" in resident  # The median of the rounds' ratios.
+
+
+@pytest.mark.parametrize(
+    ("other", "words"), [({"kind": "cpu"}, "different devices"), ({"parameters": 8}, "networks")]
+)
+def test_what_cannot_be_compared_is_said(other: dict[str, int], words: str) -> None:
+    results = [result("jax device", 0.1), result("torch eager", 0.2, **other)]
+    assert words in list(report(results, batch=64))[-1]
+
+
+def test_both_frameworks_train_the_same_network(tmp_path: pathlib.Path) -> None:
+    pytest.importorskip("torch")
+    output = tmp_path / "result.json"
+    small = (
+        "--backbone narrow --size 32 16 --batch 4 --images-per-identity 2 --steps 1 --rounds 1 "
+        "--pictures 8 --identities 4 --precision bf16"
+    )
+    command = [sys.executable, "-m", "benchmarks.train_step", "--output", str(output)]
+    done = subprocess.run(
+        [*command, *small.split(), "--ways", "jax device", "torch eager"],
+        cwd=ROOT,
+        env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Measured on a CPU" in done.stdout
+    ours, theirs = json.loads(output.read_text())
+    assert ours["entry"]["parameters"] == theirs["entry"]["parameters"]
+    assert ours["seconds"][0] > 0
+    assert theirs["seconds"][0] > 0

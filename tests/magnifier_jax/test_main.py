@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from input_pipeline.readers import read_dataset
 from tests import command, layouts
 
 
@@ -28,11 +29,14 @@ def test_trains_then_evaluates_what_it_trained(tmp_path):
 @pytest.mark.parametrize("layout", sorted(layouts.LAYOUTS))
 def test_trains_from_every_layout(layout, tmp_path):
     spec = layouts.LAYOUTS[layout](tmp_path / "data")
+    dataset = layouts.without_warnings(read_dataset, spec, tmp_path / "data")
+    labelled = all(sample.part_map is not None for sample in dataset.train)
     done = command.run(
         "--config=configs/quickstart.py",
         f"--workdir={tmp_path / 'run'}",
         f"--config.data.train={spec}",
         f"--config.data.root={tmp_path / 'data'}",
+        f"--config.data.part_labels={'required' if labelled else 'bands'}",
         *command.SMALL,
         folder=tmp_path,
     )

@@ -1,0 +1,70 @@
+"""The notebooks run from top to bottom at toy size, and the outputs kept in them are real."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "colab").glob("*.ipynb"))
+MOST_BYTES = 300_000
+
+
+def code_cells(path: pathlib.Path) -> list[nbformat.NotebookNode]:
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def shown(cells: list[nbformat.NotebookNode], kind: str) -> list[str]:
+    """What the cells showed of a MIME type, or printed (`stdout`, `stderr`)."""
+    found = []
+    for output in (output for cell in cells for output in cell.outputs):
+        if output.output_type == "stream" and output.name == kind:
+            found.append(output.text)
+        elif kind in output.get("data", {}):
+            found.append(output.data[kind])
+    return found
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def path(request: pytest.FixtureRequest) -> pathlib.Path:
+    return request.param
+
+
+def test_there_are_two() -> None:
+    assert [path.name for path in NOTEBOOKS] == ["quickstart.ipynb", "your_pictures.ipynb"]
+
+
+def test_runs(path: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    environment = {
+        **os.environ,
+        "MAGNIFIER_TOY": "1",
+        # Compiling takes nearly all of the time, and this few steps need no fast program.
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    }
+    command = [sys.executable, "-m", "colab.execute", str(path), "--output", str(tmp_path)]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    cells, kept = code_cells(tmp_path / path.name), code_cells(path)
+    printed = "".join(shown(cells, "stdout"))
+    assert "mAP" in printed
+    assert "query" in printed
+    for kind in ("image/jpeg", "image/svg+xml"):
+        assert len(shown(cells, kind)) == len(shown(kept, kind))
+
+
+def test_kept_outputs_are_of_this_text_and_small(path: pathlib.Path) -> None:
+    cells = code_cells(path)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert len(shown(cells, "image/jpeg")) >= 3
+    assert "mAP" in "".join(shown(cells, "stdout"))
+    assert path.stat().st_size < MOST_BYTES
+    assert str(ROOT) not in path.read_text(encoding="utf-8")

@@ -66,7 +66,7 @@ class _Branch(nn.Module):
 
     def classify(self, neck: jax.Array) -> jax.Array:
         layer = Classifier(self.num_identities, param_dtype=self.param_dtype, name="classifier")
-        return layer(neck.astype(self.dtype))
+        return layer(neck)
 
 
 class GlobalBranch(_Branch):
@@ -141,7 +141,7 @@ class FusionBranch(_Branch):
             parts=self.num_parts,
             param_dtype=self.param_dtype,
             name="part_classifiers",
-        )(part_necks.astype(self.dtype))
+        )(part_necks)
         lstm = LSTM(channels, unroll=self.unroll, name="lstm", **self.types())
         embedding = lstm(parts).astype(self.param_dtype)
         neck = self.neck(embedding, train=train)

@@ -132,9 +132,8 @@ class Classifier(nn.Module):
         kernel = self.param("kernel", init, (*lead, x.shape[-1], self.features), self.param_dtype)
         bias = self.param("bias", nn.initializers.zeros, (*lead, self.features), self.param_dtype)
         subscripts = "nc,ck->nk" if self.parts is None else "npc,pck->npk"
-        kernel = kernel.astype(x.dtype)
-        logits = jnp.einsum(subscripts, x, kernel, preferred_element_type=self.param_dtype)
-        return logits + bias[None]
+        # Small beside the rest, and bf16 logits would blur the loss.
+        return jnp.einsum(subscripts, x.astype(self.param_dtype), kernel) + bias[None]
 
 
 class UpConvolution(nn.Module):

@@ -41,13 +41,8 @@ class LSTM(nn.Module):
         gates = 4 * self.features
         kernel = self.param("input_kernel", uniform, (sequence.shape[-1], gates), self.param_dtype)
         bias = self.param("input_bias", uniform, (gates,), self.param_dtype)
-        inputs = jnp.einsum(
-            "ntc,cg->ntg",
-            sequence.astype(self.dtype),
-            kernel.astype(self.dtype),
-            preferred_element_type=self.param_dtype,
-        )
-        inputs = inputs + bias[None, None]
+        inputs = jnp.einsum("ntc,cg->ntg", sequence.astype(self.dtype), kernel.astype(self.dtype))
+        inputs = inputs.astype(self.param_dtype) + bias[None, None]
 
         scan = nn.scan(
             _Step,
@@ -77,11 +72,7 @@ class _Step(nn.Module):
         gates = 4 * self.features
         kernel = self.param("hidden_kernel", self.uniform, (self.features, gates), self.param_dtype)
         bias = self.param("hidden_bias", self.uniform, (gates,), self.param_dtype)
-        recurrent = jnp.dot(
-            hidden.astype(self.dtype),
-            kernel.astype(self.dtype),
-            preferred_element_type=self.param_dtype,
-        )
+        recurrent = jnp.dot(hidden.astype(self.dtype), kernel.astype(self.dtype))
         into, forget, new, out = jnp.split(inputs + recurrent + bias[None], 4, axis=-1)
         cell = nn.sigmoid(forget) * cell + nn.sigmoid(into) * jnp.tanh(new)
         hidden = nn.sigmoid(out) * jnp.tanh(cell)

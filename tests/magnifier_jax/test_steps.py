@@ -63,7 +63,13 @@ def test_eight_devices_equal_one(on_one):
 
 def test_the_loss_falls_on_a_repeated_batch():
     settings = config(
-        **{"optimizer.name": "adam", "optimizer.learning_rate": 0.01, "augment.erasing": 0.0}
+        **{
+            "optimizer.name": "adam",
+            "optimizer.learning_rate": 0.003,
+            "augment.flip": 0.0,
+            "augment.pad": 0,
+            "augment.erasing": 0.0,
+        }
     )
     mesh = make_mesh(jax.devices()[:1])
     model = steps.build_model(settings, num_identities=IDENTITIES)
@@ -71,11 +77,11 @@ def test_the_loss_falls_on_a_repeated_batch():
     step = steps.make_train_step(settings, model, mesh)
     fixed = put_batch(batch(), mesh)
     totals = []
-    for _ in range(12):
+    for _ in range(40):
         state, metrics = step(state, fixed, put_replicated(np.int32(3), mesh))
         totals.append(float(metrics["total"]))
-    assert totals[-1] < 0.8 * totals[0]
-    assert int(state.step) == 12
+    assert np.mean(totals[-5:]) < 0.8 * np.mean(totals[:5]), totals
+    assert int(state.step) == 40
 
 
 def test_resident_pictures_give_the_same_bits(on_one):

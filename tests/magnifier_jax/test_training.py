@@ -1,6 +1,8 @@
+import contextlib
 import dataclasses
 import json
 import pathlib
+import time
 
 import jax
 import numpy as np
@@ -45,29 +47,64 @@ def test_a_run_leaves_what_it_should(tiny_run):
     assert list(workdir.tensorboard.iterdir())
 
 
+@pytest.fixture(scope="module")
+def whole(tiny_run, tmp_path_factory, mesh):
+    """The work directory of five steps that nothing disturbed."""
+    workdir = WorkDirectory(tmp_path_factory.mktemp("whole"))
+    assert train(longer(tiny_run.config), workdir, mesh=mesh, progress=False).finished
+    return workdir
+
+
+def check_same(one, two):
+    """Two work directories hold the same run, to the last bit."""
+    step, mine = runs.stored(one.path)
+    again, other = runs.stored(two.path)
+    assert step == again == 5
+    jax.tree.map(np.testing.assert_array_equal, mine, other)
+    assert runs.logged(one.path) == runs.logged(two.path)
+
+
+def interrupted(monkeypatch, should_stop):
+    """Makes training ask this function whether to stop."""
+    monkeypatch.setattr(training, "watch_for_stop", lambda: contextlib.nullcontext(should_stop))
+
+
 @pytest.mark.parametrize("stop", [1, 2, 4])
-def test_a_stopped_run_goes_on_with_the_same_bits(tiny_run, tmp_path, mesh, stop, monkeypatch):
-    config = longer(tiny_run.config)
-    whole, parts = WorkDirectory(tmp_path / "whole"), WorkDirectory(tmp_path / "parts")
-    train(config, whole, mesh=mesh, progress=False)
-
-    import contextlib
-
-    @contextlib.contextmanager
-    def stop_at():
-        yield lambda step: step == stop
-
+def test_a_stopped_run_goes_on_with_the_same_bits(
+    tiny_run, whole, tmp_path, mesh, stop, monkeypatch
+):
+    config, parts = longer(tiny_run.config), WorkDirectory(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(training, "watch_for_stop", stop_at)
+        interrupted(patch, lambda step: step == stop)
         assert not train(config, parts, mesh=mesh, progress=False).finished
     assert CheckpointReader(parts.checkpoints).latest_step() == stop
     assert train(config, parts, mesh=mesh, progress=False).finished
+    check_same(whole, parts)
 
-    step, one = runs.stored(whole.path)
-    again, two = runs.stored(parts.path)
-    assert step == again == 5
-    jax.tree.map(np.testing.assert_array_equal, one, two)
-    assert runs.logged(whole.path) == runs.logged(parts.path)
+
+def test_a_full_disk_keeps_the_last_good_checkpoint(
+    tiny_run, whole, tmp_path, mesh, monkeypatch, caplog, file_size_limit
+):
+    config, workdir = longer(tiny_run.config), WorkDirectory(tmp_path)
+    reader = CheckpointReader(workdir.checkpoints)
+
+    def fill_disk(step):
+        if step == 3:
+            while reader.latest_step() != 2:
+                time.sleep(0.01)
+            file_size_limit(100_000)
+        return False
+
+    with monkeypatch.context() as patch:
+        interrupted(patch, fill_disk)
+        with pytest.raises(UserError, match="make room"):
+            train(config, workdir, mesh=mesh, progress=False)
+    file_size_limit(None)
+    assert "The checkpoint of step 4 could not be saved" in caplog.text
+    assert "that of step 2 is kept" in caplog.text
+    assert reader.steps() == [2]
+    assert train(config, workdir, mesh=mesh, progress=False).finished
+    check_same(whole, workdir)
 
 
 def test_both_placements_train_alike(tiny_run, tmp_path, mesh):

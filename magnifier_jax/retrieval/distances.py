@@ -24,6 +24,7 @@ from magnifier_jax.retrieval.descriptors import Descriptors
 Metric = Literal["euclidean", "cosine"]
 
 LANES = 64
+_ROW_UNIT = 8
 _AXIS = "data"
 
 
@@ -92,11 +93,37 @@ class Layout:
     def plan(cls, *, queries: int, gallery: int, blocks: Blocks, devices: int) -> Layout:
         """Sizes that keep within `blocks`; every row of the gallery sees the same arithmetic."""
         most = round_up(blocks.gallery_rows, LANES)
-        gallery_rows = even_blocks(gallery, most=most, unit=LANES)
-        columns = round_up(gallery, gallery_rows)
+        gallery_rows = even_blocks(gallery, most=most, unit=_ROW_UNIT)
+        columns = round_up(round_up(gallery, gallery_rows), LANES)
         fitting = blocks.row_bytes // (4 * columns)
-        query_rows = even_blocks(queries, most=fitting, unit=8 * devices)
+        query_rows = even_blocks(queries, most=fitting, unit=_ROW_UNIT * devices)
         return cls(query_rows=query_rows, gallery_rows=gallery_rows, columns=columns)
+
+
+@jax.jit
+def product(rows: jax.Array, columns: jax.Array) -> jax.Array:
+    """Products of `[M, D]` with `[N, D]` in full float32 on every device: `[M, N]`."""
+    return jax.lax.dot_general(
+        rows, columns, (((1,), (1,)), ((), ())), precision=jax.lax.Precision.HIGHEST
+    )
+
+
+@functools.partial(jax.jit, donate_argnums=0, static_argnames="mirrored")
+def place(
+    rows: jax.Array,
+    products: jax.Array,
+    base: jax.Array,
+    scale: jax.Array,
+    column: jax.Array,
+    *,
+    mirrored: bool = False,
+) -> jax.Array:
+    """Writes base + scale × products `[M, n]` into `rows [M, N]` from a column on.
+
+    With `mirrored` the products are `[n, M]`, of the pairs the other way round.
+    """
+    distances = base[None, :] + scale[None, :] * (products.T if mirrored else products)
+    return jax.lax.dynamic_update_slice(rows, distances, (jnp.int32(0), column))
 
 
 @functools.partial(jax.jit, donate_argnums=0)
@@ -108,11 +135,7 @@ def _fill(
     scale: jax.Array,
     column: jax.Array,
 ) -> jax.Array:
-    product = jax.lax.dot_general(
-        query, gallery, (((1,), (1,)), ((), ())), precision=jax.lax.Precision.HIGHEST
-    )
-    distances = base[None, :] + scale[None, :] * product
-    return jax.lax.dynamic_update_slice(rows, distances, (jnp.int32(0), column))
+    return place(rows, product(query, gallery), base, scale, column)
 
 
 def inverse_norms(squared_norms: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -121,10 +144,10 @@ def inverse_norms(squared_norms: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.divide(np.float32(1), norms, out=np.zeros_like(norms), where=norms > 0)
 
 
-def _terms(
+def column_terms(
     gallery: Descriptors, *, metric: Metric, columns: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Per gallery row, `base` and `scale` of distance = base + scale × product."""
+    """Per column, `base` and `scale` of distance = base + scale × product."""
     base = np.full(columns, np.inf, np.float32)
     scale = np.zeros(columns, np.float32)
     if metric == "euclidean":
@@ -148,15 +171,16 @@ def stream_rows(
     is to be done with before the next one is asked for, which takes its memory.
     """
     by_row, everywhere = NamedSharding(mesh, P(_AXIS)), NamedSharding(mesh, P())
-    base, scale = _terms(gallery, metric=metric, columns=layout.columns)
+    base, scale = column_terms(gallery, metric=metric, columns=layout.columns)
     step = layout.gallery_rows
     rows: jax.Array | None = None
     for start in range(0, len(query), layout.query_rows):
         queries = jax.device_put(query.block(start, rows=layout.query_rows), by_row)
         # Memory is taken once, unless the reader of the last block has used it up.
         if rows is None or rows.is_deleted():
-            rows = jnp.zeros((layout.query_rows, layout.columns), jnp.float32, device=by_row)
-        for column in range(0, layout.columns, step):
+            shape = (layout.query_rows, layout.columns)
+            rows = jnp.full(shape, jnp.inf, jnp.float32, device=by_row)
+        for column in range(0, len(gallery), step):
             part = jax.device_put(gallery.block(column, rows=step), everywhere)
             # One block is copied while the one before is multiplied, and no more.
             rows.block_until_ready()

@@ -27,7 +27,7 @@ from magnifier_jax.retrieval.distances import (
     inverse_norms,
     round_up,
 )
-from magnifier_jax.retrieval.smallest import smallest
+from magnifier_jax.retrieval.extremes import smallest
 
 # Where two pictures share no visible part: behind everything, but before padding.
 _NOTHING_SHARED = np.finfo(np.float32).max

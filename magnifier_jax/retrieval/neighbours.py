@@ -17,15 +17,10 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from numpy.typing import NDArray
 
+from magnifier_jax.retrieval.all_pairs import Plan, stream_all_pairs
 from magnifier_jax.retrieval.descriptors import Descriptors
-from magnifier_jax.retrieval.distances import (
-    Layout,
-    Metric,
-    RowBlock,
-    inverse_norms,
-    stream_rows,
-)
-from magnifier_jax.retrieval.smallest import smallest
+from magnifier_jax.retrieval.distances import Metric, RowBlock, inverse_norms
+from magnifier_jax.retrieval.extremes import largest, smallest
 
 _ROWS_AT_ONCE = 1024
 
@@ -67,15 +62,15 @@ class SquaredTerms:
         return cls(shift=np.full(len(descriptors), 2, np.float32), scale=2 * inverse)
 
 
-@functools.partial(jax.jit, static_argnames=("k", "mesh"))
+@functools.partial(jax.jit, static_argnames=("k", "total", "mesh"))
 def _nearest(
-    rows: jax.Array, shift: jax.Array, scale: jax.Array, *, k: int, mesh: Mesh
+    rows: jax.Array, shift: jax.Array, scale: jax.Array, *, k: int, total: int, mesh: Mesh
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     def on_device(
         rows: jax.Array, shift: jax.Array, scale: jax.Array
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         nearest, indices = smallest(rows, k)
-        farthest = jnp.max(jnp.where(rows == jnp.inf, -jnp.inf, rows), axis=1)
+        farthest = largest(rows, total)
         squared = jnp.maximum(shift[:, None] + scale[:, None] * nearest, 0)
         return indices, squared, shift + scale * farthest
 
@@ -90,7 +85,7 @@ def find_neighbours(
     *,
     k: int,
     metric: Metric,
-    layout: Layout,
+    plan: Plan,
     mesh: Mesh,
     look: Callable[[RowBlock], None],
 ) -> Neighbours:
@@ -100,7 +95,7 @@ def find_neighbours(
       everyone: Descriptors [N, D].
       k: Neighbours a picture, at most N.
       metric: 'euclidean' or 'cosine'.
-      layout: Sizes of the blocks.
+      plan: How all pairs are gone through.
       mesh: The devices.
       look: Called with every block of distances as it passes.
     """
@@ -110,13 +105,13 @@ def find_neighbours(
     indices = np.empty((total, k), np.int32)
     squared = np.empty((total, k), np.float32)
     farthest = np.empty(total, np.float32)
-    for block in stream_rows(everyone, everyone, metric=metric, layout=layout, mesh=mesh):
+    for block in stream_all_pairs(everyone, metric=metric, plan=plan, mesh=mesh):
         chosen = slice(block.start, block.start + block.count)
-        padding = (0, layout.query_rows - block.count)
+        padding = (0, plan.layout.query_rows - block.count)
         put = jax.device_put(
             (np.pad(terms.shift[chosen], padding), np.pad(terms.scale[chosen], padding)), by_row
         )
-        found = _nearest(block.values, *put, k=k, mesh=mesh)
+        found = _nearest(block.values, *put, k=k, total=total, mesh=mesh)
         look(block)
         indices[chosen], squared[chosen], farthest[chosen] = (
             np.asarray(part)[: block.count] for part in found

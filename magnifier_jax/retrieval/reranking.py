@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 from numpy.typing import ArrayLike, NDArray
 
 from magnifier_jax.errors import UserError
+from magnifier_jax.retrieval.all_pairs import Plan
 from magnifier_jax.retrieval.descriptors import Descriptors, check_descriptors, check_pair, join
 from magnifier_jax.retrieval.distances import Blocks, Layout, Metric, RowBlock, stream_rows
 from magnifier_jax.retrieval.neighbours import (
@@ -38,8 +39,9 @@ class ReRanking:
       k1: Neighbours among which reciprocal ones are looked for.
       k2: Neighbours over whose encodings a picture's own is averaged; 1 for none.
       original_weight: λ, the share of the original distance, 0 to 1.
-      held_bytes: Query-to-gallery distances up to this size are kept from the first pass; larger
-        ones are computed a second time.
+      held_bytes: Query-to-gallery distances up to this size are kept from the first pass, larger
+        ones are computed a second time; on a CPU up to as much again is kept of products that are
+        needed twice.
     """
 
     k1: int = 20
@@ -111,14 +113,12 @@ def rerank_descriptors(
     everyone = join(query, gallery)
     mesh = blocks.mesh()
     keeper = _QueryRows(query, gallery, settings=settings)
-    layout = Layout.plan(
-        queries=len(everyone), gallery=len(everyone), blocks=blocks, devices=mesh.size
-    )
+    plan = Plan.make(len(everyone), blocks=blocks, mesh=mesh, kept_bytes=settings.held_bytes)
     neighbours = find_neighbours(
         everyone,
         k=min(max(settings.k1 + 1, settings.k2), len(everyone)),
         metric=metric,
-        layout=layout,
+        plan=plan,
         mesh=mesh,
         look=keeper.look,
     )

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from magnifier_jax.memory import use_huge_pages
+
+if __name__ == "__main__":
+    use_huge_pages()
+
 import dataclasses
 import itertools
 import logging

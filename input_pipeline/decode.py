@@ -43,13 +43,6 @@ def decode_parts(data: bytes, *, image_size: tuple[int, int]) -> np.ndarray:
     return classes[:, columns][rows]  # two gathers are ten times as fast as one over both axes
 
 
-def resize_image(pixels: np.ndarray, *, image_size: tuple[int, int]) -> np.ndarray:
-    """The resizing of `decode_image` alone: uint8 `[h, w, 3]` to `[H, W, 3]`."""
-    height, width = image_size
-    image = Image.fromarray(pixels)
-    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
-
-
 def nearest_indices(source: Any, target: int, pixels: Any) -> Any:
     """Index of the source pixel under the centre of each target pixel.
 

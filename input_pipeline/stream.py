@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from input_pipeline.batch import Batch
-from input_pipeline.decode import nearest_indices, resize_image
+from input_pipeline.decode import decode_image, decode_parts, nearest_indices
 from input_pipeline.errors import DataError
-from input_pipeline.prepared import PreparedSplit
+from input_pipeline.prepared import EncodedSample, PreparedSplit
 
 _PREFETCHED = 2  # batches that wait ready for the devices
 
@@ -73,83 +77,139 @@ def _batches(
     if first is None:
         return
     failures: list[Exception] = []
+    with ThreadPoolExecutor(workers) as pool:
+        shrinker = _Shrinker(pool, image_size=image_size, parts=parts)
 
-    def encoded() -> Iterator[tuple[np.ndarray, list[bytes], list[bytes]]]:
-        # tf.data would turn an exception into text.
-        try:
-            for ids in _equally_long(itertools.chain([first], batches), len(first)):
-                samples = split.read(ids)
-                maps = [sample.part_map or b"" for sample in samples]
-                yield ids, [sample.image for sample in samples], maps
-        except Exception as error:
-            failures.append(error)
+        def read() -> Iterator[tuple[np.ndarray, list[bytes], list[bytes], list[bool]]]:
+            # tf.data would turn an exception into text.
+            try:
+                for ids in _equally_long(itertools.chain([first], batches), len(first)):
+                    pieces = shrinker.shrink(split.read(ids))
+                    yield (
+                        ids,
+                        [piece.image for piece in pieces],
+                        [piece.part_map for piece in pieces],
+                        [piece.decoded for piece in pieces],
+                    )
+            except Exception as error:
+                failures.append(error)
 
-    signature = tuple(tf.TensorSpec([None], kind) for kind in (tf.int64, tf.string, tf.string))
-    dataset = (
-        tf.data.Dataset.from_generator(encoded, output_signature=signature)
-        .unbatch()
-        .map(
-            _decoder(tf, image_size=image_size, parts=parts),
-            num_parallel_calls=workers,
-            deterministic=True,
+        kinds = (tf.int64, tf.string, tf.string, tf.bool)
+        dataset = (
+            tf.data.Dataset.from_generator(
+                read, output_signature=tuple(tf.TensorSpec([None], kind) for kind in kinds)
+            )
+            .unbatch()
+            .map(
+                _decoder(tf, image_size=image_size, parts=parts),
+                num_parallel_calls=workers,
+                deterministic=True,
+            )
+            .batch(len(first))
+            .prefetch(_PREFETCHED)
         )
-        .batch(len(first))
-        .prefetch(_PREFETCHED)
-    )
-    options = tf.data.Options()
-    options.threading.private_threadpool_size = workers
-    options.threading.max_intra_op_parallelism = 1
-    try:
-        for ids, images, maps in dataset.with_options(options).as_numpy_iterator():
-            yield Batch(images=images, parts=maps if parts else None, ids=ids)
-    except tf.errors.InvalidArgumentError as error:
-        raise DataError(
-            "a prepared picture cannot be decoded: delete the prepared dataset so that it is "
-            f"made again ({str(error).splitlines()[0]})"
-        ) from error
+        options = tf.data.Options()
+        options.threading.private_threadpool_size = workers
+        options.threading.max_intra_op_parallelism = 1
+        try:
+            for ids, images, maps in dataset.with_options(options).as_numpy_iterator():
+                yield Batch(images=images, parts=maps if parts else None, ids=ids)
+        except tf.errors.InvalidArgumentError as error:
+            raise _damaged(str(error).splitlines()[0]) from error
     if failures:
         raise failures[0]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Piece:
+    """A picture and its part map, as bytes that are encoded, or pixels if `decoded`."""
+
+    image: bytes
+    part_map: bytes
+    decoded: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shrinker:
+    """Decodes and resizes what has to shrink with Pillow.
+
+    TensorFlow's antialiased resizing gives the same numbers in twice the time, and Pillow called
+    by TensorFlow waits for Python's lock more than it works.
+    """
+
+    pool: Executor
+    image_size: tuple[int, int]
+    parts: bool
+
+    def shrink(self, samples: Sequence[EncodedSample]) -> list[_Piece]:
+        """The samples, decoded where they have to shrink in height or in width."""
+        pieces = [_Piece(sample.image, sample.part_map or b"") for sample in samples]
+        large = [place for place, piece in enumerate(pieces) if self._shrinks(piece.image)]
+        smaller = self.pool.map(self._decode, [pieces[place] for place in large])
+        for place, piece in zip(large, smaller, strict=True):
+            pieces[place] = piece
+        return pieces
+
+    def _shrinks(self, data: bytes) -> bool:
+        try:
+            with Image.open(io.BytesIO(data)) as image:  # reads no more than the header
+                return image.height > self.image_size[0] or image.width > self.image_size[1]
+        except OSError as error:
+            raise _damaged(str(error)) from error
+
+    def _decode(self, piece: _Piece) -> _Piece:
+        try:
+            image = decode_image(piece.image, image_size=self.image_size).tobytes()
+            if not self.parts:
+                return _Piece(image, b"", decoded=True)
+            part_map = decode_parts(piece.part_map, image_size=self.image_size)
+        except (OSError, SyntaxError) as error:  # which Pillow raises for a bad PNG
+            raise _damaged(str(error)) from error
+        return _Piece(image, part_map.tobytes(), decoded=True)
+
+
+def _damaged(reason: str) -> DataError:
+    return DataError(
+        "a prepared picture cannot be decoded: delete the prepared dataset so that it is made "
+        f"again ({reason})"
+    )
+
+
 def _decoder(tf: Any, *, image_size: tuple[int, int], parts: bool) -> Callable[..., Any]:
-    """A graph function (id, picture, part map) → (id, uint8 `[H, W, 3]`, uint8 `[H, W]`)."""
+    """A graph function (id, picture, part map, decoded) → (id, `[H, W, 3]`, `[H, W]`), uint8."""
     height, width = image_size
 
-    def shrink(image: Any) -> Any:
-        # TensorFlow's antialiased resize gives the same numbers in twice the time.
-        def resize(pixels: np.ndarray) -> np.ndarray:
-            return resize_image(pixels, image_size=image_size)
-
-        return tf.numpy_function(resize, (image,), tf.uint8, stateful=False)
+    def pixels(data: Any, *shape: int) -> Any:
+        return tf.reshape(tf.io.decode_raw(data, tf.uint8), shape)
 
     def grow(image: Any) -> Any:
         resized = tf.image.resize(tf.cast(image, tf.float32), image_size)
         return tf.cast(tf.round(resized), tf.uint8)
 
-    def decode_image(data: Any) -> Any:
+    def decode_small(data: Any) -> Any:
         # The default method of the inverse cosine transform is not the one that Pillow uses.
         image = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
-        size = tf.shape(image)[:2]
-        resized = tf.case(
-            [
-                (tf.reduce_all(size == image_size), lambda: image),
-                (tf.reduce_all(size <= image_size), lambda: grow(image)),
-            ],
-            default=lambda: shrink(image),
-        )
-        return tf.ensure_shape(resized, (height, width, 3))
+        same = tf.reduce_all(tf.shape(image)[:2] == image_size)
+        return tf.cond(same, lambda: image, lambda: grow(image))
 
-    def decode_parts(data: Any) -> Any:
+    def decode_small_parts(data: Any) -> Any:
         classes = tf.io.decode_png(data, channels=1)[..., 0]
         size = tf.shape(classes)
         rows = nearest_indices(size[0], height, tf.range(height))
         columns = nearest_indices(size[1], width, tf.range(width))
-        classes = tf.gather(tf.gather(classes, columns, axis=1), rows)
-        return tf.ensure_shape(classes, (height, width))
+        return tf.gather(tf.gather(classes, columns, axis=1), rows)
 
-    def decode(number: Any, image: Any, part_map: Any) -> Any:
-        maps = decode_parts(part_map) if parts else tf.zeros((0,), tf.uint8)
-        return number, decode_image(image), maps
+    def decode(number: Any, image: Any, part_map: Any, decoded: Any) -> Any:
+        picture = tf.cond(
+            decoded, lambda: pixels(image, height, width, 3), lambda: decode_small(image)
+        )
+        picture = tf.ensure_shape(picture, (height, width, 3))
+        if not parts:
+            return number, picture, tf.zeros((0,), tf.uint8)
+        classes = tf.cond(
+            decoded, lambda: pixels(part_map, height, width), lambda: decode_small_parts(part_map)
+        )
+        return number, picture, tf.ensure_shape(classes, (height, width))
 
     return decode
 

@@ -157,6 +157,17 @@ def test_copies_of_one_picture_rank_in_gallery_order():
     np.testing.assert_allclose(result.average_precisions, [1, 1 / 401, 1 / 777])
 
 
+def test_descriptors_that_float32_cannot_tell_apart_are_warned_of():
+    case = draw_case(4, queries=30, gallery=200, identities=8, cameras=3, grid=False)
+    query, gallery, *labels = case
+    centre = np.zeros(query.shape[1], np.float32)
+    centre[0] = 100 * np.linalg.norm(gallery, axis=1).max()
+    moved = retrieval.evaluate(query + centre, gallery + centre, *labels)
+    assert moved.mAP == pytest.approx(retrieval.evaluate(*case).mAP, abs=0.005)
+    with pytest.warns(retrieval.CollapsedDescriptorsWarning, match="subtract their mean"):
+        retrieval.evaluate(query + 10 * centre, gallery + 10 * centre, *labels)
+
+
 def test_zero_vectors_are_as_far_as_unrelated_ones():
     query, gallery, *labels = draw_case(3, queries=12, gallery=50, identities=4, cameras=2)
     query[0] = 0

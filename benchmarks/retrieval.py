@@ -13,6 +13,7 @@ above what the process held once the descriptors were made, compilation included
 
 import argparse
 import dataclasses
+import importlib
 import json
 import subprocess
 import sys
@@ -193,8 +194,7 @@ def run_plain(job: Job, data: Data) -> Callable[[], object]:
 
 def run_torchreid(job: Job, data: Data) -> Callable[[], object]:
     """Torchreid's Cython evaluation, on a distance matrix made by NumPy."""
-    from torchreid.metrics.rank_cylib.rank_cy import evaluate_cy
-
+    evaluate_cy = torchreid_evaluation()
     from benchmarks import retrieval_reference as plain
 
     labels = [np.asarray(values, np.int64) for values in data.arguments()[2:]]
@@ -262,12 +262,15 @@ def measure_in_child(job: Job) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def has_torchreid() -> bool:
-    try:
-        from torchreid.metrics.rank_cylib import rank_cy  # noqa: F401
-    except ImportError:
-        return False
-    return True
+def torchreid_evaluation() -> Callable[..., object] | None:
+    """Torchreid's compiled evaluation, wherever its releases put it; None if not installed."""
+    for package in ("torchreid", "torchreid.reid"):
+        try:
+            module = importlib.import_module(f"{package}.metrics.rank_cylib.rank_cy")
+        except ImportError:
+            continue
+        return module.evaluate_cy
+    return None
 
 
 def main() -> None:
@@ -306,8 +309,11 @@ def main() -> None:
             identities=50_000,
         )
     contenders = ["ours"] + (["numpy"] if options.plain else [])
-    if options.plain and options.task == "rank" and has_torchreid():
-        contenders.append("torchreid")
+    if options.plain and options.task == "rank":
+        if torchreid_evaluation():
+            contenders.append("torchreid")
+        else:
+            print("torchreid's compiled evaluation is not installed, and so not compared with")
     print(f"{job.task}: {job.queries} x {job.gallery}, D = {job.width}")
     print(
         f"{'':10}{'first s':>9}{'best s':>9}{'product s':>11}{'beyond s':>10}{'/ product':>11}"

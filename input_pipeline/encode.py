@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from input_pipeline.parts import NUM_PARTS
+from input_pipeline.png import check_png
 
 MIN_SIDE = 8  # pixels; a smaller picture shows nobody
 _ORIENTATION = 0x0112  # EXIF tag
@@ -38,6 +39,8 @@ def encode_picture(path: pathlib.Path) -> tuple[bytes, tuple[int, int]]:
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.load()
+            if image.format == "PNG":
+                check_png(data)
             upright = image.getexif().get(_ORIENTATION, 1) == 1
             if upright and image.mode == "RGB" and _is_plain(data, image.format, _PNG_RGB):
                 return data, (image.height, image.width)
@@ -81,6 +84,8 @@ def encode_parts(path: pathlib.Path, *, size: tuple[int, int]) -> bytes:
     try:
         with Image.open(io.BytesIO(data)) as image:
             classes = np.asarray(image)
+            if image.format == "PNG":
+                check_png(data)
             plain = image.mode == "L" and _is_plain(data, image.format, _PNG_GREY)
     except Exception as error:  # as above
         raise ValueError(_reason(error)) from error

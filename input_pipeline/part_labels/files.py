@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pathlib
 import threading
 
 import numpy as np
 from PIL import Image
+
+from input_pipeline.png import check_png
 
 SUFFIXES = (".png", ".npy")
 
@@ -29,8 +32,11 @@ def read_labels(path: pathlib.Path) -> np.ndarray:
         if path.suffix.lower() == ".npy":
             labels = np.load(path, allow_pickle=False)
         else:
-            with Image.open(path) as image:
+            data = path.read_bytes()
+            with Image.open(io.BytesIO(data)) as image:
                 labels = np.asarray(image)
+                if image.format == "PNG":
+                    check_png(data)
     except Exception as error:  # NumPy and Pillow raise whatever the content leads them to
         raise ValueError(f"not a label map ({' '.join(str(error).split())})") from error
     labels = np.squeeze(labels) if labels.ndim != 2 else labels

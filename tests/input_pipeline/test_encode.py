@@ -1,4 +1,6 @@
 import io
+import pathlib
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -125,6 +127,62 @@ def test_a_truncated_picture_is_refused(tmp_path, suffix):
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match="truncated"):
         encode_picture(path)
+
+
+def cut_and_refused(path: pathlib.Path, encode: Callable[[], object]) -> list[int]:
+    """For how many bytes cut from its end, 1 to 40, a file is refused as truncated."""
+    whole, refused = path.read_bytes(), []
+    encode()
+    for cut in range(1, 41):
+        path.write_bytes(whole[:-cut])
+        try:
+            encode()
+        except ValueError as error:
+            assert "truncated" in str(error) or "broken" in str(error)
+            refused.append(cut)
+    return refused
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L"])
+def test_a_png_that_lacks_its_last_bytes_is_refused(picture, tmp_path, mode):
+    path = tmp_path / "x.png"
+    Image.fromarray(picture).convert(mode).save(path)
+    assert cut_and_refused(path, lambda: encode_picture(path)) == list(range(1, 41))
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_that_lacks_its_last_bytes_is_refused(picture, tmp_path, progressive):
+    path = tmp_path / "x.jpg"
+    Image.fromarray(picture).save(path, progressive=progressive)
+    assert cut_and_refused(path, lambda: encode_picture(path)) == list(range(1, 41))
+
+
+@pytest.mark.parametrize("mode", ["L", "P"])
+def test_a_part_map_that_lacks_its_last_bytes_is_refused(classes, tmp_path, mode):
+    path = tmp_path / "x.png"
+    Image.fromarray(classes).convert(mode).save(path)
+    assert cut_and_refused(path, lambda: encode_parts(path, size=(7, 5))) == list(range(1, 41))
+
+
+def test_a_png_with_a_wrong_checksum_is_refused(picture, classes, tmp_path):
+    path = tmp_path / "x.png"
+    for pixels in (picture, classes):
+        Image.fromarray(pixels).save(path)
+        damaged = bytearray(path.read_bytes())
+        damaged[damaged.index(b"IEND") - 8] ^= 1  # within the checksum of the pixels
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="the PNG is damaged"):
+            encode_picture(path)
+    with pytest.raises(ValueError, match="the PNG is damaged"):
+        encode_parts(path, size=(7, 5))
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_bytes_after_the_end_do_not_matter(picture, tmp_path, suffix):
+    path = tmp_path / f"x.{suffix}"
+    Image.fromarray(picture).save(path)
+    path.write_bytes(path.read_bytes() + b"camera 7")
+    assert encode_picture(path)[1] == (7, 5)
 
 
 def test_a_missing_picture_is_refused(tmp_path):

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import os
 import pathlib
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from input_pipeline.errors import DataError
+from input_pipeline.lock import only_one
 from input_pipeline.samples import ReidDataset, Sample
 
 _MAX_INT32 = np.iinfo(np.int32).max
@@ -175,7 +174,7 @@ def _prepare_split(
     if not builder.exists:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with _only_one(folder):
+            with only_one(folder / "lock", doing=f"prepares {name}"):
                 if not builder.exists:
                     _remove_leftovers(folder)
                     builder.write()
@@ -217,14 +216,6 @@ def _state(path: pathlib.Path, *, root: pathlib.Path) -> bytes:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     name = os.path.relpath(path, root)
     return f"{name} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape")
-
-
-@contextlib.contextmanager
-def _only_one(folder: pathlib.Path) -> Iterator[None]:
-    """Lets one process at a time work in `folder`; a killed process lets go by itself."""
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _remove_leftovers(folder: pathlib.Path) -> None:

@@ -7,6 +7,8 @@ import numpy as np
 from input_pipeline.part_labels.mappings import UNKNOWN, LabelFormat, LimbSplit
 from input_pipeline.parts import HEAD, TORSO
 
+CONVERSION_VERSION = 1
+"""Raised whenever the same label map would become another part map."""
 _COMPACT = 1.5  # Length over width (standard deviations) below which a piece has no long axis.
 
 

@@ -129,39 +129,34 @@ def test_a_truncated_picture_is_refused(tmp_path, suffix):
         encode_picture(path)
 
 
-def cut_and_refused(path: pathlib.Path, encode: Callable[[], object]) -> list[int]:
-    """For how many bytes cut from its end, 1 to 40, a file is refused as truncated."""
-    whole, refused = path.read_bytes(), []
+def refuse_without_last_bytes(path: pathlib.Path, encode: Callable[[], object]) -> None:
     encode()
+    whole = path.read_bytes()
     for cut in range(1, 41):
         path.write_bytes(whole[:-cut])
-        try:
+        with pytest.raises(ValueError, match=r"truncated|broken"):
             encode()
-        except ValueError as error:
-            assert "truncated" in str(error) or "broken" in str(error)
-            refused.append(cut)
-    return refused
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L"])
 def test_a_png_that_lacks_its_last_bytes_is_refused(picture, tmp_path, mode):
     path = tmp_path / "x.png"
     Image.fromarray(picture).convert(mode).save(path)
-    assert cut_and_refused(path, lambda: encode_picture(path)) == list(range(1, 41))
+    refuse_without_last_bytes(path, lambda: encode_picture(path))
 
 
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_jpeg_that_lacks_its_last_bytes_is_refused(picture, tmp_path, progressive):
     path = tmp_path / "x.jpg"
     Image.fromarray(picture).save(path, progressive=progressive)
-    assert cut_and_refused(path, lambda: encode_picture(path)) == list(range(1, 41))
+    refuse_without_last_bytes(path, lambda: encode_picture(path))
 
 
 @pytest.mark.parametrize("mode", ["L", "P"])
 def test_a_part_map_that_lacks_its_last_bytes_is_refused(classes, tmp_path, mode):
     path = tmp_path / "x.png"
     Image.fromarray(classes).convert(mode).save(path)
-    assert cut_and_refused(path, lambda: encode_parts(path, size=(7, 5))) == list(range(1, 41))
+    refuse_without_last_bytes(path, lambda: encode_parts(path, size=(7, 5)))
 
 
 def test_a_png_with_a_wrong_checksum_is_refused(picture, classes, tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from input_pipeline.encode import encode_parts, encode_picture
+from input_pipeline.encode import EncodedParts, encode_parts, encode_picture
 
 
 def opened(data: bytes) -> Image.Image:
@@ -200,7 +200,7 @@ def classes() -> np.ndarray:
 def test_part_maps_are_kept_byte_by_byte(classes, tmp_path):
     path = tmp_path / "x.png"
     Image.fromarray(classes).save(path)
-    assert encode_parts(path, size=(7, 5)) == path.read_bytes()
+    assert encode_parts(path, size=(7, 5)) == EncodedParts(path.read_bytes(), 8)
 
 
 def test_the_indices_of_a_palette_are_the_classes(classes, tmp_path):
@@ -208,7 +208,7 @@ def test_the_indices_of_a_palette_are_the_classes(classes, tmp_path):
     image = Image.fromarray(classes).convert("P")
     image.putpalette(bytes(range(24)))
     image.save(path)
-    stored = opened(encode_parts(path, size=(7, 5)))
+    stored = opened(encode_parts(path, size=(7, 5)).data)
     assert stored.mode == "L"
     np.testing.assert_array_equal(np.asarray(stored), classes)
 
@@ -216,7 +216,7 @@ def test_the_indices_of_a_palette_are_the_classes(classes, tmp_path):
 def test_sixteen_bit_classes_become_eight_bit(classes, tmp_path):
     path = tmp_path / "x.png"
     Image.fromarray(classes.astype(np.uint16)).save(path)
-    data = encode_parts(path, size=(7, 5))
+    data = encode_parts(path, size=(7, 5)).data
     assert (data[24], data[25]) == (8, 0)
     np.testing.assert_array_equal(np.asarray(opened(data)), classes)
 
@@ -232,3 +232,11 @@ def test_wrong_part_maps_are_refused(classes, picture, tmp_path):
     Image.fromarray(picture).save(path)
     with pytest.raises(ValueError, match="one channel"):
         encode_parts(path, size=(7, 5))
+
+
+def test_part_maps_may_have_another_number_of_classes(classes, tmp_path):
+    path = tmp_path / "x.png"
+    Image.fromarray(classes + 12).save(path)
+    assert encode_parts(path, size=(7, 5), num_parts=20) == EncodedParts(path.read_bytes(), 20)
+    with pytest.raises(ValueError, match="classes must be 0 to 18, found 12 to 19"):
+        encode_parts(path, size=(7, 5), num_parts=19)

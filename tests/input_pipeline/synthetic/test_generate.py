@@ -142,7 +142,7 @@ def test_a_root_with_something_else_is_refused(
         generate(tmp_path, TINY, progress=False)
     bad = tmp_path / "bad"
     bad.mkdir()
-    (bad / "settings.json").write_text('{"drawing_version": 1, "wheels": 4}')
+    (bad / "settings.json").write_text('{"drawing_version": 2, "wheels": 4}')
     with pytest.raises(DataError, match="no settings file"):
         generate(bad, TINY, progress=False)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import io
 import os
 import pathlib
@@ -18,25 +19,34 @@ import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
 
-from input_pipeline.encode import check_size, encode_parts, encode_picture
+from input_pipeline.encode import EncodedParts, check_size, encode_parts, encode_picture
 from input_pipeline.errors import DataError
+from input_pipeline.parts import NUM_PARTS
+from input_pipeline.records import Records
 from input_pipeline.samples import Sample
 
 _CHUNK = 256  # pictures in memory at once
 _SHOWN = 10  # bad files named in one message
 
 
+@dataclasses.dataclass(frozen=True)
+class _Example:
+    record: dict[str, Any]
+    num_parts: int
+
+
 class ReidSplit(tfds.core.GeneratorBasedBuilder):
     """Encoded pictures and part maps of one split, in the order of its samples.
 
-    The metadata of the dataset repeat the names, identities and cameras of all pictures, so that
-    they are known without reading a record.
+    The metadata of the dataset repeat the names, identities and cameras of all pictures, and say
+    how many part classes each takes, so that they are known without reading a record.
 
     Args:
         data_dir: Folder of this split and this version of its source files.
         name: What the split is called while it is prepared, such as `market1501 train`.
         root: Folder of the dataset; names are relative to it.
         samples: The split, when it is to be written; a split that exists needs none.
+        num_parts: Number of classes that part maps may have.
         progress: Whether to show a progress bar.
     """
 
@@ -50,18 +60,20 @@ class ReidSplit(tfds.core.GeneratorBasedBuilder):
         name: str = "",
         root: pathlib.Path = pathlib.Path(),
         samples: Sequence[Sample] = (),
+        num_parts: int = NUM_PARTS,
         progress: bool = True,
     ) -> None:
         self._split_name = name
         self._root = root
         self._samples = samples
+        self._num_parts = num_parts
         self._progress = progress
         super().__init__(data_dir=data_dir)
 
-    @property
-    def exists(self) -> bool:
-        """Whether the split has been written; TFDS renames the folder when all of it is there."""
-        return pathlib.Path(self.data_dir).exists()
+    @classmethod
+    def is_in(cls, folder: pathlib.Path) -> bool:
+        """Whether a split has been written; TFDS renames its folder when all of it is there."""
+        return (folder / cls.name / str(cls.VERSION)).exists()
 
     def write(self) -> None:
         """Writes the split.
@@ -84,16 +96,17 @@ class ReidSplit(tfds.core.GeneratorBasedBuilder):
         finally:
             tfds.enable_progress_bar()
 
-    def records(self) -> Any:
+    def records(self) -> Records:
         """Random access to the records, with pictures and part maps still encoded."""
-        return self.as_data_source(self.SPLIT, decoders={"image": tfds.decode.SkipDecoding()})
+        source = self.as_data_source(self.SPLIT, decoders={"image": tfds.decode.SkipDecoding()})
+        return Records(pathlib.Path(self.data_dir), source)
 
     def _info(self) -> tfds.core.DatasetInfo:
         metadata = {
             "names": [relative_name(sample.path, self._root) for sample in self._samples],
             "identities": [sample.identity for sample in self._samples],
             "cameras": [sample.camera for sample in self._samples],
-            "labelled": [int(sample.part_map is not None) for sample in self._samples],
+            "num_parts": [0] * len(self._samples),  # known, and put in, when they are encoded
         }
         return tfds.core.DatasetInfo(
             builder=self,
@@ -133,7 +146,8 @@ class ReidSplit(tfds.core.GeneratorBasedBuilder):
                     if isinstance(example, str):
                         bad.append(example)
                     elif not bad:
-                        yield start + offset, example
+                        self.info.metadata["num_parts"][start + offset] = example.num_parts
+                        yield start + offset, example.record
         if bad:
             more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
             raise DataError(
@@ -142,25 +156,26 @@ class ReidSplit(tfds.core.GeneratorBasedBuilder):
                 + more
             )
 
-    def _encode(self, sample: Sample) -> dict[str, Any] | str:
+    def _encode(self, sample: Sample) -> _Example | str:
         """The record of a sample, or what is wrong with it."""
         culprit = sample.path
         try:
             image, size = encode_picture(sample.path)
             check_size(size)
-            part_map = b""
+            parts = EncodedParts(b"", 0)
             if sample.part_map is not None:
                 culprit = sample.part_map
-                part_map = encode_parts(sample.part_map, size=size)
+                parts = encode_parts(sample.part_map, size=size, num_parts=self._num_parts)
         except ValueError as error:
             return f"{culprit}: {error}"
-        return {
+        record = {
             "image": io.BytesIO(image),
-            "part_map": part_map,
+            "part_map": parts.data,
             "name": relative_name(sample.path, self._root),
             "identity": sample.identity,
             "camera": sample.camera,
         }
+        return _Example(record, parts.num_parts)
 
 
 def relative_name(path: pathlib.Path, root: pathlib.Path) -> str:

@@ -7,6 +7,7 @@ is, byte by byte; anything else is re-encoded without loss.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import pathlib
 
@@ -14,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from input_pipeline.parts import NUM_PARTS
+from input_pipeline.png import check_png
 
 MIN_SIDE = 8  # pixels; a smaller picture shows nobody
 _ORIENTATION = 0x0112  # EXIF tag
@@ -38,6 +40,8 @@ def encode_picture(path: pathlib.Path) -> tuple[bytes, tuple[int, int]]:
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.load()
+            if image.format == "PNG":
+                check_png(data)
             upright = image.getexif().get(_ORIENTATION, 1) == 1
             if upright and image.mode == "RGB" and _is_plain(data, image.format, _PNG_RGB):
                 return data, (image.height, image.width)
@@ -63,12 +67,28 @@ def check_size(size: tuple[int, int]) -> None:
         )
 
 
-def encode_parts(path: pathlib.Path, *, size: tuple[int, int]) -> bytes:
+@dataclasses.dataclass(frozen=True)
+class EncodedParts:
+    """A part map.
+
+    Attributes:
+        data: 8-bit single-channel PNG.
+        num_parts: Number of classes that it takes: its largest one plus 1.
+    """
+
+    data: bytes
+    num_parts: int
+
+
+def encode_parts(
+    path: pathlib.Path, *, size: tuple[int, int], num_parts: int = NUM_PARTS
+) -> EncodedParts:
     """Reads a part map, checks it, and returns it as 8-bit single-channel PNG.
 
     Args:
         path: A single-channel picture of class numbers; of a palette picture the indices count.
         size: (height, width) of the upright picture that it belongs to.
+        num_parts: Number of classes that it may have, at most 256.
 
     Returns:
         The encoded part map.
@@ -81,6 +101,8 @@ def encode_parts(path: pathlib.Path, *, size: tuple[int, int]) -> bytes:
     try:
         with Image.open(io.BytesIO(data)) as image:
             classes = np.asarray(image)
+            if image.format == "PNG":
+                check_png(data)
             plain = image.mode == "L" and _is_plain(data, image.format, _PNG_GREY)
     except Exception as error:  # as above
         raise ValueError(_reason(error)) from error
@@ -91,12 +113,14 @@ def encode_parts(path: pathlib.Path, *, size: tuple[int, int]) -> bytes:
             f"the part map is {classes.shape[0]} × {classes.shape[1]} but its picture is "
             f"{size[0]} × {size[1]} (height × width)"
         )
-    if classes.max() >= NUM_PARTS or classes.min() < 0:
+    if classes.max() >= num_parts or classes.min() < 0:
         raise ValueError(
-            f"classes must be 0 to {NUM_PARTS - 1}, found {classes.min()} to {classes.max()}: "
+            f"classes must be 0 to {num_parts - 1}, found {classes.min()} to {classes.max()}: "
             "convert the part maps first"
         )
-    return data if plain else _to_png(Image.fromarray(classes.astype(np.uint8)))
+    if not plain:
+        data = _to_png(Image.fromarray(classes.astype(np.uint8)))
+    return EncodedParts(data, int(classes.max()) + 1)
 
 
 def _read(path: pathlib.Path) -> bytes:

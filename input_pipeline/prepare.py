@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import pathlib
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     data_dir=data_dir,
                     part_labels=":".join(given.part_labels),
                     check_only=given.check,
-                    sheet=given.sheet,
+                    sheet=_sheet_of(spec, given.sheet, alone=len(specs) == 1),
                 )
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -76,7 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sheet",
         type=pathlib.Path,
-        help="PNG to write, with pictures beside their part maps to look at",
+        help="PNG to write, with pictures beside their part maps to look at; of several datasets "
+        "one each, with the dataset's name added",
     )
     parser.add_argument(
         "--data-dir",
@@ -123,6 +125,14 @@ def _prepare(
 
     prepare(dataset, data_dir=data_dir)
     print(f"{dataset.name} is ready in {data_dir}")
+
+
+def _sheet_of(spec: str, sheet: pathlib.Path | None, *, alone: bool) -> pathlib.Path | None:
+    """Where the sheet of one of several datasets goes: `parts-msmt17-v1.png` for `parts.png`."""
+    if sheet is None or alone:
+        return sheet
+    plain = re.sub(r"[^\w.+-]+", "-", spec).strip("-")
+    return sheet.with_stem(f"{sheet.stem}-{plain}")
 
 
 def _read(spec: str, *, root: pathlib.Path, problems: list[Problem]) -> ReidDataset:

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import os
 import pathlib
 import re
 import shutil
-from collections.abc import Iterator, Sequence
-from typing import Any
+import sys
+from collections.abc import Sequence
 
 import numpy as np
 
 from input_pipeline.errors import DataError
+from input_pipeline.lock import only_one
+from input_pipeline.parts import NUM_PARTS
+from input_pipeline.records import EncodedSample, Records, damaged
 from input_pipeline.samples import ReidDataset, Sample
 
 _MAX_INT32 = np.iinfo(np.int32).max
 
 
-@dataclasses.dataclass(frozen=True)
-class EncodedSample:
-    """A picture and its part map as stored.
-
-    Attributes:
-        image: 8-bit RGB, JPEG or PNG.
-        part_map: 8-bit single-channel PNG of part classes, as large as the picture, or None.
-    """
-
-    image: bytes
-    part_map: bytes | None
+_FORMAT = 2
+"""Raised whenever the same files would be prepared in another way; older ones are made again."""
+_PIECE = 20_000  # pictures that are written, or lost by an interruption, together
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -42,21 +35,31 @@ class PreparedSplit:
         identities: int32 `[n]`.
         cameras: int32 `[n]`.
         names: Path of every picture relative to the root of its dataset, `[n]`.
-        labelled: Whether each picture has a part map, bool `[n]`.
-        sources: Record sources that hold the pictures one after the other.
+        num_parts: Number of classes that each picture's part map takes (its largest one plus 1),
+            int32 `[n]`; 0 where there is no part map.
+        sources: Records that hold the pictures one after the other.
     """
 
     identities: np.ndarray
     cameras: np.ndarray
     names: tuple[str, ...]
-    labelled: np.ndarray
-    sources: tuple[Any, ...] = dataclasses.field(repr=False)
+    num_parts: np.ndarray
+    sources: tuple[Records, ...] = dataclasses.field(repr=False)
 
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def labelled(self) -> np.ndarray:
+        """Whether each picture has a part map, bool `[n]`."""
+        return self.num_parts > 0
+
     def read(self, ids: Sequence[int] | np.ndarray) -> list[EncodedSample]:
-        """The encoded pictures and part maps of `ids` (positions in the split, any order)."""
+        """The encoded pictures and part maps of `ids` (positions in the split, any order).
+
+        Raises:
+            DataError: A file of the prepared split is damaged or was deleted.
+        """
         wanted = np.asarray(ids, np.int64)
         if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
             raise IndexError(f"ids must be 0 to {len(self) - 1}, got {wanted.min()}…{wanted.max()}")
@@ -67,17 +70,32 @@ class PreparedSplit:
             source = self.sources[owner]
             places = np.flatnonzero(owners == owner)
             local = wanted[places] - (ends[owner] - len(source))
-            for place, record in zip(places, source.__getitems__(local.tolist()), strict=True):
-                found[place] = EncodedSample(record["image"], record["part_map"] or None)
+            for place, sample in zip(places, source.read(local.tolist()), strict=True):
+                found[place] = sample
         return [sample for sample in found if sample is not None]
 
-    def require_parts(self) -> None:
-        """Raises a DataError unless every picture has a part map."""
+    def require_parts(self, *, num_parts: int | None = None) -> None:
+        """Refuses a split that cannot be trained on with part labels.
+
+        Args:
+            num_parts: Number of part classes of the network; None leaves the classes unchecked.
+
+        Raises:
+            DataError: A picture has no part map, or one with a class of `num_parts` or more.
+        """
         missing = np.flatnonzero(~self.labelled)
         if len(missing):
             raise DataError(
                 f"{len(missing)} of {len(self)} pictures have no part map (the first is "
                 f"{self.names[missing[0]]}): add part labels or train without the part branches"
+            )
+        if num_parts is not None and len(self) and self.num_parts.max() > num_parts:
+            worst = int(self.num_parts.argmax())
+            raise DataError(
+                f"part maps have classes up to {self.num_parts[worst] - 1} (that of "
+                f"{self.names[worst]}) but the network has {num_parts} parts, 0 to "
+                f"{num_parts - 1}: set model.num_parts={self.num_parts[worst]}, or use part maps "
+                "with fewer classes"
             )
 
 
@@ -92,40 +110,49 @@ class PreparedDataset:
 
 
 def prepare(
-    dataset: ReidDataset, *, data_dir: str | os.PathLike[str], progress: bool = True
+    dataset: ReidDataset,
+    *,
+    data_dir: str | os.PathLike[str],
+    num_parts: int = NUM_PARTS,
+    progress: bool = True,
 ) -> PreparedDataset:
     """Prepares what is not yet prepared, and opens the dataset.
 
     A split is written again only when a source file's name, size, time of change, identity or
-    camera differs from what was prepared. An interrupted call continues with the first split that
-    is not finished. Several processes may call this at once: one works, the others wait for it.
+    camera differs from what was prepared; other versions are kept, since another run may use them.
+    Splits are written in pieces, and an interrupted call continues with the first piece that is not
+    finished. Several processes may call this at once: one works, the others wait for it.
 
     Args:
         dataset: Any reader's output.
         data_dir: Folder of all prepared datasets, created when missing.
+        num_parts: Number of classes that part maps may have where they are not prepared yet;
+            `PreparedSplit.require_parts` compares with a network's.
         progress: Whether to show progress bars.
 
     Returns:
         The dataset, its pictures in the order of the reader.
 
     Raises:
-        DataError: If pictures or part maps are unusable, or `data_dir` cannot be written.
+        DataError: If pictures or part maps are unusable, what was prepared is damaged, or
+            `data_dir` cannot be written.
     """
     folder = pathlib.Path(data_dir).expanduser() / re.sub(r"[^\w.+-]+", "-", dataset.name)
-    splits = {
-        split: _prepare_split(
-            samples,
-            root=dataset.root,
-            folder=folder / f"{split}-{_fingerprint(samples, root=dataset.root)}",
-            name=f"{dataset.name} {split}",
-            progress=progress,
-        )
-        for split, samples in (
-            ("train", dataset.train),
-            ("query", dataset.query),
-            ("gallery", dataset.gallery),
-        )
-    }
+    splits = {}
+    for split in ("train", "query", "gallery"):
+        samples = getattr(dataset, split)
+        pieces = [samples[start : start + _PIECE] for start in range(0, len(samples), _PIECE)]
+        folders = [folder / f"{split}-{_fingerprint(piece, root=dataset.root)}" for piece in pieces]
+        written = False
+        for number, (piece, place) in enumerate(zip(pieces, folders, strict=True), 1):
+            part = f" {number}/{len(pieces)}" if len(pieces) > 1 else ""
+            name = f"{dataset.name} {split}{part}"
+            written |= _write_piece(
+                piece, place, root=dataset.root, name=name, num_parts=num_parts, progress=progress
+            )
+        if written:
+            _tell_other_versions(folder, split, folders)
+        splits[split] = _open(folders)
     return PreparedDataset(dataset.name, **splits)
 
 
@@ -152,52 +179,99 @@ def concatenate(splits: Sequence[PreparedSplit], names: Sequence[str]) -> Prepar
             for split, name in zip(splits, names, strict=True)
             for picture in split.names
         ),
-        labelled=np.concatenate([split.labelled for split in splits]),
+        num_parts=np.concatenate([split.num_parts for split in splits]),
         sources=tuple(source for split in splits for source in split.sources),
     )
 
 
-def _prepare_split(
+def _write_piece(
     samples: Sequence[Sample],
+    folder: pathlib.Path,
     *,
     root: pathlib.Path,
-    folder: pathlib.Path,
     name: str,
+    num_parts: int,
     progress: bool,
-) -> PreparedSplit:
-    if not samples:
-        none = np.zeros(0, np.int32)
-        return PreparedSplit(none, none, (), none.astype(bool), ())
-
+) -> bool:
+    """Writes pictures into `folder` unless they are there; returns whether it did."""
     from input_pipeline.builder import ReidSplit
 
-    builder = ReidSplit(data_dir=folder, name=name, root=root, samples=samples, progress=progress)
-    if not builder.exists:
+    if ReidSplit.is_in(folder):
+        return False
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with only_one(folder / "lock", doing=f"prepares {name}"):
+            if ReidSplit.is_in(folder):
+                return False
+            _remove_leftovers(folder)
+            builder = ReidSplit(
+                data_dir=folder,
+                name=name,
+                root=root,
+                samples=samples,
+                num_parts=num_parts,
+                progress=progress,
+            )
+            builder.write()
+    except OSError as error:
+        raise DataError(
+            f"cannot write the prepared dataset to {folder}: {error.strerror or error}; "
+            "choose another data_dir or free some space"
+        ) from error
+    return True
+
+
+def _open(folders: Sequence[pathlib.Path]) -> PreparedSplit:
+    """The pictures that were written into `folders`, one after the other."""
+    from input_pipeline.builder import ReidSplit
+
+    metadata, sources = [], []
+    for folder in folders:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with _only_one(folder):
-                if not builder.exists:
-                    _remove_leftovers(folder)
-                    builder.write()
-        except OSError as error:
-            raise DataError(
-                f"cannot write the prepared dataset to {folder}: {error.strerror or error}; "
-                "choose another data_dir or free some space"
-            ) from error
-        builder = ReidSplit(data_dir=folder)
-    metadata = builder.info.metadata
+            builder = ReidSplit(data_dir=folder)
+            records = builder.records()
+            metadata.append(builder.info.metadata)
+            complete = len(records) == len(metadata[-1]["names"])
+        except Exception as error:  # TFDS raises whatever the content of its files leads it to
+            raise damaged(folder, error) from error
+        if not complete:
+            raise damaged(folder, ValueError("the number of records is wrong"))
+        records.read([0])  # which opens the file
+        sources.append(records)
+
+    def joined(field: str) -> np.ndarray:
+        return np.concatenate([np.zeros(0, np.int32), *(each[field] for each in metadata)])
+
     return PreparedSplit(
-        identities=np.asarray(metadata["identities"], np.int32),
-        cameras=np.asarray(metadata["cameras"], np.int32),
-        names=tuple(metadata["names"]),
-        labelled=np.asarray(metadata["labelled"], bool),
-        sources=(builder.records(),),
+        identities=joined("identities").astype(np.int32),
+        cameras=joined("cameras").astype(np.int32),
+        names=tuple(name for each in metadata for name in each["names"]),
+        num_parts=joined("num_parts").astype(np.int32),
+        sources=tuple(sources),
     )
+
+
+def _tell_other_versions(folder: pathlib.Path, split: str, current: Sequence[pathlib.Path]) -> None:
+    """Says which folders hold the split as it was prepared from other files, and their size.
+
+    They stay: another run, with other part labels or on another copy of the dataset, may be reading
+    them at this moment.
+    """
+    others = sorted(set(folder.glob(f"{split}-" + "[0-9a-f]" * 16)) - set(current))
+    size = sum(
+        path.stat().st_size for other in others for path in other.rglob("*") if path.is_file()
+    )
+    if size:
+        print(
+            f"note: {split} was prepared from other files or part labels before, "
+            f"{size / 1e9:.1f} GB; delete what no run uses: {' '.join(map(str, others))}",
+            file=sys.stderr,
+        )
 
 
 def _fingerprint(samples: Sequence[Sample], *, root: pathlib.Path) -> str:
     """A short digest of everything that decides what a prepared split holds."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(f"{_FORMAT}\n".encode())
     for sample in samples:
         if not 0 <= sample.identity <= _MAX_INT32 or not 0 <= sample.camera <= _MAX_INT32:
             raise DataError(
@@ -217,14 +291,6 @@ def _state(path: pathlib.Path, *, root: pathlib.Path) -> bytes:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     name = os.path.relpath(path, root)
     return f"{name} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape")
-
-
-@contextlib.contextmanager
-def _only_one(folder: pathlib.Path) -> Iterator[None]:
-    """Lets one process at a time work in `folder`; a killed process lets go by itself."""
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _remove_leftovers(folder: pathlib.Path) -> None:

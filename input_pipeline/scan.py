@@ -163,7 +163,7 @@ def _check(sample: Sample) -> _Checked:
     if sample.part_map is None:
         return _Checked((), digest)
     try:
-        encoded = encode_parts(sample.part_map, size=size)
+        encoded = encode_parts(sample.part_map, size=size).data
     except ValueError as error:
         return _Checked((Problem(sample.part_map, str(error)),))
     with Image.open(io.BytesIO(encoded)) as image:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image
 
+from input_pipeline.errors import DataError
 from input_pipeline.part_labels.files import write_parts
 from input_pipeline.parts import (
     FOOT,
@@ -54,6 +55,9 @@ def with_bands(dataset: ReidDataset, *, cache_dir: pathlib.Path) -> ReidDataset:
     Args:
         dataset: Any reader's output.
         cache_dir: Where the part maps are written, one for each size of picture.
+
+    Raises:
+        DataError: They cannot be written.
     """
     warnings.warn(
         f"{dataset.name} is trained with fixed body bands instead of part labels: a stand-in that "
@@ -63,9 +67,15 @@ def with_bands(dataset: ReidDataset, *, cache_dir: pathlib.Path) -> ReidDataset:
     with concurrent.futures.ThreadPoolExecutor() as pool:
         sizes = list(pool.map(_upright_size, (sample.path for sample in dataset.train)))
     maps = {size: cache_dir / f"{size[1]}x{size[0]}.png" for size in _known(sizes)}
-    for (height, width), path in maps.items():
-        if not path.exists():
-            write_parts(draw_bands(height, width), path)
+    try:
+        for (height, width), path in maps.items():
+            if not path.exists():
+                write_parts(draw_bands(height, width), path)
+    except OSError as error:
+        raise DataError(
+            f"part maps cannot be written into {cache_dir}: {error.strerror or error}; choose "
+            "another folder or free some space"
+        ) from error
 
     def banded(sample: Sample, size: tuple[int, int] | None) -> Sample:
         return dataclasses.replace(sample, part_map=maps[size] if size else None)

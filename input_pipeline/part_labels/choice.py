@@ -55,7 +55,7 @@ def choose_part_labels(
         return require_part_maps(dataset, searched=tree)
     original = _segmentation_tree(dataset.root)
     if original is not None and any(sample.part_map is None for sample in dataset.train):
-        dataset = attach(dataset, original, cache_dir=cache, progress=progress)
+        dataset = attach(dataset, original, cache_dir=cache, keep=True, progress=progress)
     return require_part_maps(dataset)
 
 
@@ -65,15 +65,17 @@ def attach(
     *,
     format_name: str = "parts",
     cache_dir: pathlib.Path,
+    keep: bool = False,
     progress: bool = True,
 ) -> ReidDataset:
     """Gives every picture its part map from a tree that mirrors the dataset, converted as needed.
 
     Args:
-        dataset: Any reader's output; its own part maps are replaced.
+        dataset: Any reader's output.
         tree: Folder of label maps.
         format_name: A name of `FORMATS`; PNG maps of `parts` are used in place.
         cache_dir: Where converted maps are kept for the next time.
+        keep: Whether pictures that have a part map keep it; otherwise it is replaced.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -88,6 +90,8 @@ def attach(
     conversions: list[Conversion] = []
 
     def attached(sample: Sample) -> Sample:
+        if keep and sample.part_map is not None:
+            return sample
         relative = sample.path.relative_to(dataset.root)
         source = find_labels(tree, relative)
         if source is None or (format_name == "parts" and source.suffix.lower() == ".png"):
@@ -97,7 +101,7 @@ def attach(
         return dataclasses.replace(sample, part_map=conversion.target)
 
     labelled = _with_samples(dataset, attached)
-    convert(conversions, label_format=label_format, progress=progress)
+    convert(conversions, folder=target, label_format=label_format, progress=progress)
     return labelled
 
 

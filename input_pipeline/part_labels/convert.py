@@ -6,15 +6,25 @@ import concurrent.futures
 import dataclasses
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tqdm import tqdm
 
 from input_pipeline.errors import DataError
-from input_pipeline.part_labels.files import SUFFIXES, read_labels, write_parts
+from input_pipeline.lock import only_one
+from input_pipeline.part_labels.files import SUFFIXES, list_labels, read_labels, write_parts
+from input_pipeline.part_labels.journal import (
+    LOCK,
+    Origin,
+    origin_of,
+    read_journal,
+    write_journal,
+)
 from input_pipeline.part_labels.limbs import to_parts
 from input_pipeline.part_labels.mappings import LabelFormat
 from input_pipeline.problems import FilesError, Problem
+
+_SAVED_EVERY = 2000  # label maps, of which a killed process repeats the last ones at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +45,8 @@ def convert_tree(
 ) -> int:
     """Converts every PNG and NumPy file under `source` into a PNG at the same place in `target`.
 
-    Files whose result is newer than their source are passed over, so that an interrupted call
-    continues.
+    A source is passed over when the part map was made of the same file, in the same format, so
+    that an interrupted call continues; `target` remembers what each was made of.
 
     Args:
         source: Folder of the parser's label maps; its folders mirror the dataset's.
@@ -49,53 +59,62 @@ def convert_tree(
         The number of label maps under `source`.
 
     Raises:
-        DataError: There are none; a `FilesError` names every one that cannot be converted.
+        DataError: There are none, `target` is or lies in `source`, or a folder cannot be read or
+            written; a `FilesError` names every label map that cannot be converted.
     """
-    files = [
-        path for path in sorted(source.rglob("*")) if _is_label_map(path.relative_to(source), path)
-    ]
+    real = target.resolve()
+    if real.is_relative_to(source.resolve()):
+        raise DataError(
+            f"{target} is or lies in {source}, the folder of the label maps: they would be "
+            "overwritten or mixed, choose another folder for the part maps"
+        )
+    files = list_labels(source)
     if not files:
         raise DataError(f"{source} holds no label maps ({', '.join(SUFFIXES)}): check the folder")
     conversions = [
         Conversion(path, target / _target_name(path.relative_to(source))) for path in files
     ]
-    convert(conversions, label_format=label_format, workers=workers, progress=progress)
+    convert(
+        conversions, folder=target, label_format=label_format, workers=workers, progress=progress
+    )
     return len(files)
 
 
 def convert(
     conversions: Sequence[Conversion],
     *,
+    folder: pathlib.Path,
     label_format: LabelFormat,
     workers: int | None = None,
     progress: bool = True,
 ) -> None:
-    """Converts what is not converted yet.
+    """Converts what is not converted yet. Of several processes one works, the others wait for it.
+
+    Args:
+        conversions: What to convert; one may be named twice.
+        folder: Where all targets lie.
+        label_format: The classes of the sources.
+        workers: Threads, by default one for every core.
+        progress: Whether to show a progress bar.
 
     Raises:
-        FilesError: It names every label map that cannot be converted; the others are.
+        DataError: `folder` cannot be written.
+        FilesError: It names label maps that cannot be converted, after all others are; or, before
+            anything is, those that would become the same part map.
     """
-    waiting = [conversion for conversion in conversions if not _is_done(conversion)]
-    if not waiting:
+    conversions = list(dict.fromkeys(conversions))
+    _refuse_collisions(conversions)
+    if not _waiting(conversions, read_journal(folder), folder, label_format):
         return
-
-    def work(conversion: Conversion) -> Problem | None:
-        try:
-            parts = to_parts(read_labels(conversion.source), label_format)
-        except ValueError as error:
-            return Problem(conversion.source, str(error))
-        write_parts(parts, conversion.target)
-        return None
-
-    with concurrent.futures.ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        results = tqdm(
-            pool.map(work, waiting),
-            total=len(waiting),
-            desc=f"Converting {label_format.name} labels",
-            unit="map",
-            disable=not progress,
-        )
-        problems = [problem for problem in results if problem is not None]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with only_one(folder / LOCK, doing=f"converts part labels into {folder}"):
+            problems = _work(conversions, folder, label_format, workers=workers, progress=progress)
+    except OSError as error:
+        raise DataError(
+            f"part maps cannot be written into {folder}: {error.strerror or error}; choose "
+            "another folder or free some space"
+        ) from error
     if problems:
         raise FilesError(
             f"Is their format really {label_format.name}? Name it, or make these maps again",
@@ -103,9 +122,94 @@ def convert(
         )
 
 
-def _is_label_map(relative: pathlib.Path, path: pathlib.Path) -> bool:
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in relative.parts)
-    return not hidden and path.suffix.lower() in SUFFIXES and path.is_file()
+def _work(
+    conversions: Sequence[Conversion],
+    folder: pathlib.Path,
+    label_format: LabelFormat,
+    *,
+    workers: int | None,
+    progress: bool,
+) -> list[Problem]:
+    """Converts what is not, and returns what cannot be."""
+    origins = read_journal(folder)
+    waiting = _waiting(conversions, origins, folder, label_format)
+    for conversion in waiting:  # or a killed call would leave new part maps with old origins
+        origins.pop(_key(conversion, folder), None)
+    write_journal(folder, origins)
+
+    def work(conversion: Conversion) -> Origin | Problem:
+        try:
+            origin = origin_of(conversion.source, format_name=label_format.name)
+            parts = to_parts(read_labels(conversion.source), label_format)
+        except OSError as error:
+            return Problem(conversion.source, error.strerror or str(error))
+        except ValueError as error:
+            return Problem(conversion.source, str(error))
+        write_parts(parts, conversion.target)
+        return origin
+
+    problems = []
+    bar = tqdm(
+        total=len(waiting),
+        desc=f"Converting {label_format.name} labels",
+        unit="map",
+        disable=not progress,
+    )
+    try:
+        with bar, concurrent.futures.ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+            for done, result in enumerate(pool.map(work, waiting)):
+                bar.update()
+                if isinstance(result, Problem):
+                    problems.append(result)
+                else:
+                    origins[_key(waiting[done], folder)] = result
+                if done % _SAVED_EVERY == _SAVED_EVERY - 1:
+                    write_journal(folder, origins)
+    finally:
+        write_journal(folder, origins)
+    return problems
+
+
+def _waiting(
+    conversions: Sequence[Conversion],
+    origins: Mapping[str, Origin],
+    folder: pathlib.Path,
+    label_format: LabelFormat,
+) -> list[Conversion]:
+    """The conversions whose target is missing or was made of something else."""
+
+    def is_done(conversion: Conversion) -> bool:
+        known = origins.get(_key(conversion, folder))
+        try:
+            return (
+                known is not None
+                and conversion.target.is_file()
+                and known == origin_of(conversion.source, format_name=label_format.name)
+            )
+        except OSError:  # Reading the source will say what is wrong.
+            return False
+
+    return [conversion for conversion in conversions if not is_done(conversion)]
+
+
+def _key(conversion: Conversion, folder: pathlib.Path) -> str:
+    return conversion.target.relative_to(folder).as_posix()
+
+
+def _refuse_collisions(conversions: Sequence[Conversion]) -> None:
+    """Raises a FilesError where several label maps become one part map, or one overwrites one."""
+    sources = {conversion.source.absolute() for conversion in conversions}
+    made: dict[pathlib.Path, pathlib.Path] = {}
+    problems = []
+    for conversion in conversions:
+        other = made.setdefault(conversion.target, conversion.source)
+        if other != conversion.source:
+            what = f"becomes {conversion.target.name}, and so does {other.name} beside it"
+            problems.append(Problem(conversion.source, what))
+        elif conversion.target.absolute() in sources:
+            problems.append(Problem(conversion.target, "would be overwritten by a part map"))
+    if problems:
+        raise FilesError("Keep one label map for each picture, in a folder of their own", problems)
 
 
 def _target_name(relative: pathlib.Path) -> pathlib.Path:
@@ -116,11 +220,3 @@ def _target_name(relative: pathlib.Path) -> pathlib.Path:
         if stem.suffix.lower() in (".jpg", ".jpeg", ".png")
         else (relative.with_suffix(".png"))
     )
-
-
-def _is_done(conversion: Conversion) -> bool:
-    try:
-        made = conversion.target.stat().st_mtime_ns
-    except OSError:
-        return False
-    return made >= conversion.source.stat().st_mtime_ns

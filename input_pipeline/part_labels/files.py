@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pathlib
 import threading
 
 import numpy as np
 from PIL import Image
+
+from input_pipeline.errors import DataError
+from input_pipeline.png import check_png
 
 SUFFIXES = (".png", ".npy")
 
@@ -29,8 +33,11 @@ def read_labels(path: pathlib.Path) -> np.ndarray:
         if path.suffix.lower() == ".npy":
             labels = np.load(path, allow_pickle=False)
         else:
-            with Image.open(path) as image:
+            data = path.read_bytes()
+            with Image.open(io.BytesIO(data)) as image:
                 labels = np.asarray(image)
+                if image.format == "PNG":
+                    check_png(data)
     except Exception as error:  # NumPy and Pillow raise whatever the content leads them to
         raise ValueError(f"not a label map ({' '.join(str(error).split())})") from error
     labels = np.squeeze(labels) if labels.ndim != 2 else labels
@@ -42,11 +49,51 @@ def read_labels(path: pathlib.Path) -> np.ndarray:
 
 
 def write_parts(parts: np.ndarray, path: pathlib.Path) -> None:
-    """Writes a part map, uint8 `[H, W]`, as PNG; the file appears only when it is complete."""
+    """Writes a part map, uint8 `[H, W]`, as PNG; the file appears only when it is complete.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     Image.fromarray(parts).save(unfinished, format="PNG")
     unfinished.replace(path)
+
+
+def list_labels(tree: pathlib.Path) -> list[pathlib.Path]:
+    """PNG and NumPy files in a folder and everything under it, in the order of their paths.
+
+    Hidden files are passed over; symbolic links to folders are followed.
+
+    Raises:
+        DataError: A folder is missing or cannot be read, or a link leads back to a folder above.
+    """
+    found: list[pathlib.Path] = []
+
+    def visit(here: pathlib.Path, above: tuple[pathlib.Path, ...]) -> None:
+        try:
+            real = here.resolve(strict=True)
+            entries = [(entry, entry.is_dir()) for entry in sorted(here.iterdir())]
+        except (OSError, RuntimeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise DataError(
+                f"the folder {here} of label maps cannot be read: {reason}; check its name and "
+                "its rights"
+            ) from error
+        if real in above:
+            raise DataError(
+                f"the symbolic link {here} leads back to {real}: remove the link, it never ends"
+            )
+        for entry, is_folder in entries:
+            if entry.name.startswith(".") or entry.name == "__MACOSX":
+                continue
+            if is_folder:
+                visit(entry, (*above, real))
+            elif entry.suffix.lower() in SUFFIXES and entry.is_file():
+                found.append(entry)
+
+    visit(tree, ())
+    return found
 
 
 def find_labels(tree: pathlib.Path, relative: pathlib.Path) -> pathlib.Path | None:
@@ -55,7 +102,7 @@ def find_labels(tree: pathlib.Path, relative: pathlib.Path) -> pathlib.Path | No
     Args:
         tree: Folder of label maps.
         relative: The picture's path relative to its dataset's root. `a/b.jpg` has its map in
-            `a/b.png`, `a/b.npy`, `a/b.jpg.png` or `a/b.jpg.npy`.
+            `a/b.png`, `a/b.jpg.png`, `a/b.npy` or `a/b.jpg.npy`; the first that is there counts.
     """
     for suffix in SUFFIXES:
         for name in (f"{relative.stem}{suffix}", f"{relative.name}{suffix}"):

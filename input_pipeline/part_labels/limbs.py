@@ -7,6 +7,8 @@ import numpy as np
 from input_pipeline.part_labels.mappings import UNKNOWN, LabelFormat, LimbSplit
 from input_pipeline.parts import HEAD, TORSO
 
+CONVERSION_VERSION = 1
+"""Raised whenever the same label map would become another part map."""
 _COMPACT = 1.5  # Length over width (standard deviations) below which a piece has no long axis.
 
 
@@ -65,17 +67,16 @@ def _chest(parts: np.ndarray) -> np.ndarray:
 
 
 def _near_end(points: np.ndarray, chest: np.ndarray, split: LimbSplit) -> np.ndarray:
-    """Which points `[n, 2]` (row, column) of a piece belong to its near end, bool `[n]`."""
+    """Which points `[n, 2]` (row, column) of a piece belong to its near end, bool `[n]`.
+
+    The distance from the chest decides, not the piece's own longest axis: a skirt, two legs that
+    touch and legs that the picture cuts off may be wider than they are long.
+    """
     if split.compact is not None and _elongation(points) < _COMPACT:
         return np.full(len(points), split.compact == split.near)
-    centred = points - points.mean(0)
-    _, _, axes = np.linalg.svd(centred, full_matrices=False)
-    along = centred @ axes[0]
-    first, last = points[along.argmin()], points[along.argmax()]
-    if np.linalg.norm(last - chest) < np.linalg.norm(first - chest):
-        along = -along
-    length = max(float(np.ptp(along)), 1e-6)
-    return (along - along.min()) / length < split.share
+    away = np.linalg.norm(points - chest, axis=1)
+    length = max(float(np.ptp(away)), 1e-6)
+    return (away - away.min()) / length < split.share
 
 
 def _elongation(points: np.ndarray) -> float:

@@ -27,7 +27,7 @@ _IGNORED = 255  # What Pascal-style label maps mark borders with.
 
 @dataclasses.dataclass(frozen=True)
 class LimbSplit:
-    """A limb that the source has in one piece, cut across its long axis.
+    """A limb that the source has in one piece, cut at a distance from the chest.
 
     Attributes:
         classes: Classes of the source that form the limb together.

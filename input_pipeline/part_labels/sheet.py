@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw
 
+from input_pipeline.encode import encode_parts, encode_picture
 from input_pipeline.errors import DataError
 from input_pipeline.parts import BACKGROUND, PALETTE, PART_NAMES
 from input_pipeline.samples import ReidDataset, Sample
@@ -29,7 +31,7 @@ def write_sheet(
         columns: How many in a row.
 
     Raises:
-        DataError: No picture has a part map, or the file cannot be written.
+        DataError: No picture has a part map, a file cannot be used, or the PNG cannot be written.
     """
     labelled = [
         sample
@@ -80,13 +82,17 @@ def _draw(samples: Sequence[Sample], *, columns: int) -> Image.Image:
 
 def _load(sample: Sample) -> tuple[Image.Image, Image.Image]:
     assert sample.part_map is not None
-    with Image.open(sample.path) as image:
-        picture = ImageOps.exif_transpose(image).convert("RGB")
-    with Image.open(sample.part_map) as image:
-        parts = np.asarray(image)
-    if parts.shape != (picture.height, picture.width):
-        raise DataError(f"{sample.part_map} is not as large as its picture: check the dataset")
-    return picture, overlay(picture, parts)
+    culprit = sample.path
+    try:
+        data, size = encode_picture(sample.path)
+        culprit = sample.part_map
+        encoded = encode_parts(sample.part_map, size=size)
+    except ValueError as error:
+        raise DataError(f"{culprit}: {error}") from error
+    with Image.open(io.BytesIO(data)) as image:
+        picture = image.convert("RGB")
+    with Image.open(io.BytesIO(encoded.data)) as image:
+        return picture, overlay(picture, np.asarray(image))
 
 
 def _draw_legend(sheet: Image.Image) -> None:

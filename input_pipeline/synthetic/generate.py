@@ -15,10 +15,12 @@ from typing import IO
 import tqdm
 
 from input_pipeline.errors import DataError
+from input_pipeline.lock import only_one
 from input_pipeline.synthetic.plan import SPLITS, Picture, Plan, make_plan
 from input_pipeline.synthetic.settings import SETTINGS_FILE, SyntheticSettings, read_settings
 from input_pipeline.synthetic.worker import TEMPORARY, draw_pictures, missing_pictures, part_root
 
+LOCK = ".lock"
 _PIXELS_WORTH_A_PROCESS = 20_000_000
 """Below this a second process takes longer to start than it saves."""
 _WORK = "import sys; from input_pipeline.synthetic.worker import main; main(sys.argv[1:])"
@@ -33,6 +35,8 @@ def generate(
 ) -> pathlib.Path:
     """Renders the dataset into `root`, or what is missing of it, in Market-1501's layout.
 
+    Of several processes one draws, the others say that they wait for it, and do.
+
     The part maps go to the sibling folder `<root>_ps_label`. The bytes depend on `settings` alone,
     not on the number of workers nor on interruptions.
 
@@ -46,17 +50,41 @@ def generate(
         `root`.
 
     Raises:
-        DataError: `root` holds a dataset of other settings or other files.
+        DataError: `root` holds a dataset of other settings or other files, or cannot be written.
     """
     root = pathlib.Path(root)
-    _claim(root, settings)
     plan = make_plan(settings)
+    if _is_claimed(root, settings) and not missing_pictures(root, plan):
+        return root
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with only_one(root / LOCK, doing=f"draws {root}"):
+            _claim(root, settings)
+            _draw(root, settings, plan, workers=workers, progress=progress)
+    except OSError as error:
+        raise DataError(
+            f"cannot draw pictures in {root}: {error.strerror or error}; choose another folder or "
+            "free some space"
+        ) from error
+    return root
+
+
+def _draw(
+    root: pathlib.Path,
+    settings: SyntheticSettings,
+    plan: Plan,
+    *,
+    workers: int | None,
+    progress: bool,
+) -> None:
+    """Draws what is missing. Nobody else draws while we hold the lock."""
     for split in SPLITS:
         (root / split).mkdir(parents=True, exist_ok=True)
         (part_root(root) / split).mkdir(parents=True, exist_ok=True)
+    _tidy(root)
     missing = missing_pictures(root, plan)
     if not missing:
-        return root
+        return
     if workers is None:
         pixels = len(missing) * settings.height * settings.width
         workers = 1 if pixels < _PIXELS_WORTH_A_PROCESS else os.cpu_count() or 1
@@ -71,12 +99,16 @@ def generate(
             _draw_here(root, settings, plan, missing, bar)
         else:
             _draw_in_processes(root, workers, bar)
-    _tidy(root)
-    return root
 
 
-def _claim(root: pathlib.Path, settings: SyntheticSettings) -> None:
-    """Marks `root` as the place of these settings, or finds it marked so."""
+def _is_claimed(root: pathlib.Path, settings: SyntheticSettings, *, locked: bool = False) -> bool:
+    """Whether `root` is marked as the place of these settings.
+
+    Unless we hold the lock, a folder with a lock may be one that another process is about to mark.
+
+    Raises:
+        DataError: It is marked as the place of others, or holds other files.
+    """
     mark = root / SETTINGS_FILE
     if mark.is_file():
         if read_settings(mark) != settings:
@@ -84,13 +116,22 @@ def _claim(root: pathlib.Path, settings: SyntheticSettings) -> None:
                 f"{root} holds a synthetic dataset of other settings: "
                 f"choose another folder, or delete it and {part_root(root)}"
             )
-        return
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise DataError(f"{root} holds other files: choose a new or empty folder")
-    root.mkdir(parents=True, exist_ok=True)
-    partial = mark.with_name(f"{SETTINGS_FILE}.{os.getpid()}{TEMPORARY}")
-    partial.write_text(settings.to_json(), encoding="utf-8")
-    partial.replace(mark)
+        return True
+    if root.exists():
+        names = {path.name for path in root.iterdir()} if root.is_dir() else {root.name}
+        others = {name for name in names if name != LOCK and not name.endswith(TEMPORARY)}
+        if others and (locked or LOCK not in names):
+            raise DataError(f"{root} holds other files: choose a new or empty folder")
+    return False
+
+
+def _claim(root: pathlib.Path, settings: SyntheticSettings) -> None:
+    """Marks `root` as the place of these settings, or finds it marked so."""
+    if not _is_claimed(root, settings, locked=True):
+        mark = root / SETTINGS_FILE
+        partial = mark.with_name(f"{SETTINGS_FILE}.{os.getpid()}{TEMPORARY}")
+        partial.write_text(settings.to_json(), encoding="utf-8")
+        partial.replace(mark)
 
 
 def _draw_here(

@@ -38,14 +38,18 @@ def _head(rng: np.random.Generator, person: Person) -> Person:
 
 
 def _torso(rng: np.random.Generator, person: Person) -> Person:
-    top = person.top
+    """Another print or print colour, opening and backpack pocket, but no more than two of them."""
+    top, bag = person.top, person.bag
     colour = palette.contrasting(rng, top.colour, top.print_colour)
     kinds = [kind for kind in Print if kind not in (Print.NONE, top.print)]
     kind = kinds[rng.integers(len(kinds))] if top.print is Print.NONE else top.print
-    inner = palette.contrasting(rng, top.colour, top.inner) if top.opens else top.inner
-    changed = dataclasses.replace(top, print=kind, print_colour=colour, inner=inner)
-    bag = person.bag
-    if bag.kind is BagKind.BACKPACK:  # It hides the back print.
+    changed = dataclasses.replace(top, print=kind, print_colour=colour)
+    packed = bag.kind is BagKind.BACKPACK
+    if top.opens:
+        # Under a backpack the print shows least, and the opening and the pocket are two details.
+        inner = palette.contrasting(rng, top.colour, top.inner)
+        changed = dataclasses.replace(top if packed else changed, inner=inner)
+    if packed:  # It hides the back print.
         bag = dataclasses.replace(bag, accent=palette.contrasting(rng, bag.colour, bag.accent))
     return dataclasses.replace(person, top=changed, bag=bag)
 

@@ -12,7 +12,7 @@ from typing import Any
 from input_pipeline.errors import DataError
 
 SETTINGS_FILE = "settings.json"
-DRAWING_VERSION = 1
+DRAWING_VERSION = 2
 """Raised whenever the same settings would draw other pictures."""
 
 

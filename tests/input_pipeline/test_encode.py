@@ -1,10 +1,12 @@
 import io
+import pathlib
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from input_pipeline.encode import encode_parts, encode_picture
+from input_pipeline.encode import EncodedParts, encode_parts, encode_picture
 
 
 def opened(data: bytes) -> Image.Image:
@@ -127,6 +129,57 @@ def test_a_truncated_picture_is_refused(tmp_path, suffix):
         encode_picture(path)
 
 
+def refuse_without_last_bytes(path: pathlib.Path, encode: Callable[[], object]) -> None:
+    encode()
+    whole = path.read_bytes()
+    for cut in range(1, 41):
+        path.write_bytes(whole[:-cut])
+        with pytest.raises(ValueError, match=r"truncated|broken"):
+            encode()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L"])
+def test_a_png_that_lacks_its_last_bytes_is_refused(picture, tmp_path, mode):
+    path = tmp_path / "x.png"
+    Image.fromarray(picture).convert(mode).save(path)
+    refuse_without_last_bytes(path, lambda: encode_picture(path))
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_that_lacks_its_last_bytes_is_refused(picture, tmp_path, progressive):
+    path = tmp_path / "x.jpg"
+    Image.fromarray(picture).save(path, progressive=progressive)
+    refuse_without_last_bytes(path, lambda: encode_picture(path))
+
+
+@pytest.mark.parametrize("mode", ["L", "P"])
+def test_a_part_map_that_lacks_its_last_bytes_is_refused(classes, tmp_path, mode):
+    path = tmp_path / "x.png"
+    Image.fromarray(classes).convert(mode).save(path)
+    refuse_without_last_bytes(path, lambda: encode_parts(path, size=(7, 5)))
+
+
+def test_a_png_with_a_wrong_checksum_is_refused(picture, classes, tmp_path):
+    path = tmp_path / "x.png"
+    for pixels in (picture, classes):
+        Image.fromarray(pixels).save(path)
+        damaged = bytearray(path.read_bytes())
+        damaged[damaged.index(b"IEND") - 8] ^= 1  # within the checksum of the pixels
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="the PNG is damaged"):
+            encode_picture(path)
+    with pytest.raises(ValueError, match="the PNG is damaged"):
+        encode_parts(path, size=(7, 5))
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_bytes_after_the_end_do_not_matter(picture, tmp_path, suffix):
+    path = tmp_path / f"x.{suffix}"
+    Image.fromarray(picture).save(path)
+    path.write_bytes(path.read_bytes() + b"camera 7")
+    assert encode_picture(path)[1] == (7, 5)
+
+
 def test_a_missing_picture_is_refused(tmp_path):
     with pytest.raises(ValueError, match="No such file"):
         encode_picture(tmp_path / "x.jpg")
@@ -147,7 +200,7 @@ def classes() -> np.ndarray:
 def test_part_maps_are_kept_byte_by_byte(classes, tmp_path):
     path = tmp_path / "x.png"
     Image.fromarray(classes).save(path)
-    assert encode_parts(path, size=(7, 5)) == path.read_bytes()
+    assert encode_parts(path, size=(7, 5)) == EncodedParts(path.read_bytes(), 8)
 
 
 def test_the_indices_of_a_palette_are_the_classes(classes, tmp_path):
@@ -155,7 +208,7 @@ def test_the_indices_of_a_palette_are_the_classes(classes, tmp_path):
     image = Image.fromarray(classes).convert("P")
     image.putpalette(bytes(range(24)))
     image.save(path)
-    stored = opened(encode_parts(path, size=(7, 5)))
+    stored = opened(encode_parts(path, size=(7, 5)).data)
     assert stored.mode == "L"
     np.testing.assert_array_equal(np.asarray(stored), classes)
 
@@ -163,7 +216,7 @@ def test_the_indices_of_a_palette_are_the_classes(classes, tmp_path):
 def test_sixteen_bit_classes_become_eight_bit(classes, tmp_path):
     path = tmp_path / "x.png"
     Image.fromarray(classes.astype(np.uint16)).save(path)
-    data = encode_parts(path, size=(7, 5))
+    data = encode_parts(path, size=(7, 5)).data
     assert (data[24], data[25]) == (8, 0)
     np.testing.assert_array_equal(np.asarray(opened(data)), classes)
 
@@ -179,3 +232,11 @@ def test_wrong_part_maps_are_refused(classes, picture, tmp_path):
     Image.fromarray(picture).save(path)
     with pytest.raises(ValueError, match="one channel"):
         encode_parts(path, size=(7, 5))
+
+
+def test_part_maps_may_have_another_number_of_classes(classes, tmp_path):
+    path = tmp_path / "x.png"
+    Image.fromarray(classes + 12).save(path)
+    assert encode_parts(path, size=(7, 5), num_parts=20) == EncodedParts(path.read_bytes(), 20)
+    with pytest.raises(ValueError, match="classes must be 0 to 18, found 12 to 19"):
+        encode_parts(path, size=(7, 5), num_parts=19)

@@ -101,6 +101,16 @@ def test_several_datasets_are_prepared_and_a_withdrawn_one_says_so(tmp_path, cap
     assert out.index("market1501 can be used") < out.index("dukemtmc can be used")
 
 
+def test_each_of_several_datasets_has_its_sheet(tmp_path):
+    specs = [layouts.market1501(tmp_path), layouts.market_style(tmp_path)]
+    arguments = ["--part-labels", "bands", "--check", "--sheet", str(tmp_path / "s" / "parts.png")]
+    assert run(tmp_path, "--dataset", ",".join(specs), *arguments) == 0
+    assert sorted(path.name for path in (tmp_path / "s").iterdir()) == [
+        "parts-market1501.png",
+        "parts-market_style-My-shop.png",
+    ]
+
+
 @pytest.mark.parametrize("spec", ["market", "market1501", "msmt17", ""])
 def test_failures_are_one_line(tmp_path, capsys, spec):
     assert run(tmp_path, "--dataset", spec) == 2

@@ -8,9 +8,11 @@ import textwrap
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from input_pipeline.errors import DataError
 from input_pipeline.prepared import concatenate, prepare
+from input_pipeline.records import Records
 from input_pipeline.samples import ReidDataset
 
 
@@ -151,6 +153,119 @@ def test_an_interrupted_preparation_continues(make_dataset, tmp_path, monkeypatc
     assert len(prepared.query) == 2
     assert finished.items() <= files_under(data_dir).items()
     assert not list(data_dir.rglob("incomplete*"))
+
+
+def test_a_large_split_is_kept_piece_by_piece(make_dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr("input_pipeline.prepared._PIECE", 5)
+    dataset = make_dataset()
+    data_dir = tmp_path / "prepared"
+    seen = []
+
+    def interrupted(path):
+        seen.append(path)
+        if path == dataset.train[11].path:
+            raise KeyboardInterrupt
+        return encode_picture(path)
+
+    from input_pipeline.builder import encode_picture
+
+    with monkeypatch.context() as patch:
+        patch.setattr("input_pipeline.builder.encode_picture", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(dataset, data_dir=data_dir, progress=False)
+    assert {sample.path for sample in dataset.train[:10]} <= set(seen)
+    seen.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "input_pipeline.builder.encode_picture",
+            lambda path: seen.append(path) or encode_picture(path),
+        )
+        train = prepare(dataset, data_dir=data_dir, progress=False).train
+    assert not {sample.path for sample in dataset.train[:10]} & set(seen)
+    assert len(list((data_dir / "small").glob("train-*"))) == 3
+    assert [dataset.root / name for name in train.names] == [s.path for s in dataset.train]
+    np.testing.assert_array_equal(train.identities, [s.identity for s in dataset.train])
+    for sample, stored in zip(dataset.train, train.read(range(14)), strict=True):
+        assert stored.image == sample.path.read_bytes()
+
+
+def test_other_versions_are_kept_and_named(make_dataset, tmp_path, capsys):
+    dataset, data_dir = make_dataset(), tmp_path / "prepared"
+    prepare(dataset, data_dir=data_dir, progress=False)
+    (first,) = (data_dir / "small").glob("train-*")
+    mine = data_dir / "small" / "train-notes"
+    mine.mkdir()
+    assert capsys.readouterr().err == ""
+    bare = tuple(dataclasses.replace(sample, part_map=None) for sample in dataset.train)
+    changed = dataclasses.replace(dataset, train=bare)
+    prepare(changed, data_dir=data_dir, progress=False)
+    (note,) = capsys.readouterr().err.splitlines()
+    assert note.startswith("note: train was prepared from other files or part labels before")
+    assert note.endswith(f"delete what no run uses: {first}")
+    prepare(changed, data_dir=data_dir, progress=False)
+    assert capsys.readouterr().err == ""
+    assert len(prepare(dataset, data_dir=data_dir, progress=False).train) == 14
+
+
+@pytest.mark.parametrize("name", ["records", "dataset_info.json", "metadata.json"])
+@pytest.mark.parametrize("damage", ["deleted", "truncated"])
+def test_a_damaged_prepared_split_is_named(make_dataset, tmp_path, name, damage):
+    dataset = dataclasses.replace(make_dataset(), query=(), gallery=())
+    prepare(dataset, data_dir=tmp_path / "prepared", progress=False)
+    (folder,) = (tmp_path / "prepared" / "small").glob("train-*/reid_split/1.0.0")
+    pattern = "*.array_record-*" if name == "records" else name
+    (path,) = folder.glob(pattern)
+    whole = path.read_bytes()
+    path.unlink()
+    if damage == "truncated":
+        path.write_bytes(whole[: len(whole) // 3])
+    with pytest.raises(DataError, match="delete this folder so that they are made again") as caught:
+        prepare(dataset, data_dir=tmp_path / "prepared", progress=False)
+    assert str(folder.parents[1]) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    shutil.rmtree(folder)
+    assert len(prepare(dataset, data_dir=tmp_path / "prepared", progress=False).train) == 14
+
+
+def test_records_that_are_damaged_later_are_named(small, tmp_path):
+    class Damaged:
+        def __len__(self) -> int:
+            return 14
+
+        def __getitems__(self, positions):
+            raise RuntimeError("chunk header hash mismatch\nat byte 7")
+
+    train = dataclasses.replace(small.train, sources=(Records(tmp_path, Damaged()),))
+    with pytest.raises(DataError) as caught:
+        train.read([3])
+    assert str(caught.value) == (
+        f"the prepared pictures in {tmp_path} are damaged or incomplete: delete this folder so "
+        "that they are made again (chunk header hash mismatch)"
+    )
+
+
+def test_part_classes_are_compared_with_the_networks(make_dataset, tmp_path):
+    dataset, data_dir = make_dataset(), tmp_path / "prepared"
+    largest = dataset.train[6]
+    with Image.open(largest.part_map) as image:
+        classes = np.asarray(image)
+    for sample in dataset.train:
+        with Image.open(sample.part_map) as image:
+            Image.fromarray(np.asarray(image) % 5).save(sample.part_map)
+    Image.fromarray(classes + 3).save(largest.part_map)
+    with pytest.raises(DataError, match="classes must be 0 to 7, found 3 to 10"):
+        prepare(dataset, data_dir=data_dir, progress=False)
+    train = prepare(dataset, data_dir=data_dir, num_parts=11, progress=False).train
+    assert train.num_parts.tolist() == [5] * 6 + [11] + [5] * 7
+    train.require_parts()
+    train.require_parts(num_parts=11)
+    both = concatenate([train, train], ["one", "two"])
+    for split, name in ((train, ""), (both, "one/")):
+        with pytest.raises(
+            DataError, match=r"classes up to 10 .* 8 parts, .*num_parts=11"
+        ) as caught:
+            split.require_parts(num_parts=8)
+        assert f"that of {name}{train.names[6]}" in str(caught.value)
 
 
 def test_all_unusable_files_are_named_at_once(make_dataset, tmp_path):

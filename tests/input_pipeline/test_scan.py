@@ -1,6 +1,7 @@
 """Every kind of bad file: refused with its name, or accepted and turned into what it should be."""
 
 import dataclasses
+import io
 import os
 import pathlib
 import shutil
@@ -147,13 +148,44 @@ def test_other_modes_are_accepted_and_become_rgb(dataset, mode):
     assert error.mean() < (25 if mode == "P" else 6)
 
 
-def test_a_rotated_picture_is_accepted_with_an_upright_part_map(dataset):
+@pytest.mark.parametrize(
+    ("tag", "stored"),
+    [
+        (2, Image.Transpose.FLIP_LEFT_RIGHT),
+        (3, Image.Transpose.ROTATE_180),
+        (4, Image.Transpose.FLIP_TOP_BOTTOM),
+        (5, Image.Transpose.TRANSPOSE),
+        (6, Image.Transpose.ROTATE_90),  # stored turned to the left, to be turned to the right
+        (7, Image.Transpose.TRANSVERSE),
+        (8, Image.Transpose.ROTATE_270),
+    ],
+)
+def test_a_rotated_picture_is_accepted_with_a_part_map_as_it_is_shown(
+    dataset, tmp_path, tag, stored
+):
+    sample = dataset.train[0]
+    exif = Image.Exif()
+    exif[0x0112] = tag
+    with Image.open(sample.path) as image:
+        shown = np.asarray(image)
+        image.transpose(stored).save(sample.path, format="PNG", exif=exif)
+    assert scan(dataset, progress=False).problems == ()
+    data, size = encode_picture(sample.path)
+    assert size == shown.shape[:2]
+    with Image.open(io.BytesIO(data)) as image:
+        np.testing.assert_array_equal(np.asarray(image), shown)
+
+
+def test_a_part_map_of_the_picture_as_it_is_stored_is_refused(dataset):
     sample = dataset.train[0]
     exif = Image.Exif()
     exif[0x0112] = 6
-    with Image.open(sample.path) as image:
-        image.rotate(90, expand=True).save(sample.path, exif=exif)
-    assert scan(dataset, progress=False).problems == ()
+    for path, data in ((sample.path, {"exif": exif}), (sample.part_map, {})):
+        with Image.open(path) as image:
+            image.transpose(Image.Transpose.ROTATE_90).save(path, **data)
+    (problem,) = scan(dataset, progress=False).problems
+    assert problem.path == sample.part_map
+    assert "32 × 64 but its picture is 64 × 32" in problem.what
 
 
 def test_unicode_and_spaces_are_accepted_and_other_bytes_refused(dataset, tmp_path):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from input_pipeline.errors import DataError
-from input_pipeline.prepared import EncodedSample, prepare
+from input_pipeline.prepared import prepare
+from input_pipeline.records import EncodedSample
 from input_pipeline.resident import decode_split
 from input_pipeline.sampler import IdentitySampler
 from input_pipeline.stream import stream

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from input_pipeline.errors import DataError
 from input_pipeline.part_labels import draw_bands, with_bands
 from input_pipeline.parts import FOOT, HEAD, NUM_PARTS
 from tests import layouts
@@ -50,3 +51,13 @@ def test_every_training_picture_gets_bands_of_its_size_and_a_warning_says_so(tmp
     assert all(sample.part_map is None for sample in (*banded.query, *banded.gallery))
     stripped = [dataclasses.replace(sample, part_map=None) for sample in banded.train]
     assert stripped == list(dataset.train)
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
+    dataset = layouts.read("folders", tmp_path)
+    (tmp_path / "file").touch()
+    with (
+        pytest.warns(UserWarning, match="stand-in"),
+        pytest.raises(DataError, match=r"part maps cannot be written into .*choose another folder"),
+    ):
+        with_bands(dataset, cache_dir=tmp_path / "file" / "bands")

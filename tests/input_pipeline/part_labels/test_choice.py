@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import numpy as np
@@ -63,6 +64,37 @@ def test_the_originals_segmentation_folder_is_found(tmp_path, place, suffix):
             np.testing.assert_array_equal(np.asarray(image), parts)
     assert all(sample.part_map is None for sample in labelled.query)
     assert choose(dataset, "required", tmp_path) == labelled
+
+
+def test_the_originals_folder_adds_to_the_label_tree(tmp_path):
+    complete = layouts.read("market1501", tmp_path)
+    lost = complete.train[3].part_map
+    tree = tmp_path / "segmentation" / "bounding_box_train"
+    tree.mkdir(parents=True)
+    np.save(tree / f"{lost.stem}.npy", np.full((64, 32), 5))
+    lost.unlink()
+    dataset = layouts.without_warnings(market1501.read, tmp_path)
+    assert dataset.train[3].part_map is None
+    labelled = choose(dataset, "required", tmp_path)
+    with Image.open(labelled.train[3].part_map) as image:
+        assert (np.asarray(image) == 5).all()
+    for before, after in zip(every(complete), every(labelled), strict=True):
+        assert before.path == complete.train[3].path or before == after
+
+
+def test_maps_replaced_by_older_files_are_converted_again(tmp_path):
+    dataset = layouts.read("market_style", tmp_path)
+    tree = tmp_path / "maps"
+    for value, time in ((1, 2e9), (7, 1e9)):
+        for sample in dataset.train:
+            target = tree / sample.path.relative_to(dataset.root).with_suffix(".npy")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            np.save(target, np.full((64, 32), value))
+            os.utime(target, (time, time))
+        labelled = choose(dataset, str(tree), tmp_path)
+        for sample in labelled.train:
+            with Image.open(sample.part_map) as image:
+                assert (np.asarray(image) == value).all()
 
 
 def test_none_takes_labels_away(tmp_path):

@@ -1,3 +1,5 @@
+import os
+import pathlib
 import subprocess
 import sys
 
@@ -6,7 +8,7 @@ import pytest
 from PIL import Image
 
 from input_pipeline.errors import DataError
-from input_pipeline.part_labels import FORMATS, convert_tree
+from input_pipeline.part_labels import FORMATS, convert, convert_tree, journal
 from input_pipeline.part_labels.__main__ import main
 from input_pipeline.part_labels.files import find_labels, read_labels
 from input_pipeline.problems import FilesError
@@ -39,7 +41,7 @@ def test_a_tree_is_converted_file_by_file(tmp_path, labels):
     )
     assert count == 4
     expected = FORMATS["densepose14"].table[labels]
-    found = sorted(path for path in (tmp_path / "out").rglob("*") if path.is_file())
+    found = sorted((tmp_path / "out").rglob("*.png"))
     names = ["a.png", "d.png", "query/b.png", "query/c.png"]
     assert [path.relative_to(tmp_path / "out").as_posix() for path in found] == names
     for path in found:
@@ -54,9 +56,114 @@ def test_what_is_converted_is_kept_until_its_source_changes(tmp_path, labels):
     convert_tree(source, target, label_format=FORMATS["densepose14"], progress=False)
     before = {path.name: path.stat().st_mtime_ns for path in target.iterdir()}
     np.save(source / "b.npy", np.zeros_like(labels))
+    os.utime(source / "b.npy", (1e9, 1e9))  # as from an archive: older than what was converted
     convert_tree(source, target, label_format=FORMATS["densepose14"], progress=False)
     assert (target / "a.png").stat().st_mtime_ns == before["a.png"]
     assert not opened(target / "b.png").any()
+
+
+def test_another_format_is_converted_again(tmp_path, labels):
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    np.save(source / "a.npy", labels % 8)
+    for name in ("densepose14", "parts", "densepose14"):
+        convert_tree(source, target, label_format=FORMATS[name], progress=False)
+        np.testing.assert_array_equal(opened(target / "a.png"), FORMATS[name].table[labels % 8])
+
+
+def test_what_another_version_converted_is_converted_again(tmp_path, labels, monkeypatch):
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    np.save(source / "a.npy", labels)
+    for version, again in ((1, True), (1, False), (2, True)):
+        monkeypatch.setattr(journal, "CONVERSION_VERSION", version)
+        convert_tree(source, target, label_format=FORMATS["densepose14"], progress=False)
+        assert opened(target / "a.png").any() == again
+        Image.new("L", (6, 9)).save(target / "a.png")
+
+
+def test_a_killed_conversion_leaves_no_old_origin_with_a_new_map(tmp_path, labels, monkeypatch):
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    np.save(source / "a.npy", labels % 8)
+    convert_tree(source, target, label_format=FORMATS["densepose14"], progress=False)
+    with monkeypatch.context() as patch:
+
+        def killed(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        written = iter([journal.write_journal, killed, killed])
+        patch.setattr(convert, "write_journal", lambda *given: next(written)(*given))
+        with pytest.raises(KeyboardInterrupt):
+            convert_tree(source, target, label_format=FORMATS["parts"], progress=False)
+    convert_tree(source, target, label_format=FORMATS["densepose14"], progress=False)
+    np.testing.assert_array_equal(
+        opened(target / "a.png"), FORMATS["densepose14"].table[labels % 8]
+    )
+
+
+@pytest.mark.parametrize("target", ["in", "in/out", "in/../in"])
+def test_part_maps_do_not_go_where_the_label_maps_are(tmp_path, labels, target):
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "a.npy", labels)
+    with pytest.raises(DataError, match="choose another folder for the part maps"):
+        convert_tree(tmp_path / "in", tmp_path / target, label_format=FORMATS["densepose14"])
+    assert [path.name for path in (tmp_path / "in").rglob("*")] == ["a.npy"]
+
+
+def test_a_label_map_is_not_overwritten_by_another_ones_part_map(tmp_path, labels):
+    source = tmp_path / "all" / "maps"
+    for path in (source / "maps" / "a.png", source / "a.png"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(labels).save(path)
+    before = (source / "a.png").read_bytes()
+    with pytest.raises(FilesError, match=r"all/maps/a\.png: would be overwritten"):
+        convert_tree(source, source.parent, label_format=FORMATS["densepose14"])
+    assert (source / "a.png").read_bytes() == before
+
+
+def test_two_label_maps_of_one_picture_are_refused(tmp_path, labels):
+    source = tmp_path / "in"
+    source.mkdir()
+    for name in ("a.npy", "a.jpg.npy", "b.npy"):
+        np.save(source / name, labels)
+    with pytest.raises(FilesError, match=r"a\.npy: becomes a\.png, and so does a\.jpg\.npy"):
+        convert_tree(source, tmp_path / "out", label_format=FORMATS["densepose14"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_linked_folders_are_followed_and_loops_refused(tmp_path, labels):
+    source, elsewhere = tmp_path / "in", tmp_path / "elsewhere"
+    source.mkdir()
+    elsewhere.mkdir()
+    np.save(elsewhere / "a.npy", labels)
+    (source / "query").symlink_to(elsewhere)
+    count = convert_tree(
+        source, tmp_path / "out", label_format=FORMATS["densepose14"], progress=False
+    )
+    assert count == 1
+    assert (tmp_path / "out" / "query" / "a.png").is_file()
+    (elsewhere / "again").symlink_to(source)
+    with pytest.raises(DataError, match="query/again leads back to"):
+        convert_tree(source, tmp_path / "out", label_format=FORMATS["densepose14"])
+
+
+def test_folders_that_cannot_be_used_are_named(tmp_path, labels, monkeypatch):
+    with pytest.raises(DataError, match=r"nowhere of label maps cannot be read: No such"):
+        convert_tree(tmp_path / "nowhere", tmp_path / "out", label_format=FORMATS["parts"])
+    source = tmp_path / "in"
+    source.mkdir()
+    np.save(source / "a.npy", labels)
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"part maps cannot be written into .*file.*choose another"):
+        convert_tree(source, tmp_path / "file" / "out", label_format=FORMATS["densepose14"])
+
+    def refuse(self: pathlib.Path) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(pathlib.Path, "iterdir", refuse)
+    with pytest.raises(DataError, match="in of label maps cannot be read: Permission denied"):
+        convert_tree(source, tmp_path / "out", label_format=FORMATS["densepose14"])
 
 
 def test_all_bad_maps_are_reported_and_the_others_converted(tmp_path, labels):
@@ -76,12 +183,13 @@ def test_all_bad_maps_are_reported_and_the_others_converted(tmp_path, labels):
     assert "is not one of DensePose" in problems["range"]
     assert "whole numbers" in problems["fraction"]
     assert "[2, 9, 6]" in problems["shape"]
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]
+    assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["good.png"]
 
 
 def test_a_folder_without_maps_is_refused(tmp_path):
+    (tmp_path / "in").mkdir()
     with pytest.raises(DataError, match="holds no label maps"):
-        convert_tree(tmp_path, tmp_path / "out", label_format=FORMATS["parts"])
+        convert_tree(tmp_path / "in", tmp_path / "out", label_format=FORMATS["parts"])
 
 
 @pytest.mark.parametrize("name", ["b.png", "b.npy", "b.jpg.png", "b.jpg.npy"])

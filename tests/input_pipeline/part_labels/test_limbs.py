@@ -29,7 +29,7 @@ def test_hanging_limbs_are_cut_in_the_middle():
     parts = to_parts(standing(arm=14, leg=9, head=13, torso=5), FORMATS["lip20"])
     assert set(np.unique(parts)) == {0, HEAD, TORSO, UPPER_ARM, LOWER_ARM, UPPER_LEG, LOWER_LEG}
     assert (parts[12:22, 22:25] == UPPER_ARM).all()
-    assert (parts[22:32, 22:25] == LOWER_ARM).all()
+    assert (parts[25:32, 22:25] == LOWER_ARM).all()
     assert (parts[32:43, 12:17] == UPPER_LEG).all()
     assert (parts[45:56, 12:17] == LOWER_LEG).all()
 
@@ -40,11 +40,11 @@ def test_a_raised_arm_is_cut_the_other_way_round():
     labels[20:40, 10:20] = 4
     labels[0:20, 22:25] = 15
     parts = to_parts(labels, FORMATS["atr18"])
-    assert (parts[0:9, 22:25] == LOWER_ARM).all()
+    assert (parts[0:8, 22:25] == LOWER_ARM).all()
     assert (parts[11:20, 22:25] == UPPER_ARM).all()
 
 
-def test_a_stretched_arm_is_cut_across_its_own_axis():
+def test_a_stretched_arm_is_cut_across():
     labels = np.zeros((40, 60), int)
     labels[0:8, 26:34] = 13
     labels[8:30, 24:36] = 5
@@ -83,6 +83,28 @@ def test_each_leg_is_cut_for_itself():
     assert (parts[36:51, 16:19] == LOWER_LEG).all()
 
 
+@pytest.mark.parametrize(
+    ("name", "limb", "head", "torso", "classes"),
+    [
+        ("lip20", 12, 13, 5, (UPPER_LEG, LOWER_LEG)),  # a skirt
+        ("lip20", 9, 13, 5, (UPPER_LEG, LOWER_LEG)),  # trousers that the picture cuts off
+        ("atr18", 6, 11, 4, (UPPER_LEG, LOWER_LEG)),
+        ("pascal7", 6, 1, 2, (LOWER_LEG, FOOT)),  # lower legs that touch
+    ],
+)
+def test_legs_that_are_wider_than_long_are_cut_from_top_to_bottom(name, limb, head, torso, classes):
+    labels = np.zeros((40, 30), int)
+    labels[2:10, 12:18] = head
+    labels[10:32, 10:20] = torso
+    labels[32:40, 6:24] = limb
+    parts = to_parts(labels, FORMATS[name])
+    near, far = classes
+    assert (parts[32:34, 6:24] == near).all()
+    assert (parts[39, 6:24] == far).all()
+    np.testing.assert_array_equal(parts, parts[:, ::-1])
+    assert (np.diff((parts[32:, 6:24] == far).astype(int), axis=0) >= 0).all()
+
+
 def test_limbs_without_a_body_are_cut_from_the_top():
     labels = np.zeros((40, 20), int)
     labels[4:36, 8:11] = 9
@@ -91,7 +113,7 @@ def test_limbs_without_a_body_are_cut_from_the_top():
     assert (parts[21:36, 8:11] == LOWER_LEG).all()
 
 
-@pytest.mark.parametrize(("name", "least"), [("lip20", 0.65), ("atr18", 0.65), ("pascal7", 0.65)])
+@pytest.mark.parametrize(("name", "least"), [("lip20", 0.7), ("atr18", 0.7), ("pascal7", 0.7)])
 def test_cut_limbs_agree_with_exact_part_maps(name, least):
     """Intersection over union with the rendered truth, after limbs were joined and cut again."""
     shown = np.zeros((8, 8), int)

@@ -48,5 +48,23 @@ def test_a_part_map_of_another_size_is_refused(tmp_path):
     Image.new("L", (3, 3)).save(wrong)
     first = dataclasses.replace(dataset.train[0], part_map=wrong)
     dataset = dataclasses.replace(dataset, train=(first,))
-    with pytest.raises(DataError, match=r"wrong\.png is not as large as its picture"):
+    with pytest.raises(DataError, match=r"wrong\.png: the part map is 3 × 3 but its picture is"):
         write_sheet(dataset, tmp_path / "sheet.png")
+
+
+def test_sixteen_bit_pictures_and_palette_maps_are_shown_as_they_are_used(tmp_path):
+    dataset = layouts.read("market1501", tmp_path)
+    picture, parts = tmp_path / "grey.png", tmp_path / "palette.png"
+    Image.fromarray(np.full((64, 32), 100 * 257, np.uint16)).save(picture)
+    palette = Image.fromarray(np.full((64, 32), 3, np.uint8)).convert("P")
+    palette.putpalette(bytes(range(24)))
+    palette.putdata([3] * 64 * 32)
+    palette.save(parts)
+    first = dataclasses.replace(dataset.train[0], path=picture, part_map=parts)
+    write_sheet(
+        dataclasses.replace(dataset, train=(first,), query=(), gallery=()), tmp_path / "s.png"
+    )
+    with Image.open(tmp_path / "s.png") as sheet:
+        pixels = np.asarray(sheet)
+    assert pixels[100, 50].tolist() == [100, 100, 100]
+    np.testing.assert_allclose(pixels[100, 150], 0.45 * 100 + 0.55 * PALETTE[3], atol=1)

@@ -1,8 +1,11 @@
 import dataclasses
+import fcntl
 import hashlib
 import pathlib
 import re
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -75,6 +78,36 @@ def test_bytes_do_not_depend_on_workers_or_interruption(
     assert digests(other) == digests(rendered)
 
 
+def test_a_second_process_waits_for_the_first_and_keeps_its_files(
+    rendered: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(rendered, other)
+    shutil.copytree(rendered.with_name("tiny_ps_label"), tmp_path / "other_ps_label")
+    last = max((other / TRAIN).iterdir())
+    half = last.with_name(f"{last.name}.1.partial")
+    last.rename(half)
+    with (other / ".lock").open("w") as lock, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as another process that draws
+        second = pool.submit(generate, other, TINY, workers=1, progress=False)
+        deadline = time.monotonic() + 30
+        said = ""
+        while not said and time.monotonic() < deadline:
+            time.sleep(0.01)
+            said = capsys.readouterr().err
+        assert said == f"waiting for another process that draws {other}\n"
+        half.rename(last)  # which fails where the second process has removed the file
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        assert second.result(30) == other
+    assert digests(other) == digests(rendered)
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"cannot draw pictures in .*choose another folder"):
+        generate(tmp_path / "file" / "set", TINY, progress=False)
+
+
 def test_a_complete_dataset_is_left_alone(
     rendered: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,9 +136,13 @@ def test_a_root_with_something_else_is_refused(
     (tmp_path / "letter.txt").write_text("hello")
     with pytest.raises(DataError, match="other files"):
         generate(tmp_path, TINY, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+    (tmp_path / ".lock").touch()
+    with pytest.raises(DataError, match="other files"):
+        generate(tmp_path, TINY, progress=False)
     bad = tmp_path / "bad"
     bad.mkdir()
-    (bad / "settings.json").write_text('{"drawing_version": 1, "wheels": 4}')
+    (bad / "settings.json").write_text('{"drawing_version": 2, "wheels": 4}')
     with pytest.raises(DataError, match="no settings file"):
         generate(bad, TINY, progress=False)
 

@@ -1,4 +1,3 @@
-import json
 import shutil
 
 import numpy as np
@@ -113,22 +112,3 @@ def test_mistakes_are_one_line(tiny_run, images, tmp_path, capsys, options, mess
     errors = capsys.readouterr().err.strip().splitlines()
     assert len(errors) == 1
     assert message in errors[0]
-
-
-def test_chunks_of_another_model_are_not_used(tmp_path):
-    output = tmp_path / "gallery.npz"
-    arrays = {"descriptors": np.eye(2, 3, dtype=np.float32)}
-    begun = unfinished.Unfinished(output, key="one")
-    begun.add(unfinished.Chunk(["a", "b"], ["1", "2"], arrays))
-    again = unfinished.Unfinished(output, key="one")
-    assert again.has("a", state="1")
-    assert not again.has("a", state="changed")
-    other = unfinished.Unfinished(output, key="two")
-    assert other.restarted
-    assert not other.has("a", state="1")
-    other.add(unfinished.Chunk(["b", "a"], ["2", "1"], arrays))
-    other.finish(["a", "b"], extra={"note": json.dumps({"x": 1})})
-    with np.load(output) as file:
-        np.testing.assert_array_equal(file["descriptors"], arrays["descriptors"][::-1])
-        assert file["names"].tolist() == ["a", "b"]
-        assert json.loads(str(file["note"])) == {"x": 1}

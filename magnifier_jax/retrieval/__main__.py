@@ -18,12 +18,11 @@ from magnifier_jax.retrieval.descriptors import CollapsedDescriptorsWarning
 from magnifier_jax.retrieval.distances import Metric
 from magnifier_jax.retrieval.evaluate import evaluate
 from magnifier_jax.retrieval.expansion import QueryExpansion, expand_queries
-from magnifier_jax.retrieval.metrics import Evaluation
+from magnifier_jax.retrieval.metrics import Evaluation, ranks_to_show
 from magnifier_jax.retrieval.reranking import ReRanking
 from magnifier_jax.retrieval.single_shot import SingleShot
 from magnifier_jax.retrieval.verification import Verification, verify
 
-_RANKS = (1, 5, 10)
 _FILE_HELP = (
     ".npz file with the arrays 'descriptors' [N, D], 'identities' [N] and 'cameras' [N]; made by "
     "numpy.savez, or by magnifier_jax.embed"
@@ -166,17 +165,17 @@ def _run(options: argparse.Namespace) -> None:
 def table(results: dict[str, Evaluation]) -> str:
     """The measures of each variant in a line, in percent."""
     first = next(iter(results.values()))
+    ranks = ranks_to_show(first.cmc)
     lines = [
         f"{first.valid_queries} of {first.queries} queries have a match among {first.gallery} "
         f"gallery pictures; {first.average_precision} average precision",
         f"{'':10}{'distance':>11}{'mAP':>8}{'mINP':>8}"
-        + "".join(f"{f'rank-{rank}':>9}" for rank in _RANKS),
+        + "".join(f"{f'rank-{rank}':>9}" for rank in ranks),
     ]
     for name, result in results.items():
-        ranks = [result.cmc[min(rank, len(result.cmc)) - 1] for rank in _RANKS]
         lines.append(
             f"{name:10}{result.metric:>11}{result.mAP:8.2%}{result.mINP:8.2%}"
-            + "".join(f"{value:9.2%}" for value in ranks)
+            + "".join(f"{result.cmc[rank - 1]:9.2%}" for rank in ranks)
         )
     return "\n".join(lines)
 

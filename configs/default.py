@@ -180,13 +180,14 @@ def _evaluate() -> ConfigDict:
     evaluate.camera_filter = True
     # 'rectangular' (most toolboxes) or 'trapezoid' (the original MATLAB code of Market-1501).
     evaluate.average_precision = "rectangular"
-    # Whether a picture's descriptor is the mean of its own and its mirror image's.
+    # Whether a picture's descriptor is the mean of its own and its mirror image's; a second line
+    # of results, and what query expansion and re-ranking start from.
     evaluate.flip = False
-    # Neighbours that query expansion averages; 0 for none.
+    # Neighbours that query expansion averages, which gives a line of its own; 0 for none.
     evaluate.query_expansion = 0
     # Power of the similarity that weights them.
     evaluate.query_expansion_alpha = 3.0
-    # Whether k-reciprocal re-ranking gives a second line of results.
+    # Whether k-reciprocal re-ranking gives a line of its own.
     evaluate.rerank = False
     evaluate.rerank_k1 = 20
     evaluate.rerank_k2 = 6

@@ -1,17 +1,19 @@
-"""Pictures of any folder, with identity and camera where the file names tell them."""
+"""Pictures of any folder, with identity and camera where their places tell them."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import pathlib
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
 from input_pipeline.decode import decode_image
 from input_pipeline.encode import check_size, encode_picture
 from input_pipeline.errors import DataError
-from input_pipeline.readers import _folders
+from input_pipeline.readers import _folders, folders
 
 JUNK = -1
 _NAME = re.compile(r"(?P<identity>-1|\d+)_c(?P<camera>\d+)(?:s\d+)?(?:[_-].*)?\.\w+")
@@ -19,10 +21,16 @@ _NAME = re.compile(r"(?P<identity>-1|\d+)_c(?P<camera>\d+)(?:s\d+)?(?:[_-].*)?\.
 
 @dataclasses.dataclass(frozen=True)
 class Who:
-    """What a name such as `0002_c1s1_000451_03.jpg` tells."""
+    """What the place of a picture tells.
 
-    identity: int
-    camera: int
+    Attributes:
+        identity: A number from a name such as `0002_c1s1_000451_03.jpg`, or the name of the
+            folder of a person, as in `query/alice/7.jpg`.
+        camera: None if it is not told.
+    """
+
+    identity: int | str
+    camera: int | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,22 +40,26 @@ class PictureFolder:
     Attributes:
         root: The folder.
         names: Paths relative to it, with `/` between folders.
-        who: Identity and camera of each picture; None unless every name tells them.
-        unnamed: Names that do not tell them.
+        who: Identity and camera of each picture, or None where they are not told; the identities
+            are all numbers or all names of folders.
         junk: Pictures of identity -1 (bad detections in Market-1501) that were left out.
     """
 
     root: pathlib.Path
     names: tuple[str, ...]
-    who: tuple[Who, ...] | None
-    unnamed: tuple[str, ...]
+    who: tuple[Who | None, ...]
     junk: int
 
 
-def who_is_on(name: str) -> Who | None:
+def who_is_named(path: pathlib.PurePath) -> Who | None:
     """Identity and camera in a file name in the manner of Market-1501, or None."""
-    match = _NAME.fullmatch(pathlib.PurePath(name).name)
+    match = _NAME.fullmatch(path.name)
     return Who(int(match["identity"]), int(match["camera"])) if match else None
+
+
+def whose_folder(path: pathlib.Path) -> Who | None:
+    """Whose picture this is, and its camera, if it lies in `train`, `query` or `gallery/PERSON`."""
+    return _who_lies_in(path.absolute().parts[-3:-1], name=path.name)
 
 
 def list_folder(root: pathlib.Path) -> PictureFolder:
@@ -64,18 +76,33 @@ def list_folder(root: pathlib.Path) -> PictureFolder:
     for name in names:
         if not name.isprintable():
             raise DataError(f"{root} holds a file whose name is not UTF-8, {name!r}: rename it")
-    told = [who_is_on(name) for name in names]
-    unnamed = tuple(name for name, who in zip(names, told, strict=True) if who is None)
-    junk = 0
-    if not unnamed:
-        kept = [i for i, who in enumerate(told) if who and who.identity != JUNK]
-        junk = len(names) - len(kept)
-        names, told = [names[i] for i in kept], [told[i] for i in kept]
-    if not names:
+    # Person's folders count under this folder, or one folder deeper; not those that lead to it.
+    here = root.absolute().name
+    told = [
+        _who_lies_in((here, *path.relative_to(root).parts)[:-1][:3], name=path.name)
+        for path in paths
+    ]
+    if not any(told):
+        told = [who_is_named(path) for path in paths]
+    kept = [i for i, who in enumerate(told) if who is None or who.identity not in (JUNK, str(JUNK))]
+    if not kept:
         suffixes = ", ".join(_folders.PICTURE_SUFFIXES)
         raise DataError(f"{root} holds no pictures ({suffixes}): give another folder")
-    who = None if unnamed else tuple(found for found in told if found is not None)
-    return PictureFolder(root, tuple(names), who, unnamed, junk)
+    return PictureFolder(
+        root,
+        names=tuple(names[i] for i in kept),
+        who=tuple(told[i] for i in kept),
+        junk=len(names) - len(kept),
+    )
+
+
+def _who_lies_in(above: Sequence[str], *, name: str) -> Who | None:
+    """Identity by the folders above a picture, outermost first, and camera by its name."""
+    for split, person in itertools.pairwise(above):
+        if split in folders.SPLITS:
+            camera = folders.CAMERA.search(name)
+            return Who(person, int(camera[1]) if camera else None)
+    return None
 
 
 def read_picture(path: pathlib.Path, *, image_size: tuple[int, int]) -> np.ndarray:

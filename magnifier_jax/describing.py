@@ -22,11 +22,14 @@ class Described:
 
     Attributes:
         descriptors: float32 `[n, D]` of unit length.
+        unflipped: The same of the pictures alone where `descriptors` are means over mirror images
+            too, or None.
         part_embeddings: float32 `[n, P, C]` of unit length, or None.
         part_shares: float32 `[n, P]`, or None.
     """
 
     descriptors: np.ndarray
+    unflipped: np.ndarray | None
     part_embeddings: np.ndarray | None
     part_shares: np.ndarray | None
 
@@ -39,6 +42,7 @@ def describe_pictures(
     batch_size: int,
     mesh: Mesh,
     parts: bool = False,
+    unflipped: bool = False,
     title: str = "Describing",
     progress: bool = True,
 ) -> Described:
@@ -51,6 +55,7 @@ def describe_pictures(
         batch_size: Pictures at a time over all devices; rounded up to a multiple of them.
         mesh: The devices.
         parts: Whether to keep part embeddings and shares too.
+        unflipped: Whether to keep the descriptors of the pictures alone too.
         title: What the progress bar says.
         progress: Whether there is one.
     """
@@ -71,6 +76,7 @@ def describe_pictures(
             described = describe(variables, put_batch(batch.images, mesh))
             kept = (
                 described.descriptor,
+                described.unflipped if unflipped else None,
                 described.part_embeddings if parts else None,
                 described.part_shares if parts else None,
             )
@@ -86,6 +92,6 @@ def describe_pictures(
         present = [array for array in arrays if array is not None]
         return np.concatenate(present)[:count] if present else None
 
-    descriptors, embeddings, shares = map(join, zip(*found, strict=True))
+    descriptors, alone, embeddings, shares = map(join, zip(*found, strict=True))
     assert descriptors is not None
-    return Described(descriptors, embeddings, shares)
+    return Described(descriptors, alone, embeddings, shares)

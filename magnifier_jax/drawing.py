@@ -48,38 +48,43 @@ class Ranking:
 
 
 def ranking_sheet(
-    rankings: Sequence[Ranking], *, title: str = "", cell: tuple[int, int] = (192, 96)
+    rankings: Sequence[Ranking],
+    *,
+    title: str = "",
+    cell: tuple[int, int] = (192, 96),
+    columns: int = 10,
 ) -> Image.Image:
-    """Draws one row a query: the query, and its matches with green, red or grey borders.
+    """Draws queries, and beside each its matches with green, red or grey borders.
 
     Args:
         rankings: One or more.
         title: A line above everything.
         cell: Height and width at which each picture is shown, in pixels.
+        columns: Matches in a row; a query with more of them takes several rows.
     """
-    columns = max(len(ranking.matches) for ranking in rankings)
+    columns = min(columns, max(len(ranking.matches) for ranking in rankings))
+    rows = [max(1, -(-len(ranking.matches) // columns)) for ranking in rankings]
     lines = max(len(shown.captions) for row in rankings for shown in (row.query, *row.matches))
     step = cell[1] + 2 * _BORDER + _GAP
     row_height = cell[0] + 2 * _BORDER + lines * (_TEXT + 3) + 2 * _GAP
     first = _MARGIN + step + 2 * _GAP  # Where the matches begin.
-    top = _MARGIN + (_TEXT + 8 if title else 0) + _TEXT + 8
+    top = _MARGIN + (_TEXT + 3 + _GAP if title else 0)
     sheet, pen = _paper(
         width=first + columns * step - _GAP + _MARGIN,
-        height=top + len(rankings) * row_height - _GAP + _MARGIN,
+        height=top + sum(rows) * row_height - 2 * _GAP + _MARGIN,
     )
-    if title:
-        pen.text((_MARGIN, _MARGIN - 4), title, INK, font=_font(_TEXT + 3))
-    heading = top - _TEXT - 8
-    pen.text((_MARGIN, heading), "query", FAINT, font=_font(_TEXT))
-    for column in range(columns):
-        pen.text((first + column * step, heading), str(column + 1), FAINT, font=_font(_TEXT))
-    for row, ranking in enumerate(rankings):
-        y = top + row * row_height
+    pen.text((_MARGIN, _MARGIN - 4), title, INK, font=_font(_TEXT + 3))
+    rule = first - 2 * _GAP + _GAP // 2
+    y = top
+    for ranking, taken in zip(rankings, rows, strict=True):
+        bottom = y + taken * row_height - 2 * _GAP
         _place(sheet, pen, ranking.query, (_MARGIN, y), cell)
-        rule = first - 2 * _GAP + _GAP // 2
-        pen.line((rule, y, rule, y + cell[0] + 2 * _BORDER), fill=Mark.UNKNOWN.value)
-        for column, shown in enumerate(ranking.matches):
-            _place(sheet, pen, shown, (first + column * step, y), cell)
+        pen.line((rule, y, rule, bottom), fill=Mark.UNKNOWN.value)
+        for place, shown in enumerate(ranking.matches):
+            row, column = divmod(place, columns)
+            corner = (first + column * step, y + row * row_height)
+            _place(sheet, pen, shown, corner, cell, label=str(place + 1))
+        y = bottom + 2 * _GAP
     return sheet
 
 
@@ -152,6 +157,8 @@ def _place(
     shown: Shown,
     corner: tuple[int, int],
     cell: tuple[int, int],
+    *,
+    label: str = "query",
 ) -> None:
     x, y = corner
     right, bottom = x + cell[1] + 2 * _BORDER - 1, y + cell[0] + 2 * _BORDER - 1
@@ -161,6 +168,9 @@ def _place(
         pen.text((x + _BORDER + 6, y + cell[0] // 2), "not found", FAINT, font=_font(_TEXT - 1))
     else:
         sheet.paste(_resize(shown.picture, cell), (x + _BORDER, y + _BORDER))
+    width = _font(_TEXT - 1).getlength(label)
+    pen.rectangle((x, y, x + width + 9, y + _TEXT + 5), fill=shown.mark.value)
+    pen.text((x + 5, y + 2), label, PAPER, font=_font(_TEXT - 1))
     if shown.mark is not Mark.UNKNOWN:  # For those who do not tell red from green.
         word = shown.mark.name.lower()
         place = (right - _font(_TEXT - 1).getlength(word), bottom + 4)

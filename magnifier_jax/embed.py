@@ -34,8 +34,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Describes every picture under a folder with a trained network, and writes "
         "descriptors, names, visible body parts and part embeddings to a gallery file for "
         "magnifier_jax.search and magnifier_jax.retrieval. Identities and cameras are kept where "
-        "all names tell them, as 0002_c1_7.jpg does. If it is interrupted, the same command goes "
-        "on where it stopped.",
+        "names tell them, as 0002_c1_7.jpg does; in folders train, query and gallery with a folder "
+        "for each person, as query/alice/c1_7.jpg, these are the identities. If it is interrupted, "
+        "the same command goes on where it stopped.",
     )
     parser.add_argument(
         "--workdir", type=pathlib.Path, required=True, help="work directory of a training run"
@@ -125,11 +126,12 @@ def _embed(options: argparse.Namespace) -> None:
 def _tell_names(folder: PictureFolder) -> None:
     if folder.junk:
         print(f"{folder.junk:,} pictures of identity -1 (bad detections) are left out.")
-    if folder.unnamed:
+    unnamed = [name for name, who in zip(folder.names, folder.who, strict=True) if who is None]
+    if unnamed:
         print(
-            f"Identities and cameras are not kept: {len(folder.unnamed):,} of "
-            f"{len(folder.names):,} names do not tell them as 0002_c1_7.jpg does, such as "
-            f"{folder.unnamed[0]}."
+            f"The identities of {len(unnamed):,} of {len(folder.names):,} pictures are not known: "
+            "neither names as 0002_c1_7.jpg nor folders as query/alice/ tell them, such as "
+            f"{unnamed[0]}."
         )
 
 
@@ -199,10 +201,14 @@ def _entries(
     entries = file_header(
         metric=trained.config.evaluate.distance, model=describer.model_id, notes=notes
     )
-    if folder.who is not None:
-        chosen = [folder.who[i] for i in kept]
-        entries["identities"] = np.array([who.identity for who in chosen], np.int64)
-        entries["cameras"] = np.array([who.camera for who in chosen], np.int64)
+    chosen = [folder.who[i] for i in kept]
+    identities = [who.identity for who in chosen if who]
+    cameras = [-1 if who is None or who.camera is None else who.camera for who in chosen]
+    if identities:
+        kind = np.str_ if isinstance(identities[0], str) else np.int64
+        entries["identities"] = np.array([who.identity if who else -1 for who in chosen], kind)
+    if any(camera != -1 for camera in cameras):
+        entries["cameras"] = np.array(cameras, np.int64)
     return entries
 
 

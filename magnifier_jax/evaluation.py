@@ -14,18 +14,22 @@ from input_pipeline.prepared import PreparedSplit
 from magnifier_jax import retrieval
 from magnifier_jax.config import Config
 from magnifier_jax.datasets import TestSet
-from magnifier_jax.describing import describe_pictures
+from magnifier_jax.describing import Described, describe_pictures
 from magnifier_jax.model import MagnifierNet
 from magnifier_jax.pictures import Pictures, open_pictures
+from magnifier_jax.retrieval.metrics import ranks_to_show
 from magnifier_jax.steps import make_describe
 from magnifier_jax.workdir import WorkDirectory
+
+_VARIANTS = ("flipped", "expanded", "reranked")
 
 
 @dataclasses.dataclass(frozen=True)
 class Measures:
     """The numbers that are kept of an evaluation; see `retrieval.Evaluation`.
 
-    `cmc` begins with rank-1; shares are in 0…1.
+    `cmc` begins with rank-1; shares are in 0…1. `flip` tells whether descriptors were means over
+    pictures and their mirror images.
     """
 
     mAP: float  # noqa: N815
@@ -36,9 +40,10 @@ class Measures:
     gallery: int
     average_precision: str
     metric: str
+    flip: bool = False
 
     @classmethod
-    def of(cls, found: retrieval.Evaluation) -> Measures:
+    def of(cls, found: retrieval.Evaluation, *, flip: bool = False) -> Measures:
         """Keeps the numbers of an evaluation."""
         return cls(
             mAP=found.mAP,
@@ -49,11 +54,12 @@ class Measures:
             gallery=found.gallery,
             average_precision=found.average_precision,
             metric=found.metric,
+            flip=flip,
         )
 
     def at(self, rank: int) -> float:
-        """Share of valid queries with a match among the first `rank`."""
-        return self.cmc[min(rank, len(self.cmc)) - 1]
+        """Share of valid queries with a match among the first `rank`, which the curve reaches."""
+        return self.cmc[rank - 1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,38 +68,47 @@ class Score:
 
     Attributes:
         name: The test set.
-        plain: By the distances of the descriptors.
-        expanded: The same after query expansion, if asked for.
-        reranked: By k-reciprocal re-ranking, if asked for.
+        plain: By the distances of the descriptors of the pictures alone.
+        flipped: By those of means over pictures and their mirror images, if asked for.
+        expanded: After query expansion, if asked for; of the flipped descriptors if there are any.
+        reranked: By k-reciprocal re-ranking, if asked for; of the same.
     """
 
     name: str
     plain: Measures
+    flipped: Measures | None = None
     expanded: Measures | None = None
     reranked: Measures | None = None
 
     def to_mapping(self) -> dict[str, Any]:
         """The object that `evaluation.json` holds for this test set."""
         found = {"test_set": self.name, **dataclasses.asdict(self.plain)}
-        for name, measures in self.variants().items():
-            found[name] = dataclasses.asdict(measures)
+        for name in _VARIANTS:
+            measures = getattr(self, name)
+            if measures is not None:
+                found[name] = dataclasses.asdict(measures)
         return found
 
     def variants(self) -> dict[str, Measures]:
-        """The other ways of ranking that were asked for, by name."""
-        found = {"expanded": self.expanded, "reranked": self.reranked}
-        return {name: measures for name, measures in found.items() if measures is not None}
+        """The other ways of ranking that were asked for, by what a table calls them."""
+        found = {}
+        for name in _VARIANTS:
+            measures = getattr(self, name)
+            if measures is not None:
+                applied = measures.flip and name != "flipped"
+                found[f"flipped and {name}" if applied else name] = measures
+        return found
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Score:
         """Reads what `to_mapping` made, after a way through JSON."""
 
         def read(values: Mapping[str, Any]) -> Measures:
-            names = [field.name for field in dataclasses.fields(Measures)]
+            names = {field.name for field in dataclasses.fields(Measures)} & set(values)
             found = {name: values[name] for name in names}
             return Measures(**(found | {"cmc": tuple(found["cmc"])}))
 
-        variants = {name: mapping.get(name) for name in ("expanded", "reranked")}
+        variants = {name: mapping.get(name) for name in _VARIANTS}
         found = {name: read(values) for name, values in variants.items() if values is not None}
         return cls(mapping["test_set"], read(mapping), **found)
 
@@ -102,7 +117,7 @@ class Evaluator:
     """Describes and ranks the test sets of a configuration; reusable during training.
 
     After a call, `descriptors` are those of the first test set's query and gallery, `[Nq, D]` and
-    `[Ng, D]`, for a report.
+    `[Ng, D]`, for a report; means over mirror images if `evaluate.flip` is on.
     """
 
     descriptors: tuple[np.ndarray, np.ndarray] | None = None
@@ -139,24 +154,32 @@ class Evaluator:
                     pictures,
                     batch_size=self._config.evaluate.batch_size,
                     mesh=self._mesh,
+                    unflipped=True,
                     title=f"{test_set.name} {title}",
                     progress=self._progress,
-                ).descriptors
+                )
                 for pictures, title in ((query, "query"), (gallery, "gallery"))
             ]
             scores.append(rank(self._config, test_set, query=found[0], gallery=found[1]))
             if len(scores) == 1:
-                self.descriptors = (found[0], found[1])
+                self.descriptors = (found[0].descriptors, found[1].descriptors)
         return tuple(scores)
 
 
-def rank(config: Config, test_set: TestSet, *, query: np.ndarray, gallery: np.ndarray) -> Score:
-    """Ranks the descriptors `[Nq, D]` and `[Ng, D]` of a test set as the configuration says."""
+def rank(config: Config, test_set: TestSet, *, query: Described, gallery: Described) -> Score:
+    """Ranks the descriptors of a test set in every way that the configuration asks for."""
     settings = config.evaluate
+    flip = query.unflipped is not None
 
-    def measure(queries: np.ndarray, reranking: retrieval.ReRanking | None = None) -> Measures:
+    def measure(
+        query: np.ndarray,
+        gallery: np.ndarray,
+        *,
+        flip: bool = flip,
+        reranking: retrieval.ReRanking | None = None,
+    ) -> Measures:
         found = retrieval.evaluate(
-            queries,
+            query,
             gallery,
             test_set.query.identities,
             test_set.gallery.identities,
@@ -168,24 +191,24 @@ def rank(config: Config, test_set: TestSet, *, query: np.ndarray, gallery: np.nd
             average_precision=settings.average_precision,
             reranking=reranking,
         )
-        return Measures.of(found)
+        return Measures.of(found, flip=flip)
 
-    expanded = reranked = None
+    queries, candidates = query.descriptors, gallery.descriptors
+    found = {"flipped" if flip else "plain": measure(queries, candidates)}
+    if query.unflipped is not None and gallery.unflipped is not None:
+        found["plain"] = measure(query.unflipped, gallery.unflipped, flip=False)
     if settings.query_expansion:
         expansion = retrieval.QueryExpansion(
             neighbours=settings.query_expansion, alpha=settings.query_expansion_alpha
         )
-        expanded = measure(np.asarray(retrieval.expand_queries(query, gallery, settings=expansion)))
+        expanded = retrieval.expand_queries(queries, candidates, settings=expansion)
+        found["expanded"] = measure(expanded, candidates)
     if settings.rerank:
-        reranked = measure(
-            query,
-            retrieval.ReRanking(
-                k1=settings.rerank_k1,
-                k2=settings.rerank_k2,
-                original_weight=settings.rerank_lambda,
-            ),
+        reranking = retrieval.ReRanking(
+            k1=settings.rerank_k1, k2=settings.rerank_k2, original_weight=settings.rerank_lambda
         )
-    return Score(test_set.name, measure(query), expanded=expanded, reranked=reranked)
+        found["reranked"] = measure(queries, candidates, reranking=reranking)
+    return Score(test_set.name, **found)
 
 
 def evaluation_record(
@@ -214,14 +237,17 @@ def read_untrained(workdir: WorkDirectory) -> tuple[Score, ...]:
 
 def table(scores: Sequence[Score], *, untrained: Sequence[Score] = ()) -> str:
     """The results as text: one line a test set and way of ranking."""
-    header = ["", "mAP", "mINP", "rank-1", "rank-5", "rank-10", "queries"]
+    ranks = ranks_to_show(scores[0].plain.cmc)
+    header = ["", "mAP", "mINP", *(f"rank-{rank}" for rank in ranks), "queries"]
     rows = [header]
     for score in scores:
         before = [other for other in untrained if other.name == score.name]
         if before:
-            rows.append(_row(f"{score.name}, untrained", before[0].plain))
-        rows.append(_row(f"{score.name}, trained" if before else score.name, score.plain))
-        rows += [_row(f"{score.name}, {name}", found) for name, found in score.variants().items()]
+            rows.append(_row(f"{score.name}, untrained", before[0].plain, ranks))
+        name = f"{score.name}, trained" if before else score.name
+        rows.append(_row(name, score.plain, ranks))
+        for variant, found in score.variants().items():
+            rows.append(_row(f"{score.name}, {variant}", found, ranks))
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     lines = [
         "  ".join(
@@ -236,8 +262,8 @@ def table(scores: Sequence[Score], *, untrained: Sequence[Score] = ()) -> str:
     return "\n".join([rule, lines[0], rule, *lines[1:], rule, note])
 
 
-def _row(name: str, found: Measures) -> list[str]:
-    shares = (found.mAP, found.mINP, found.at(1), found.at(5), found.at(10))
+def _row(name: str, found: Measures, ranks: Sequence[int]) -> list[str]:
+    shares = (found.mAP, found.mINP, *(found.at(rank) for rank in ranks))
     queries = f"{found.valid_queries:,}"
     if found.valid_queries != found.queries:
         queries += f" of {found.queries:,}"

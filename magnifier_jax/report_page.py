@@ -14,6 +14,7 @@ from input_pipeline.parts import PART_NAMES
 from magnifier_jax.config import Config
 from magnifier_jax.drawing import Mark, Ranking, Shown, overlay, part_colour
 from magnifier_jax.evaluation import Measures, Score
+from magnifier_jax.retrieval.metrics import ranks_to_show
 
 _STYLE = """
 :root { --ink:#20242c; --faint:#6d7482; --line:#e2e5ea; --paper:#fff; --desk:#f5f6f8;
@@ -108,13 +109,15 @@ def render(
 
 def _results(scores: Sequence[Score], untrained: Sequence[Score]) -> str:
     before = {score.name: score for score in untrained}
+    ranks = ranks_to_show(scores[0].plain.cmc)
     rows = []
     for score in scores:
         if score.name in before:
-            rows.append(_row(f"{score.name}, untrained", before[score.name].plain))
-        rows.append(_row(score.name, score.plain, main=True))
-        rows += [_row(f"{score.name}, {name}", found) for name, found in score.variants().items()]
-    heads = ("mAP", "mINP", "rank-1", "rank-5", "rank-10", "queries", "gallery")
+            rows.append(_row(f"{score.name}, untrained", before[score.name].plain, ranks))
+        rows.append(_row(score.name, score.plain, ranks, main=True))
+        for name, found in score.variants().items():
+            rows.append(_row(f"{score.name}, {name}", found, ranks))
+    heads = ("mAP", "mINP", *(f"rank-{rank}" for rank in ranks), "queries", "gallery")
     head = "".join(f"<th>{name}</th>" for name in heads)
     kinds = ", ".join(sorted({score.plain.average_precision for score in scores}))
     return (
@@ -123,8 +126,8 @@ def _results(scores: Sequence[Score], untrained: Sequence[Score]) -> str:
     )
 
 
-def _row(name: str, found: Measures, *, main: bool = False) -> str:
-    shares = (found.mAP, found.mINP, found.at(1), found.at(5), found.at(10))
+def _row(name: str, found: Measures, ranks: Sequence[int], *, main: bool = False) -> str:
+    shares = (found.mAP, found.mINP, *(found.at(rank) for rank in ranks))
     cells = [html.escape(name), *(f"{100 * share:.1f}" for share in shares)]
     cells += [f"{found.valid_queries:,}", f"{found.gallery:,}"]
     kind = ' class="main"' if main else ""

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
+from PIL import Image
 
-from input_pipeline.picture_folder import read_picture, who_is_on
+from input_pipeline.picture_folder import JUNK, Who, read_picture, who_is_named, whose_folder
 from input_pipeline.problems import FilesError
 from magnifier_jax import cli
 from magnifier_jax.describer import Describer, visible_parts
@@ -21,7 +22,8 @@ from magnifier_jax.errors import UserError
 from magnifier_jax.retrieval import Gallery, SearchResult
 
 _CELL = (192, 96)  # height and width of a picture in the sheet
-_DRAWN = 20  # matches in a row of the sheet
+_COLUMNS = 10  # matches in a row of the sheet
+_DRAWN = 50  # matches of a query in the sheet
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,8 +36,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m magnifier_jax.search",
         description="Lists the pictures of a gallery file that are most like a query, nearest "
         "first, and draws them. The gallery file, made by magnifier_jax.embed, knows its network "
-        "and its pictures. Where the names tell identities (0002_c1_7.jpg), matches are marked "
-        "right or wrong.",
+        "and its pictures. Where the query's name (0002_c1_7.jpg) or folder (query/alice) tells "
+        "its identity as in the gallery, matches are marked right or wrong.",
     )
     parser.add_argument(
         "--gallery", type=pathlib.Path, required=True, metavar="FILE.npz", help="gallery file"
@@ -56,7 +58,11 @@ def _parser() -> argparse.ArgumentParser:
         "does not count against a match",
     )
     parser.add_argument(
-        "--output", type=pathlib.Path, metavar="FILE.png", help="picture of the ranking to write"
+        "--output",
+        type=pathlib.Path,
+        metavar="FILE.png",
+        help="picture of the ranking to write; if not given, it is named after the (first) query, "
+        "picture.ranking.png, in the current folder",
     )
     parser.add_argument(
         "--workdir",
@@ -70,8 +76,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _search(options: argparse.Namespace) -> None:
-    gallery = Gallery.load(options.gallery.expanduser())
     paths = [path.expanduser() for path in options.query]
+    output = options.output or pathlib.Path(f"{paths[0].stem}.ranking.png")
+    output = output.expanduser()
+    if output.suffix.lower() not in Image.registered_extensions():
+        raise UserError(f"--output {output} must end as pictures do, such as .png.")
+    gallery = Gallery.load(options.gallery.expanduser())
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise UserError(f"There is no picture {missing[0]}.")
@@ -82,20 +92,27 @@ def _search(options: argparse.Namespace) -> None:
     marks = [_marks(gallery, path, found.indices[i], folder) for i, path in enumerate(paths)]
     for i, path in enumerate(paths):
         print(_table(gallery, path, found, i, marks[i]))
-    if options.output is not None:
-        rankings = [
-            _ranking(gallery, path, found, i, marks[i], folder=folder)
-            for i, path in enumerate(paths)
-        ]
-        output = options.output.expanduser()
-        try:
-            output.parent.mkdir(parents=True, exist_ok=True)
-            ranking_sheet(rankings, cell=_CELL).save(output)
-        except (OSError, ValueError) as error:
-            raise UserError(f"Cannot write {output}: {error}") from error
-        print(f"\nThe ranking is drawn in {output}")
-        if not folder.is_dir():
-            print(f"The pictures are not in {folder}: say with --images where they are.")
+    rankings = [
+        _ranking(gallery, path, found, i, marks[i], folder=folder) for i, path in enumerate(paths)
+    ]
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        ranking_sheet(rankings, cell=_CELL, columns=_COLUMNS).save(output)
+    except (OSError, ValueError) as error:
+        raise UserError(f"Cannot write {output} ({error}): give another --output.") from error
+    print(f"\n{_drawn(len(found.indices[0]))} drawn in {output.absolute()}")
+    lost = [shown for ranking in rankings for shown in ranking.matches if shown.picture is None]
+    if lost:
+        print(
+            f"{len(lost):,} pictures could not be read, from {folder.absolute()} on: say with "
+            "--images where they are."
+        )
+
+
+def _drawn(matches: int) -> str:
+    if matches > _DRAWN:
+        return f"The first {_DRAWN} of {matches:,} matches are"
+    return "The matches are" if matches > 1 else "The match is"
 
 
 def _describe(
@@ -149,16 +166,26 @@ def _marks(
     gallery: Gallery, path: pathlib.Path, indices: np.ndarray, folder: pathlib.Path
 ) -> list[Mark]:
     """Whether each match is right; unknown for the query itself and without identities."""
-    who = who_is_on(path.name)
+    if gallery.identities is None:
+        return [Mark.UNKNOWN] * len(indices)
+    who = _who(gallery, path)
     marks = []
     for index in indices:
         itself = (folder / str(gallery.names[index])).resolve() == path.resolve()
-        if who is None or gallery.identities is None or itself:
+        identity = gallery.identities[index]
+        if who is None or itself or str(identity) == str(JUNK):
             marks.append(Mark.UNKNOWN)
         else:
-            right = gallery.identities[index] == who.identity
-            marks.append(Mark.RIGHT if right else Mark.WRONG)
+            marks.append(Mark.RIGHT if identity == who.identity else Mark.WRONG)
     return marks
+
+
+def _who(gallery: Gallery, path: pathlib.Path) -> Who | None:
+    """Who is on a query, told as the gallery's identities are."""
+    if gallery.identities is None:
+        return None
+    by_name = gallery.identities.dtype.kind != "U"
+    return who_is_named(path) if by_name else whose_folder(path)
 
 
 def _table(
@@ -188,19 +215,30 @@ def _ranking(
     *,
     folder: pathlib.Path,
 ) -> Ranking:
-    query = Shown(_read(path), (_title(path.name),))
     matches = []
-    for name, distance, mark in list(zip(found.names[i], found.distances[i], marks, strict=True))[
-        :_DRAWN
-    ]:
-        picture = _read(folder / str(name))
-        matches.append(Shown(picture, (f"{distance:.3f}", _title(str(name))), mark))
-    return Ranking(query, tuple(matches))
+    for index, distance, mark in zip(
+        found.indices[i][:_DRAWN], found.distances[i], marks, strict=False
+    ):
+        number = f"{distance:.3f}" if math.isfinite(distance) else "no part"
+        picture = _read(folder / str(gallery.names[index]))
+        matches.append(Shown(picture, (number, _title(gallery, int(index))), mark))
+    who = _who(gallery, path)
+    captions = (path.name, _words(who)) if who else (path.name,)
+    return Ranking(Shown(_read(path), captions), tuple(matches))
 
 
-def _title(name: str) -> str:
-    who = who_is_on(name)
-    return f"{who.identity:04d} · camera {who.camera}" if who else pathlib.PurePath(name).name
+def _title(gallery: Gallery, index: int) -> str:
+    """Who is on a picture of the gallery, as far as it is known, or the picture's name."""
+    identity = None if gallery.identities is None else gallery.identities[index].item()
+    if identity is None or str(identity) == str(JUNK):
+        return pathlib.PurePath(str(gallery.names[index])).name
+    camera = None if gallery.cameras is None else int(gallery.cameras[index])
+    return _words(Who(identity, None if camera == -1 else camera))
+
+
+def _words(who: Who) -> str:
+    person = who.identity if isinstance(who.identity, str) else f"{who.identity:04d}"
+    return person if who.camera is None else f"{person} · camera {who.camera}"
 
 
 def _read(path: pathlib.Path) -> np.ndarray | None:

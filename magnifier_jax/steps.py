@@ -63,6 +63,8 @@ class Description:
 
     Attributes:
         descriptor: float32 `[N, D]` of unit length.
+        unflipped: The same of the pictures alone where `descriptor` is the mean over mirror images
+            too, or None.
         part_embeddings: float32 `[N, P, C]`, each of unit length, after the parts' necks; None
             without a fusion branch.
         part_shares: Share of the cells that show each part, `[N, P]`; None without parsing.
@@ -70,6 +72,7 @@ class Description:
     """
 
     descriptor: jax.Array
+    unflipped: jax.Array | None
     part_embeddings: jax.Array | None
     part_shares: jax.Array | None
     part_map: jax.Array | None
@@ -230,7 +233,9 @@ def make_describe(model: MagnifierNet, mesh: Mesh, *, flip: bool = False) -> Des
     Args:
         model: The network.
         mesh: The devices; `images`, uint8 `[N, H, W, 3]`, is split over them.
-        flip: Whether a descriptor is the mean of a picture's and its mirror image's.
+        flip: Whether a descriptor is the mean of a picture's and its mirror image's. Everything
+            about parts is of the picture alone, so that embeddings belong to the parts that it is
+            said to show.
     """
 
     def describe(variables: Tree, images: jax.Array) -> Description:
@@ -252,13 +257,15 @@ def describe_normalized(
         return cast(Outputs, model.apply(variables, pictures, train=False))
 
     outputs = run(images)
-    descriptor = outputs.descriptor
+    descriptor, unflipped = outputs.descriptor, None
     if flip:
+        unflipped = unit_length(descriptor.astype(jnp.float32))
         descriptor = (descriptor + run(images[:, :, ::-1]).descriptor) / 2
     parsing = outputs.parsing_logits
     necks = outputs.part_necks
     return Description(
         descriptor=unit_length(descriptor.astype(jnp.float32)),
+        unflipped=unflipped,
         part_embeddings=None if necks is None else unit_length(necks.astype(jnp.float32)),
         part_shares=outputs.part_shares,
         part_map=None if parsing is None else parsing.argmax(-1).astype(jnp.uint8),

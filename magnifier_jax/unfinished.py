@@ -15,6 +15,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from magnifier_jax.errors import UserError
+from magnifier_jax.whole_file import open_whole
 from magnifier_jax.workdir import write_json
 
 _ARRAYS = ("descriptors", "parts", "visible")
@@ -68,7 +69,8 @@ class Unfinished:
         write_json(marker, key)
         self._places: dict[str, tuple[int, int]] = {}
         self._states: dict[str, str] = {}
-        self._chunks: dict[int, dict[str, np.ndarray]] = {}
+        # Paths, for there can be more chunks than files that a process may have open.
+        self._chunks: dict[int, dict[str, pathlib.Path]] = {}
         for path in sorted(self._folder.glob("[0-9]*.json")):
             listed = _read_json(path)
             if listed is not None:
@@ -113,15 +115,16 @@ class Unfinished:
         partial = self._output.with_name(f"{self._output.name}.partial")
         places = np.array([self._places[name] for name in names], np.int64)
         try:
-            with zipfile.ZipFile(partial, "w", allowZip64=True) as file:
+            with (
+                open_whole(self._output, partial=partial) as whole,
+                zipfile.ZipFile(whole, "w", allowZip64=True) as file,
+            ):
                 for name in next(iter(self._chunks.values())):
                     self._write(file, name, places)
                 for name, value in {**extra, "names": np.asarray(names, np.str_)}.items():
                     with file.open(f"{name}.npy", "w", force_zip64=True) as entry:
                         npy.write_array(entry, np.asanyarray(value), allow_pickle=False)
-            partial.replace(self._output)
         except OSError as error:
-            partial.unlink(missing_ok=True)
             raise UserError(
                 f"Cannot write {self._output} ({error.strerror}): make room on the disk and give "
                 "the same command again."
@@ -130,7 +133,7 @@ class Unfinished:
         shutil.rmtree(self._folder)
 
     def _write(self, file: zipfile.ZipFile, name: str, places: np.ndarray) -> None:
-        example = next(iter(self._chunks.values()))[name]
+        example = np.load(next(iter(self._chunks.values()))[name], mmap_mode="r")
         shape = (len(places), *example.shape[1:])
         with file.open(f"{name}.npy", "w", force_zip64=True) as entry:
             header = {"descr": npy.dtype_to_descr(example.dtype), "fortran_order": False}
@@ -140,14 +143,13 @@ class Unfinished:
                 rows = np.empty((len(wanted), *shape[1:]), example.dtype)
                 for number in np.unique(wanted[:, 0]):
                     here = wanted[:, 0] == number
-                    rows[here] = self._chunks[int(number)][name][wanted[here, 1]]
+                    chunk = np.load(self._chunks[int(number)][name], mmap_mode="r")
+                    rows[here] = chunk[wanted[here, 1]]
                 entry.write(rows.tobytes())
 
     def _open(self, number: int, names: Sequence[str], states: Sequence[str]) -> None:
         self._chunks[number] = {
-            array: np.load(self._path(number, array), mmap_mode="r")
-            for array in _ARRAYS
-            if self._path(number, array).exists()
+            array: path for array in _ARRAYS if (path := self._path(number, array)).exists()
         }
         for row, (name, state) in enumerate(zip(names, states, strict=True)):
             self._places[name] = (number, row)

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 
 from magnifier_jax.errors import UserError
+from magnifier_jax.whole_file import open_whole
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "magnifier_jax")
 _ABSENT = "(absent)"
@@ -176,26 +177,13 @@ def write_text(path: pathlib.Path, text: str) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        with open_whole(path, partial=temporary) as file:
+            file.write(text.encode())
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise UserError(
             f"Cannot write {path} ({error.strerror}): make room on the disk or check its "
             "permissions."
         ) from error
-
-
-def _sync_folder(path: pathlib.Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _acquire(descriptor: int, *, directory: pathlib.Path) -> None:

@@ -18,7 +18,7 @@ from input_pipeline.samples import ReidDataset, Sample
 
 TITLE = "A folder per identity"
 SPLITS = ("train", "query", "gallery")
-_CAMERA = re.compile(r"(?:^|[_-])c(\d+)(?=[_.s-])", re.IGNORECASE)
+CAMERA = re.compile(r"(?:^|[_-])c(\d+)(?=[_.s-])", re.IGNORECASE)
 
 
 def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
@@ -43,7 +43,7 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
         for split, paths in pictures.items()
         for path in paths
     }
-    cameras = {path: _CAMERA.search(path.name) for path in persons}
+    cameras = {path: CAMERA.search(path.name) for path in persons}
     problems = [
         Problem(path, "it is not in a person's folder")
         for path, person in persons.items()

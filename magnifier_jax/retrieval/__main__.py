@@ -4,30 +4,38 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 import warnings
-import zipfile
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from magnifier_jax import cli
+from magnifier_jax.devices import enable_compilation_cache
 from magnifier_jax.errors import UserError
+from magnifier_jax.retrieval.array_files import read_arrays
 from magnifier_jax.retrieval.descriptors import CollapsedDescriptorsWarning
 from magnifier_jax.retrieval.distances import Metric
 from magnifier_jax.retrieval.evaluate import evaluate
 from magnifier_jax.retrieval.expansion import QueryExpansion, expand_queries
-from magnifier_jax.retrieval.metrics import Evaluation
+from magnifier_jax.retrieval.labels import is_ignored
+from magnifier_jax.retrieval.metrics import Evaluation, ranks_to_show
 from magnifier_jax.retrieval.reranking import ReRanking
 from magnifier_jax.retrieval.single_shot import SingleShot
 from magnifier_jax.retrieval.verification import Verification, verify
+from magnifier_jax.workdir import write_json
 
-_RANKS = (1, 5, 10)
 _FILE_HELP = (
-    ".npz file with the arrays 'descriptors' [N, D], 'identities' [N] and 'cameras' [N]; made by "
-    "numpy.savez, or by magnifier_jax.embed"
+    "an .npz file with the arrays 'descriptors' [N, D], 'identities' [N] and 'cameras' [N], made "
+    "by numpy.savez or by magnifier_jax.embed"
 )
+_OTHER_NAMES = {
+    "descriptors": ("features", "feats", "embeddings"),
+    "identities": ("ids", "pids", "labels"),
+    "cameras": ("camids", "cams"),
+}
+_NEEDED = ("descriptors", "identities")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,36 +59,36 @@ class _Variant:
 def read_set(path: Path) -> DescribedSet:
     """Reads descriptors and labels from an `.npz` file.
 
+    What other tools usually call the arrays is understood too, and said.
+
     Raises:
       UserError: if the file or an array in it is missing.
     """
-    if not path.is_file():
-        raise UserError(f"there is no file {path}")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            missing = [name for name in ("descriptors", "identities") if name not in file.files]
-            if missing:
-                raise UserError(
-                    f"{path} has no array {missing[0]!r}, only {', '.join(sorted(file.files))}; "
-                    f"it must be a {_FILE_HELP}"
-                )
-            cameras = file["cameras"] if "cameras" in file.files else None
-            return DescribedSet(file["descriptors"], file["identities"], cameras)
-    except UserError:
-        raise
-    except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} cannot be read: {error}; it must be a {_FILE_HELP}") from error
+    known = {name: (name, *others) for name, others in _OTHER_NAMES.items()}
+    arrays = read_arrays(path, only=sum(known.values(), ()), wanted=_FILE_HELP)
+    found = {}
+    for name, names in known.items():
+        there = [other for other in names if other in arrays]
+        if len(there) > 1 and name not in there:
+            raise UserError(
+                f"{path} has both {there[0]!r} and {there[1]!r}; call the {name} {name!r}"
+            )
+        if there:
+            found[name] = arrays[there[0]]
+        if there and there[0] != name:
+            print(f"{path}: the {name} are its array {there[0]!r}", file=sys.stderr)
+    missing = [name for name in _NEEDED if name not in found]
+    if missing:
+        raise UserError(
+            f"{path} has no array {missing[0]!r} beside {', '.join(sorted(arrays))}; give "
+            f"{_FILE_HELP}"
+        )
+    return DescribedSet(found["descriptors"], found["identities"], found.get("cameras"))
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
-    options = _parser().parse_args(arguments)
-    try:
-        _run(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return cli.run(_command, _parser().parse_args(arguments))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -99,6 +107,11 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="also count pictures of the query's identity from the query's own camera",
     )
+    parser.add_argument(
+        "--keep-junk",
+        action="store_true",
+        help="also rank pictures of identity -1, which are left out as Market-1501 does",
+    )
     parser.add_argument("--rerank", action="store_true", help="also with k-reciprocal re-ranking")
     parser.add_argument("--k1", type=int, default=20)
     parser.add_argument("--k2", type=int, default=6)
@@ -116,9 +129,31 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(options: argparse.Namespace) -> None:
+def _command(options: argparse.Namespace) -> None:
+    output = options.output
+    if output is not None and not output.absolute().parent.is_dir():
+        raise UserError(f"there is no folder {output.absolute().parent} for --output {output}")
+    enable_compilation_cache()
     query, gallery = read_set(options.query), read_set(options.gallery)
-    labels = (query.identities, gallery.identities, query.cameras, gallery.cameras)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", CollapsedDescriptorsWarning)
+        results = _evaluate(query, gallery, options)
+        verification = _verify(query, gallery, options) if options.verify else None
+    for message in {str(warning.message) for warning in caught}:
+        print(f"warning: {message}", file=sys.stderr)
+    print(table(results))
+    report: dict[str, object] = {name: result.summary() for name, result in results.items()}
+    if verification is not None:
+        print(verification_table(verification))
+        report["verification"] = dataclasses.asdict(verification)
+    if output is not None:
+        write_json(output, report)
+
+
+def _evaluate(
+    query: DescribedSet, gallery: DescribedSet, options: argparse.Namespace
+) -> dict[str, Evaluation]:
+    """The measures of each way of ranking that was asked for."""
     reranking = ReRanking(k1=options.k1, k2=options.k2, original_weight=options.original_weight)
     single_shot = None
     if options.single_shot is not None:
@@ -126,57 +161,73 @@ def _run(options: argparse.Namespace) -> None:
     variants = {"plain": _Variant(query.descriptors, options.metric)}
     if options.expand is not None:
         settings = QueryExpansion(neighbours=options.expand, alpha=options.alpha)
-        expanded = expand_queries(query.descriptors, gallery.descriptors, settings=settings)
+        kept = ~is_ignored(gallery.identities, _ignored(options))
+        among = gallery.descriptors if kept.all() else gallery.descriptors[kept]
+        expanded = expand_queries(query.descriptors, among, settings=settings)
         variants["expanded"] = _Variant(expanded, "cosine")
     if options.rerank:
         variants["reranked"] = _Variant(query.descriptors, options.metric, reranking)
-    results: dict[str, Evaluation] = {}
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", CollapsedDescriptorsWarning)
-        for name, variant in variants.items():
-            results[name] = evaluate(
-                variant.query,
-                gallery.descriptors,
-                *labels,
-                max_rank=options.max_rank,
-                camera_filter=not options.no_camera_filter,
-                metric=variant.metric,
-                average_precision=options.average_precision,
-                reranking=variant.reranking,
-                single_shot=single_shot,
-            )
-    for message in {str(warning.message) for warning in caught}:
-        print(f"warning: {message}", file=sys.stderr)
-    print(table(results))
-    report: dict[str, object] = {name: result.summary() for name, result in results.items()}
-    if options.verify:
-        verification = verify(
-            query.descriptors,
+    return {
+        name: evaluate(
+            variant.query,
             gallery.descriptors,
-            *labels,
+            query.identities,
+            gallery.identities,
+            query.cameras,
+            gallery.cameras,
+            max_rank=options.max_rank,
             camera_filter=not options.no_camera_filter,
-            metric=options.metric,
+            ignored_identity=_ignored(options),
+            metric=variant.metric,
+            average_precision=options.average_precision,
+            reranking=variant.reranking,
+            single_shot=single_shot,
         )
-        print(verification_table(verification))
-        report["verification"] = dataclasses.asdict(verification)
-    if options.output is not None:
-        options.output.write_text(json.dumps(report, indent=2) + "\n")
+        for name, variant in variants.items()
+    }
+
+
+def _verify(
+    query: DescribedSet, gallery: DescribedSet, options: argparse.Namespace
+) -> Verification:
+    return verify(
+        query.descriptors,
+        gallery.descriptors,
+        query.identities,
+        gallery.identities,
+        query.cameras,
+        gallery.cameras,
+        camera_filter=not options.no_camera_filter,
+        ignored_identity=_ignored(options),
+        metric=options.metric,
+    )
+
+
+def _ignored(options: argparse.Namespace) -> int | None:
+    return None if options.keep_junk else -1
 
 
 def table(results: dict[str, Evaluation]) -> str:
     """The measures of each variant in a line, in percent."""
     first = next(iter(results.values()))
+    ranks = ranks_to_show(first.cmc)
     lines = [
         f"{first.valid_queries} of {first.queries} queries have a match among {first.gallery} "
         f"gallery pictures; {first.average_precision} average precision",
-        f"{'':10}{'distance':>11}{'mAP':>8}{'mINP':>8}"
-        + "".join(f"{f'rank-{rank}':>9}" for rank in _RANKS),
     ]
+    if first.ignored_queries or first.ignored_gallery:
+        lines.append(
+            f"{first.ignored_queries} queries and {first.ignored_gallery} gallery pictures of "
+            "identity -1 (bad detections) are left out; --keep-junk keeps them"
+        )
+    lines.append(
+        f"{'':10}{'distance':>11}{'mAP':>8}{'mINP':>8}"
+        + "".join(f"{f'rank-{rank}':>9}" for rank in ranks)
+    )
     for name, result in results.items():
-        ranks = [result.cmc[min(rank, len(result.cmc)) - 1] for rank in _RANKS]
         lines.append(
             f"{name:10}{result.metric:>11}{result.mAP:8.2%}{result.mINP:8.2%}"
-            + "".join(f"{value:9.2%}" for value in ranks)
+            + "".join(f"{result.cmc[rank - 1]:9.2%}" for rank in ranks)
         )
     return "\n".join(lines)
 

@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 from magnifier_jax.errors import UserError
 from magnifier_jax.retrieval.descriptors import Descriptors, check_descriptors, check_pair
 from magnifier_jax.retrieval.distances import Blocks, Layout, Metric, RowBlock, stream_rows
-from magnifier_jax.retrieval.labels import Array, make_labels
+from magnifier_jax.retrieval.labels import Array, Labelled, label, make_labels
 from magnifier_jax.retrieval.metrics import AveragePrecision, Evaluation, summarise
 from magnifier_jax.retrieval.ranking import RankCounter
 from magnifier_jax.retrieval.reranking import ReRanking, rerank_descriptors
@@ -30,6 +30,7 @@ def evaluate(
     *,
     max_rank: int = 50,
     camera_filter: bool = True,
+    ignored_identity: int | str | None = -1,
     metric: Metric = "euclidean",
     average_precision: AveragePrecision = "rectangular",
     reranking: ReRanking | None = None,
@@ -38,7 +39,8 @@ def evaluate(
 ) -> Evaluation:
     """Ranks the gallery for every query under the Market-1501 protocol.
 
-    Gallery pictures of the query's identity taken by the query's camera are ignored. Ties are
+    Gallery pictures of the query's identity taken by the query's camera are ignored, and so are
+    all pictures of identity −1, which Market-1501 gives to bad detections. Ties are
     broken by gallery order. Ranks are exact for float32 distances, and the matrix of all
     distances never exists.
 
@@ -51,6 +53,8 @@ def evaluate(
       gallery_cameras: Cameras [Ng]; not needed without the camera filter.
       max_rank: Length of the CMC curve, which beyond the gallery keeps its last value.
       camera_filter: Whether same-identity pictures of the same camera are ignored.
+      ignored_identity: Pictures of it count neither as queries nor in the gallery, as if they
+        were not there, and are counted in the result; None for no such identity.
       metric: 'euclidean' or 'cosine'.
       average_precision: 'rectangular', or 'trapezoid' as in the Market-1501 MATLAB code.
       reranking: Settings of k-reciprocal re-ranking; None for the plain distances.
@@ -68,13 +72,12 @@ def evaluate(
     queries = check_descriptors(query, name="query")
     candidates = check_descriptors(gallery, name="gallery")
     check_pair(queries, candidates)
-    labels = make_labels(
-        queries,
-        candidates,
-        ids=(query_ids, gallery_ids),
-        cameras=(query_cameras, gallery_cameras),
-        camera_filter=camera_filter,
-    )
+    if not camera_filter:
+        query_cameras = gallery_cameras = None
+    asked = label(queries, query_ids, query_cameras, ignored_identity=ignored_identity)
+    searched = label(candidates, gallery_ids, gallery_cameras, ignored_identity=ignored_identity)
+    labels = make_labels(asked, searched, camera_filter=camera_filter)
+    queries, candidates = asked.descriptors, searched.descriptors
     blocks = blocks or Blocks()
     mesh = blocks.mesh()
     layout = Layout.plan(
@@ -102,7 +105,19 @@ def evaluate(
     )
     if single_shot is not None:
         evaluation = fold_repetitions(evaluation, queries=len(queries))
-    return evaluation
+    return _with_ignored(evaluation, asked, searched)
+
+
+def _with_ignored(evaluation: Evaluation, query: Labelled, gallery: Labelled) -> Evaluation:
+    """Says how much was ignored, and lets average precisions follow the queries as given."""
+    precisions = np.full(len(query.rows) + query.ignored, np.nan)
+    precisions[query.rows] = evaluation.average_precisions
+    return dataclasses.replace(
+        evaluation,
+        average_precisions=precisions,
+        ignored_queries=query.ignored,
+        ignored_gallery=gallery.ignored,
+    )
 
 
 def _reranked_rows(

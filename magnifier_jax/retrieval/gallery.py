@@ -6,8 +6,6 @@ import dataclasses
 import difflib
 import functools
 import json
-import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,11 +15,15 @@ from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
 from magnifier_jax.errors import UserError
+from magnifier_jax.retrieval.array_files import read_arrays
 from magnifier_jax.retrieval.descriptors import check_descriptors
 from magnifier_jax.retrieval.distances import Blocks, Metric
-from magnifier_jax.retrieval.searcher import Searcher, SearchResult
+from magnifier_jax.retrieval.searcher import Searcher, SearchResult, check_parts
+from magnifier_jax.whole_file import open_whole
 
 _FORMAT = 1
+_TEXTS = ("format", "metric", "model", "notes")
+_ENTRIES = (*_TEXTS, "descriptors", "names", "identities", "cameras", "parts", "visible")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,19 +35,20 @@ class Gallery:
     Attributes:
       descriptors: float16 or float32 [N, D].
       names: str [N], all different; paths of the pictures, as a rule.
-      identities: int64 [N], or None if they are not known.
-      cameras: int64 [N], or None if they are not known.
+      identities: int64 or str [N], -1 where one is not known; None if none is.
+      cameras: int64 [N], -1 where one is not known; None if none is.
       parts: float16 or float32 [N, P, E], an embedding of each part, or None.
       visible: bool [N, P], whether the part is seen; with `parts` only.
       metric: How descriptors are compared.
       model: Which model made the descriptors, as any text that is the same for the same model;
         empty if it is not known. Galleries of different models cannot be joined.
-      notes: What else is worth keeping, as JSON values.
+      notes: What else is worth keeping, as JSON values. `images`, if it is there, is the folder
+        that relative names start from.
     """
 
     descriptors: NDArray[np.floating]
     names: NDArray[np.str_]
-    identities: NDArray[np.int64] | None
+    identities: NDArray[np.int64] | NDArray[np.str_] | None
     cameras: NDArray[np.int64] | None
     parts: NDArray[np.floating] | None
     visible: NDArray[np.bool_] | None
@@ -69,11 +72,13 @@ class Gallery:
     ) -> Gallery:
         """Checks what belongs to each picture, and keeps it.
 
+        Arrays are kept without a copy, for they can fill the memory: do not change them later.
+
         Args:
           descriptors: [N, D], floating.
           names: [N], all different.
-          identities: [N], whole numbers.
-          cameras: [N], whole numbers.
+          identities: [N], whole numbers or text; -1 for one that is not known.
+          cameras: [N], whole numbers; -1 for one that is not known.
           parts: [N, P, E], floating.
           visible: [N, P], which goes with `parts`.
           metric: 'euclidean' or 'cosine'.
@@ -90,7 +95,7 @@ class Gallery:
             raise UserError(f"a gallery of {total} descriptors needs {total} names")
         unique, counts = np.unique(texts, return_counts=True)
         if len(unique) < total:
-            raise UserError(f"the name {unique[counts > 1][0]!r} is in the gallery twice")
+            raise UserError(f"the name {str(unique[counts > 1][0])!r} is in the gallery twice")
         if (parts is None) != (visible is None):
             raise UserError("part embeddings and visible parts must be given together")
         if metric not in ("euclidean", "cosine"):
@@ -101,8 +106,8 @@ class Gallery:
         return cls(
             descriptors=checked.parts[0],
             names=texts,
-            identities=_numbers(identities, total=total, what="identities"),
-            cameras=_numbers(cameras, total=total, what="cameras"),
+            identities=_labels(identities, total=total, what="identities", kinds="iuU"),
+            cameras=_labels(cameras, total=total, what="cameras", kinds="iu"),
             parts=embeddings,
             visible=seen,
             metric=metric,
@@ -117,6 +122,8 @@ class Gallery:
     def add(self, other: Gallery) -> Gallery:
         """Both galleries, this one first.
 
+        If their relative names start from different folders, these become part of the names.
+
         Raises:
           UserError: if a name is in both, or one has what the other lacks.
         """
@@ -126,18 +133,37 @@ class Gallery:
             raise UserError(
                 "the galleries were made by different models; describe one of them anew"
             )
-        joined: dict[str, Any] = {"model": self.model, "notes": self.notes}
-        for field in ("descriptors", "names", "identities", "cameras", "parts", "visible"):
+        notes = {**other.notes, **self.notes}
+        first, second = self.names, other.names
+        if self.notes.get("images") != other.notes.get("images"):
+            first, second = self._full_names(), other._full_names()
+            notes.pop("images")
+        joined: dict[str, Any] = {"names": np.concatenate([first, second])}
+        for field in ("descriptors", "identities", "cameras", "parts", "visible"):
             mine, theirs = getattr(self, field), getattr(other, field)
             if (mine is None) != (theirs is None):
                 raise UserError(f"only one of the two galleries has {field}; they cannot be joined")
-            if mine is not None and mine.shape[1:] != theirs.shape[1:]:
+            if mine is None:
+                continue
+            if (mine.dtype.kind == "U") != (theirs.dtype.kind == "U"):
+                raise UserError(
+                    f"the {field} of one gallery are text and those of the other are numbers; "
+                    "they cannot be joined"
+                )
+            if mine.shape[1:] != theirs.shape[1:]:
                 raise UserError(
                     f"{field} have shape {list(mine.shape)} and {list(theirs.shape)}; "
                     "both galleries must come from the same model"
                 )
-            joined[field] = None if mine is None else np.concatenate([mine, theirs])
-        return Gallery.build(metric=self.metric, **joined)
+            joined[field] = np.concatenate([mine, theirs])
+        return Gallery.build(metric=self.metric, model=self.model, notes=notes, **joined)
+
+    def _full_names(self) -> NDArray[np.str_]:
+        """Names that do not depend on the folder in the notes."""
+        folder = self.notes.get("images")
+        if folder is None:
+            return self.names
+        return np.array([str(Path(folder) / name) for name in self.names.tolist()], np.str_)
 
     def remove(self, names: Sequence[str]) -> Gallery:
         """The gallery without the pictures of these names.
@@ -181,8 +207,7 @@ class Gallery:
           visible: Which parts each query shows [Nq, P].
           top: How many; at most the whole gallery is returned.
         """
-        embeddings, seen = check_parts(parts, visible, total=None, name="query")
-        return self._default_searcher.search_parts(embeddings, seen, top=top)
+        return self._default_searcher.search_parts(parts, visible, top=top)
 
     def searcher(self, *, blocks: Blocks | None = None, device_bytes: int = 2**30) -> Searcher:
         """Something that searches this gallery with a bound on memory.
@@ -222,6 +247,9 @@ class Gallery:
         Args:
           path: The file.
           dtype: Type of descriptors and part embeddings; 'float16' halves the file.
+
+        Raises:
+          UserError: if it cannot be written, or numbers are too large for the type.
         """
         if dtype not in ("float32", "float16"):
             raise UserError(f"a gallery is saved as float32 or float16, not {dtype}")
@@ -234,34 +262,41 @@ class Gallery:
             if not np.isfinite(arrays[name]).all():
                 raise UserError(f"some {name} are too large for {dtype}; save them as float32")
         target = Path(path)
-        partial = target.with_name(target.name + ".partial")
-        with partial.open("wb") as file:
-            header = file_header(metric=self.metric, model=self.model, notes=self.notes)
-            np.savez(file, **header, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
+        header = file_header(metric=self.metric, model=self.model, notes=self.notes)
+        try:
+            with open_whole(target, partial=target.with_name(f"{target.name}.partial")) as file:
+                np.savez(file, **header, **arrays)
+        except OSError as error:
+            raise _cannot_write(target, error) from error
 
     @classmethod
     def load(cls, path: str | Path) -> Gallery:
-        """Reads what `save` wrote.
+        """Reads what `save` wrote; arrays that galleries do not have are passed over.
 
         Raises:
           UserError: if the file is not there or is not a gallery.
         """
-        if not Path(path).is_file():
-            raise UserError(f"there is no gallery file {path}")
+        wanted = "a gallery file that magnifier_jax.embed or Gallery.save made"
+        fields = read_arrays(Path(path), only=_ENTRIES, wanted=wanted)
+        texts = {name: fields.pop(name) for name in _TEXTS if name in fields}
+        odd = [name for name, value in texts.items() if value.ndim]
+        missing = [name for name in ("names", "descriptors") if name not in fields]
+        missing += [name for name in ("format", "metric") if name not in texts]
+        if missing or odd:
+            what = f"has no {missing[0]}" if missing else f"has several values of {odd[0]}"
+            raise UserError(f"{path} is not a gallery file, for it {what}; give {wanted}")
+        if str(texts["format"]) != str(_FORMAT):
+            found = f"of format {texts['format']}, not {_FORMAT}"
+            raise UserError(f"{path} is a gallery file {found}; make it again")
         try:
-            with np.load(path, allow_pickle=False) as file:
-                fields: dict[str, Any] = {name: file[name] for name in file.files}
-        except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
-            raise UserError(f"{path} is not a gallery file: {error}") from error
-        if int(fields.pop("format", 0)) != _FORMAT or not {"descriptors", "names"} <= set(fields):
-            raise UserError(f"{path} is not a gallery file of format {_FORMAT}; make it again")
-        fields["metric"] = str(fields["metric"])
-        fields["model"] = str(fields.get("model", ""))
-        fields["notes"] = json.loads(str(fields.get("notes", "{}")))
-        return cls.build(**fields)
+            notes = json.loads(str(texts.get("notes", "{}")))
+            if not isinstance(notes, dict):
+                raise ValueError("its notes are not a JSON object")
+            metric: Any = str(texts["metric"])
+            model = str(texts.get("model", ""))
+            return cls.build(**fields, metric=metric, model=model, notes=notes)
+        except ValueError as error:
+            raise UserError(f"{path} is a damaged gallery file: {error}") from error
 
     def export_vectors(self, folder: str | Path) -> None:
         """Writes plain arrays for FAISS or a vector database.
@@ -270,16 +305,22 @@ class Gallery:
         lists the picture of each id. With Euclidean distance an index by L2 ranks as `search`
         does; with cosine the descriptors are written as unit vectors, for an index by inner
         product.
+
+        Raises:
+          UserError: if the folder cannot be written.
         """
         target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
         vectors = np.ascontiguousarray(self.descriptors, np.float32)
         if self.metric == "cosine":
             lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
             vectors = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
-        np.save(target / "descriptors.npy", vectors)
-        np.save(target / "ids.npy", np.arange(len(self), dtype=np.int64))
-        (target / "names.json").write_text(json.dumps(self.names.tolist(), indent=0))
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            np.save(target / "descriptors.npy", vectors)
+            np.save(target / "ids.npy", np.arange(len(self), dtype=np.int64))
+            (target / "names.json").write_text(json.dumps(self.names.tolist(), indent=0))
+        except OSError as error:
+            raise _cannot_write(target, error) from error
 
 
 def file_header(*, metric: Metric, model: str, notes: Mapping[str, Any]) -> dict[str, Any]:
@@ -292,29 +333,17 @@ def file_header(*, metric: Metric, model: str, notes: Mapping[str, Any]) -> dict
     }
 
 
-def check_parts(
-    parts: ArrayLike, visible: ArrayLike, *, total: int | None, name: str
-) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
-    """Part embeddings [N, P, E] and visible parts [N, P] that fit each other."""
-    embeddings, seen = np.asarray(parts), np.asarray(visible).astype(bool)
-    if embeddings.ndim != 3 or (total is not None and len(embeddings) != total):
-        wanted = "N" if total is None else total
-        raise UserError(
-            f"{name} part embeddings must have shape [{wanted}, P, E], not {list(embeddings.shape)}"
-        )
-    if seen.shape != embeddings.shape[:2]:
-        raise UserError(
-            f"{name} visible parts must have shape {list(embeddings.shape[:2])}, "
-            f"not {list(seen.shape)}"
-        )
-    flat = check_descriptors(embeddings.reshape(len(embeddings), -1), name=f"{name} part")
-    return flat.parts[0].reshape(embeddings.shape), seen
-
-
-def _numbers(values: ArrayLike | None, *, total: int, what: str) -> NDArray[np.int64] | None:
+def _labels(values: ArrayLike | None, *, total: int, what: str, kinds: str) -> NDArray[Any] | None:
     if values is None:
         return None
-    numbers = np.asarray(values)
-    if numbers.shape != (total,) or not np.issubdtype(numbers.dtype, np.integer):
-        raise UserError(f"{what} must be {total} whole numbers, one for each picture")
-    return numbers.astype(np.int64)
+    labels = np.asarray(values)
+    if labels.shape != (total,) or labels.dtype.kind not in kinds:
+        allowed = "whole numbers or text" if "U" in kinds else "whole numbers"
+        raise UserError(f"{what} must be {total} of {allowed}, one for each picture")
+    return labels if labels.dtype.kind == "U" else labels.astype(np.int64)
+
+
+def _cannot_write(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"cannot write {path} ({error.strerror}); check its folder, the rights and the disk"
+    )

@@ -24,12 +24,15 @@ class Evaluation:
       mAP: Mean average precision over the valid queries, 0 to 1.
       mINP: Mean inverse negative penalty (Ye et al., "Deep Learning for Person
         Re-identification", 2021): matches divided by the rank of the last one, averaged.
-      queries: Number of queries.
+      queries: Number of queries, without ignored ones.
       valid_queries: Queries with at least one match; only they are averaged.
-      gallery: Number of gallery pictures.
+      gallery: Number of gallery pictures, without ignored ones.
       average_precision: 'rectangular', or 'trapezoid' as in the Market-1501 MATLAB code.
       metric: 'euclidean' or 'cosine'.
-      average_precisions: float64 [queries], NaN where a query has no match.
+      average_precisions: float64, one for each query that was given; NaN where it is ignored or
+        has no match.
+      ignored_queries: Queries of the ignored identity.
+      ignored_gallery: Gallery pictures of the ignored identity.
     """
 
     cmc: NDArray[np.float64]
@@ -41,6 +44,8 @@ class Evaluation:
     average_precision: AveragePrecision
     metric: str
     average_precisions: NDArray[np.float64]
+    ignored_queries: int = 0
+    ignored_gallery: int = 0
 
     def summary(self) -> dict[str, object]:
         """What a report or a JSON file keeps: everything but the per-query numbers."""
@@ -51,9 +56,16 @@ class Evaluation:
             "queries": self.queries,
             "valid_queries": self.valid_queries,
             "gallery": self.gallery,
+            "ignored_queries": self.ignored_queries,
+            "ignored_gallery": self.ignored_gallery,
             "average_precision": self.average_precision,
             "metric": self.metric,
         }
+
+
+def ranks_to_show(cmc: Sequence[float] | NDArray[np.float64]) -> tuple[int, ...]:
+    """The ranks that a table of results gives, as far as the CMC curve goes."""
+    return tuple(rank for rank in (1, 5, 10) if rank <= len(cmc))
 
 
 NO_VALID_QUERY = (

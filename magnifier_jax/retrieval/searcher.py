@@ -14,6 +14,8 @@ from magnifier_jax.retrieval.descriptors import Descriptors, check_descriptors
 from magnifier_jax.retrieval.distances import Blocks, Metric
 from magnifier_jax.retrieval.nearest import Searchable, Side, find_nearest, gallery_blocks
 
+_ROWS_AT_ONCE = 2048
+
 
 @dataclasses.dataclass(frozen=True)
 class SearchResult:
@@ -64,20 +66,19 @@ class Searcher:
             )
         return self._find(Searchable(queries), self._whole, sides=self._whole_sides, top=top)
 
-    def search_parts(
-        self, parts: NDArray[np.floating], visible: NDArray[np.bool_], *, top: int = 10
-    ) -> SearchResult:
+    def search_parts(self, parts: ArrayLike, visible: ArrayLike, *, top: int = 10) -> SearchResult:
         """The pictures most like each query by what both show, as `Gallery.search_parts`."""
         if self.parts is None:
             raise UserError(
                 "this gallery has no part embeddings to search by; make it again with them"
             )
-        if parts.shape[1:] != self.parts.shape[1:]:
+        embeddings, seen = check_parts(parts, visible, total=None, name="query")
+        if embeddings.shape[1:] != self.parts.shape[1:]:
             raise UserError(
-                f"query parts have shape {list(parts.shape[1:])} and those of the gallery "
+                f"query parts have shape {list(embeddings.shape[1:])} and those of the gallery "
                 f"{list(self.parts.shape[1:])}; both must come from the same model"
             )
-        query = Searchable(_flat(parts, name="query part"), visible)
+        query = Searchable(_flat(embeddings, name="query part"), seen)
         return self._find(query, self._by_parts, sides=self._part_sides, top=top)
 
     @functools.cached_property
@@ -118,6 +119,45 @@ class Searcher:
         return SearchResult(
             indices=found.indices, distances=found.distances, names=self.names[found.indices]
         )
+
+
+def check_parts(
+    parts: ArrayLike, visible: ArrayLike, *, total: int | None, name: str
+) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
+    """Part embeddings [N, P, E] and visible parts [N, P] that fit each other.
+
+    What stands for a hidden part does not matter; where it is not finite it becomes zero.
+    """
+    embeddings, seen = np.asarray(parts), np.asarray(visible).astype(bool)
+    if embeddings.ndim != 3 or (total is not None and len(embeddings) != total):
+        wanted = "N" if total is None else total
+        raise UserError(
+            f"{name} part embeddings must have shape [{wanted}, P, E], not {list(embeddings.shape)}"
+        )
+    if seen.shape != embeddings.shape[:2]:
+        raise UserError(
+            f"{name} visible parts must have shape {list(embeddings.shape[:2])}, "
+            f"not {list(seen.shape)}"
+        )
+    embeddings = _finite_where_hidden(embeddings, seen)
+    flat = check_descriptors(embeddings.reshape(len(embeddings), -1), name=f"{name} part")
+    return flat.parts[0].reshape(embeddings.shape), seen
+
+
+def _finite_where_hidden(
+    embeddings: NDArray[np.floating], seen: NDArray[np.bool_]
+) -> NDArray[np.floating]:
+    """The same array, or a copy where anything had to be changed."""
+    changed = embeddings
+    for start in range(0, len(embeddings), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        with np.errstate(over="ignore", invalid="ignore"):
+            part = np.asarray(embeddings[rows], np.float32)
+            bad = ~seen[rows] & ~np.isfinite(np.einsum("npe,npe->np", part, part))
+        if bad.any():
+            changed = embeddings.copy() if changed is embeddings else changed
+            changed[rows][bad] = 0
+    return changed
 
 
 def _flat(parts: NDArray[np.floating], *, name: str) -> Descriptors:

@@ -23,7 +23,7 @@ from magnifier_jax.retrieval.distances import (
     Metric,
     stream_rows,
 )
-from magnifier_jax.retrieval.labels import Array, Labels, MatchFinder, make_labels
+from magnifier_jax.retrieval.labels import Array, Labels, MatchFinder, label, make_labels
 from magnifier_jax.retrieval.metrics import NO_VALID_QUERY
 
 FALSE_POSITIVE_RATES = (1e-2, 1e-3, 1e-4, 1e-5)
@@ -74,6 +74,7 @@ def verify(
     *,
     rates: Sequence[float] = FALSE_POSITIVE_RATES,
     camera_filter: bool = True,
+    ignored_identity: int | str | None = -1,
     metric: Metric = "euclidean",
     blocks: Blocks | None = None,
 ) -> Verification:
@@ -91,6 +92,7 @@ def verify(
       gallery_cameras: Cameras [Ng]; not needed without the camera filter.
       rates: Allowed false positive rates, each at least 0 and below 1.
       camera_filter: Whether same-identity pairs of the same camera are ignored.
+      ignored_identity: Pictures of it are in no pair, as in `evaluate`; None for no such identity.
       metric: 'euclidean' or 'cosine'.
       blocks: How much is worked on at a time, and on which devices.
 
@@ -102,19 +104,17 @@ def verify(
     queries = check_descriptors(query, name="query")
     candidates = check_descriptors(gallery, name="gallery")
     check_pair(queries, candidates)
-    labels = make_labels(
-        queries,
-        candidates,
-        ids=(query_ids, gallery_ids),
-        cameras=(query_cameras, gallery_cameras),
-        camera_filter=camera_filter,
-    )
+    if not camera_filter:
+        query_cameras = gallery_cameras = None
+    asked = label(queries, query_ids, query_cameras, ignored_identity=ignored_identity)
+    searched = label(candidates, gallery_ids, gallery_cameras, ignored_identity=ignored_identity)
+    labels = make_labels(asked, searched, camera_filter=camera_filter)
     different = _count_different(labels)
     if not different:
         raise UserError("all pictures show the same person; verification needs pairs of two")
     same, nearest = _collect(
-        queries,
-        candidates,
+        asked.descriptors,
+        searched.descriptors,
         labels,
         keep=int(max(rates) * different) + 1,
         metric=metric,

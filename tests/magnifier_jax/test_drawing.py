@@ -31,6 +31,18 @@ def test_borders_tell_right_from_wrong_in_order():
     assert drawn.shape[0] > one > 192
 
 
+def test_many_matches_take_several_rows():
+    def sheet(matches, **options):
+        rankings = [Ranking(Shown(picture(9)), (Shown(picture(9)),) * matches), Ranking(query, ())]
+        return ranking_sheet(rankings, **options)
+
+    query = Shown(picture(9), ("a name",))
+    one, three = sheet(4, columns=4), sheet(9, columns=4)
+    assert one.width == three.width == sheet(4).width
+    rows = one.height / 2
+    assert three.height == pytest.approx(4 * rows, abs=20)
+
+
 def test_part_maps_are_tinted_by_the_palette_and_background_darkened():
     part_map = np.zeros((4, 2), np.uint8)
     part_map[2:] = 3

@@ -1,11 +1,16 @@
-import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 
 from magnifier_jax import embed, unfinished
 from magnifier_jax.retrieval import Gallery
+from tests.command import QUICK, ROOT
 
 pytestmark = pytest.mark.usefixtures("quick_compiling")
 
@@ -74,6 +79,42 @@ def test_goes_on_after_an_interruption(tiny_run, images, tmp_path, monkeypatch):
     assert not list(tmp_path.glob("*.unfinished"))
 
 
+def test_goes_on_after_being_killed(tiny_run, images, tmp_path):
+    output = tmp_path / "killed.npz"
+    code = "import sys; from magnifier_jax import embed; embed._CHUNK = 4; sys.exit(embed.main())"
+    arguments = [*command(tiny_run, images, output), "--batch_size=4"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+        env=os.environ | QUICK,
+    )
+    unfinished_folder = tmp_path / "killed.npz.unfinished"
+    while not (unfinished_folder / "0000001.json").exists():
+        assert process.poll() is None
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert not output.exists()
+    before = {path: path.read_bytes() for path in unfinished_folder.glob("000000[01].*")}
+    kept = []
+    finish = unfinished.Unfinished.finish
+
+    def look_and_finish(self, names, *, extra):
+        kept.extend(path.read_bytes() == data for path, data in before.items())
+        finish(self, names, extra=extra)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unfinished.Unfinished, "finish", look_and_finish)
+        assert embed.main(arguments) == 0
+    assert len(kept) == 8
+    assert all(kept)
+    gallery = Gallery.load(output)
+    assert len(gallery) == len(list(images.rglob("*.jpg")))
+    np.testing.assert_allclose(np.linalg.norm(gallery.descriptors, axis=1), 1, rtol=1e-4)
+    assert not unfinished_folder.exists()
+
+
 def test_bad_pictures_are_all_named_and_skipped_only_on_request(tiny_run, images, tmp_path, capsys):
     output = tmp_path / "gallery.npz"
     first, last = sorted(images.rglob("*.jpg"))[:: len(list(images.rglob("*.jpg"))) - 1]
@@ -91,13 +132,32 @@ def test_bad_pictures_are_all_named_and_skipped_only_on_request(tiny_run, images
     assert gallery.parts is None
 
 
-def test_names_that_tell_nothing_are_said(tiny_run, images, tmp_path, capsys):
-    for number, path in enumerate(sorted(images.rglob("*.jpg"))):
-        path.rename(path.with_name(f"picture {number}.jpg"))
+def test_what_names_do_not_tell_is_said_and_the_rest_kept(tiny_run, images, tmp_path, capsys):
+    paths = sorted((images / "a").iterdir())
+    paths[0].rename(paths[0].with_name("unknown.jpg"))
+    paths[1].rename(paths[1].with_name("-1_c1_000.jpg"))
     output = tmp_path / "gallery.npz"
     assert embed.main(command(tiny_run, images / "a", output)) == 0
-    assert "Identities and cameras are not kept" in capsys.readouterr().out
-    assert Gallery.load(output).identities is None
+    printed = capsys.readouterr().out
+    assert f"identities of 1 of {len(paths) - 1} pictures are not known" in printed
+    assert "1 pictures of identity -1" in printed
+    gallery = Gallery.load(output)
+    assert gallery.names.tolist() == [*(path.name for path in paths[2:]), "unknown.jpg"]
+    assert gallery.identities.tolist() == [*(int(path.name[:4]) for path in paths[2:]), -1]
+    assert gallery.cameras.tolist()[-1] == -1
+
+
+def test_folders_of_persons_are_identities(tiny_run, images, tmp_path, capsys):
+    for number, path in enumerate(sorted((images / "a").iterdir())):
+        folder = tmp_path / "query" / f"person {number % 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        path.rename(folder / f"{number}.jpg")
+    output = tmp_path / "gallery.npz"
+    assert embed.main(command(tiny_run, tmp_path / "query", output)) == 0
+    assert "not known" not in capsys.readouterr().out
+    gallery = Gallery.load(output)
+    assert gallery.identities.tolist() == [name.split("/")[0] for name in gallery.names]
+    assert gallery.cameras is None
 
 
 @pytest.mark.parametrize(
@@ -113,22 +173,3 @@ def test_mistakes_are_one_line(tiny_run, images, tmp_path, capsys, options, mess
     errors = capsys.readouterr().err.strip().splitlines()
     assert len(errors) == 1
     assert message in errors[0]
-
-
-def test_chunks_of_another_model_are_not_used(tmp_path):
-    output = tmp_path / "gallery.npz"
-    arrays = {"descriptors": np.eye(2, 3, dtype=np.float32)}
-    begun = unfinished.Unfinished(output, key="one")
-    begun.add(unfinished.Chunk(["a", "b"], ["1", "2"], arrays))
-    again = unfinished.Unfinished(output, key="one")
-    assert again.has("a", state="1")
-    assert not again.has("a", state="changed")
-    other = unfinished.Unfinished(output, key="two")
-    assert other.restarted
-    assert not other.has("a", state="1")
-    other.add(unfinished.Chunk(["b", "a"], ["2", "1"], arrays))
-    other.finish(["a", "b"], extra={"note": json.dumps({"x": 1})})
-    with np.load(output) as file:
-        np.testing.assert_array_equal(file["descriptors"], arrays["descriptors"][::-1])
-        assert file["names"].tolist() == ["a", "b"]
-        assert json.loads(str(file["note"])) == {"x": 1}

@@ -6,18 +6,27 @@ import numpy as np
 import pytest
 
 from magnifier_jax.datasets import open_test_sets
+from magnifier_jax.describing import Described
 from magnifier_jax.devices import make_mesh
 from magnifier_jax.evaluation import Evaluator, Measures, Score, evaluation_record, rank, table
 from magnifier_jax.trained import load_trained
 
+CMC = (0.125, *4 * [0.5], *5 * [1.0])
 
-def measures(mean=0.5, valid=10):
-    return Measures(mean, 0.25, (0.125, 0.5, 1.0), 10, valid, 40, "rectangular", "euclidean")
+
+def measures(mean=0.5, *, valid=10, cmc=CMC, flip=False):
+    return Measures(mean, 0.25, cmc, 10, valid, 40, "rectangular", "euclidean", flip)
 
 
 def test_a_score_survives_json():
-    score = Score("market1501", measures(), reranked=measures(0.75))
+    score = Score("market1501", measures(), measures(0.6, flip=True), reranked=measures(0.75))
     assert Score.from_mapping(json.loads(json.dumps(score.to_mapping()))) == score
+
+
+def test_scores_that_do_not_tell_of_flipping_can_be_read():
+    mapping = Score("market1501", measures()).to_mapping()
+    del mapping["flip"]
+    assert Score.from_mapping(mapping) == Score("market1501", measures())
 
 
 def test_the_record_has_the_first_set_on_top_and_all_of_several():
@@ -38,7 +47,7 @@ def test_the_table_shows_every_way_of_ranking():
         "50.0",
         "25.0",
         "12.5",
-        "100.0",
+        "50.0",
         "100.0",
         "8",
         "of",
@@ -47,6 +56,24 @@ def test_the_table_shows_every_way_of_ranking():
     assert "60.0" in text["market, expanded"]
     assert "70.0" in text["market, reranked"]
     assert "rectangular" in lines[-1]
+
+
+def test_the_table_says_what_expansion_and_reranking_were_applied_to():
+    flipped = [measures(mean, flip=True) for mean in (0.6, 0.7, 0.8)]
+    lines = table([Score("market", measures(), *flipped)]).splitlines()
+    names = [line.split("  ")[0].strip() for line in lines[3:-2]]
+    assert names == [
+        "market",
+        "market, flipped",
+        "market, flipped and expanded",
+        "market, flipped and reranked",
+    ]
+
+
+def test_the_table_ends_where_the_curve_does():
+    lines = table([Score("market", measures(cmc=CMC[:5]))]).splitlines()
+    assert lines[1].split() == ["mAP", "mINP", "rank-1", "rank-5", "queries"]
+    assert lines[3].split() == ["market", "50.0", "25.0", "12.5", "50.0", "10"]
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +96,15 @@ def test_every_switch_on_several_test_sets(tiny_run, trained):
     assert [score.name for score in scores] == ["synthetic_tiny", "synthetic_tiny_2"]
     # The second set is the first one drawn again.
     assert scores[0].plain == scores[1].plain
-    assert set(scores[0].variants()) == {"expanded", "reranked"}
+    assert set(scores[0].variants()) == {"flipped", "flipped and expanded", "flipped and reranked"}
+    assert not scores[0].plain.flip
+    alone = dataclasses.replace(
+        config, evaluate=dataclasses.replace(config.evaluate, flip=False, query_expansion=0)
+    )
+    (without,) = Evaluator(alone, trained.model, sets[:1], mesh, progress=False)(trained.variables)
+    assert without.plain == scores[0].plain
+    assert without.reranked != scores[0].reranked
+    assert list(without.variants()) == ["reranked"]
     query, gallery = evaluator.descriptors
     assert len(query) == len(sets[0].query)
     assert len(gallery) == len(sets[0].gallery)
@@ -84,8 +119,8 @@ def test_perfect_descriptors_score_one(tiny_run):
     score = rank(
         tiny_run.config,
         test_set,
-        query=codes[test_set.query.identities],
-        gallery=codes[test_set.gallery.identities],
+        query=Described(codes[test_set.query.identities], None, None, None),
+        gallery=Described(codes[test_set.gallery.identities], None, None, None),
     )
     assert score.plain.mAP == 1.0
     assert score.plain.at(1) == 1.0

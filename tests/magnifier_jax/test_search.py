@@ -9,7 +9,16 @@ from magnifier_jax import embed, search
 from magnifier_jax.drawing import Mark
 from magnifier_jax.retrieval import Gallery
 
-pytestmark = pytest.mark.usefixtures("quick_compiling")
+pytestmark = pytest.mark.usefixtures("quick_compiling", "elsewhere")
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """A current folder that rankings may be drawn in."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +52,62 @@ def test_matches_are_listed_with_distances_and_drawn(gallery, query, tmp_path, c
     assert marks <= colours
 
 
+def test_without_output_the_ranking_is_drawn_here_and_said(
+    gallery, query, elsewhere, monkeypatch, capsys
+):
+    monkeypatch.setattr(search, "_DRAWN", 4)
+    assert search.main([f"--gallery={gallery}", "--query", str(query), "--top=7"]) == 0
+    drawn = elsewhere / f"{query.stem}.ranking.png"
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"The first 4 of 7 matches are drawn in {drawn}"
+    with Image.open(drawn) as image:
+        assert image.width > 5 * 96
+
+
+def test_pictures_that_are_not_there_are_said(gallery, query, tmp_path, capsys):
+    arguments = [f"--gallery={gallery}", "--query", str(query), "--top=3", f"--images={tmp_path}"]
+    assert search.main(arguments) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("3 pictures could not be read, from")
+    assert "--images" in last
+
+
+def test_what_cannot_be_a_picture_is_refused_at_once(gallery, query, capsys):
+    arguments = [f"--gallery={gallery}", "--query", str(query), "--output=ranking"]
+    assert search.main(arguments) == 2
+    printed = capsys.readouterr()
+    assert "--output ranking must end as pictures do" in printed.err
+    assert not printed.out
+
+
+def test_joined_galleries_and_persons_by_folder(tiny_run, gallery, query, tmp_path, capsys):
+    known = Gallery.load(gallery)
+    moved = tmp_path / "query" / "alice" / "1.jpg"
+    moved.parent.mkdir(parents=True)
+    shutil.copy(query, moved)
+    whose = [*["-1", "alice"], *["bob"] * (len(known) - 2)]
+    here = dataclasses.replace(known, identities=np.array(whose))
+    there = here.remove(here.names[4:].tolist())
+    folder = tmp_path / "there"
+    shutil.copytree(known.notes["images"], folder)
+    there = dataclasses.replace(there, notes={**known.notes, "images": str(folder)})
+    here.add(there).save(tmp_path / "both.npz")
+    total = len(known) + 4
+    arguments = [f"--gallery={tmp_path / 'both.npz'}", "--query", str(moved), f"--top={total}"]
+    assert search.main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].startswith("The matches are drawn in")
+    marks = {line.split()[2]: line.split()[3] for line in lines[3 : 3 + total]}
+    assert len(marks) == total
+    for root, count in ((known.notes["images"], len(known)), (str(folder), 4)):
+        found = [marks[f"{root}/{name}"] for name in known.names[:count]]
+        assert found == ["-", "right", *["wrong"] * (count - 2)]
+
+
 def test_a_picture_of_the_gallery_finds_itself(tiny_run, gallery, capsys):
     picture = sorted((tiny_run.dataset / "bounding_box_test").iterdir())[2]
     assert search.main([f"--gallery={gallery}", "--query", str(picture), "--top=1"]) == 0
-    row = capsys.readouterr().out.splitlines()[-1].split()
+    row = capsys.readouterr().out.splitlines()[3].split()
     assert row[2] == picture.name
     assert float(row[1]) == pytest.approx(0, abs=2e-3)
     assert row[3] == "-"
@@ -59,7 +120,7 @@ def test_parts_change_the_ranking_or_say_that_nothing_is_seen(gallery, query, ca
         assert "sees no body part" in printed.err
     else:
         assert status == 0
-        assert len(printed.out.splitlines()) == 13
+        assert len(printed.out.splitlines()) == 15
 
 
 def test_network_may_move_but_not_change(tiny_run, gallery, query, tmp_path, capsys):

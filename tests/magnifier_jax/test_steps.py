@@ -159,7 +159,11 @@ def test_describe(on_one):
     assert plain.part_map.shape == (16, 16, 8)
     np.testing.assert_allclose(np.sum(plain.part_shares, axis=1), 1.0, rtol=1e-5)
     flipped = steps.make_describe(model, mesh, flip=True)
-    first = flipped(variables, images).descriptor
+    both = flipped(variables, images)
+    first = both.descriptor
     second = flipped(variables, images[:, :, ::-1]).descriptor
     np.testing.assert_allclose(first, second, atol=1e-5)
     assert not np.allclose(first, plain.descriptor, atol=1e-3)
+    assert plain.unflipped is None
+    np.testing.assert_allclose(both.unflipped, plain.descriptor, atol=1e-5)
+    np.testing.assert_allclose(both.part_embeddings, plain.part_embeddings, atol=1e-5)

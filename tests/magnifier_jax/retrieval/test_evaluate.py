@@ -29,8 +29,11 @@ def golden_case(name):
     return [golden[f"{name}_{argument}"] for argument in ARGUMENTS]
 
 
-def draw_case(seed, *, queries, gallery, identities, cameras, width=6, grid=True):
-    """Random descriptors; on the grid distances are exact in float32, so ties are true ties."""
+def draw_case(seed, *, queries, gallery, identities, cameras, width=6, grid=True, junk=0.0):
+    """Random descriptors; on the grid distances are exact in float32, so ties are true ties.
+
+    `junk` is the share of pictures whose identity is −1.
+    """
     generator = np.random.default_rng(seed)
     shape = (queries + gallery, width)
     if grid:
@@ -39,11 +42,19 @@ def draw_case(seed, *, queries, gallery, identities, cameras, width=6, grid=True
         values = generator.standard_normal(shape).astype(np.float32)
     ids = generator.integers(0, identities, queries + gallery)
     views = generator.integers(0, cameras, queries + gallery)
+    ids[generator.random(queries + gallery) < junk] = -1
     return [part for both in (values, ids, views) for part in (both[:queries], both[queries:])]
 
 
 def check_against_plain(case, *, metric="euclidean", average_precision="rectangular", **options):
-    query, gallery, *labels = case
+    asked, searched = case[2] != -1, case[3] != -1
+    if not asked.any() or not searched.any():
+        with pytest.raises(UserError, match="have the ignored identity -1"):
+            retrieval.evaluate(*case, metric=metric, **options)
+        return
+    query, gallery, *labels = (
+        part[kept] for part, kept in zip(case, 3 * (asked, searched), strict=True)
+    )
     distances = plain.distance_matrix(
         query.astype(np.float64), gallery.astype(np.float64), metric=metric
     )
@@ -57,7 +68,11 @@ def check_against_plain(case, *, metric="euclidean", average_precision="rectangu
         *case, metric=metric, average_precision=average_precision, **options
     )
     np.testing.assert_allclose(result.cmc, wanted.cmc, atol=1e-12)
-    np.testing.assert_allclose(result.average_precisions, wanted.average_precisions, atol=1e-12)
+    np.testing.assert_allclose(
+        result.average_precisions[asked], wanted.average_precisions, atol=1e-12
+    )
+    assert np.isnan(result.average_precisions[~asked]).all()
+    assert (result.ignored_queries, result.ignored_gallery) == ((~asked).sum(), (~searched).sum())
     assert result.mAP == pytest.approx(wanted.mean_precision, abs=1e-12)
     assert result.mINP == pytest.approx(wanted.mean_penalty, abs=1e-12)
     assert result.valid_queries == np.isfinite(wanted.average_precisions).sum()
@@ -93,6 +108,7 @@ def test_golden_reranked(case):
     identities=st.sampled_from([1, 3, 12, 100]),
     cameras=st.sampled_from([1, 2, 5]),
     grid=st.booleans(),
+    junk=st.sampled_from([0.0, 0.05, 0.5]),
     metric=st.sampled_from(["euclidean", "cosine"]),
     average_precision=st.sampled_from(["rectangular", "trapezoid"]),
     devices=st.sampled_from([1, 8]),
@@ -105,6 +121,7 @@ def test_agrees_with_plain_sorting(
     identities,
     cameras,
     grid,
+    junk,
     metric,
     average_precision,
     devices,
@@ -118,6 +135,7 @@ def test_agrees_with_plain_sorting(
         identities=identities,
         cameras=cameras,
         grid=grid and metric == "euclidean",
+        junk=junk,
     )
     check_against_plain(
         case,
@@ -127,6 +145,36 @@ def test_agrees_with_plain_sorting(
             row_bytes=blocks[0], gallery_rows=blocks[1], devices=jax.devices()[:devices]
         ),
     )
+
+
+@pytest.mark.parametrize("options", [{"reranking": retrieval.ReRanking(k1=5, k2=2)}, {}])
+def test_bad_detections_are_as_if_they_were_not_there(options):
+    case = draw_case(8, queries=20, gallery=90, identities=6, cameras=3, grid=False, junk=0.3)
+    asked, searched = case[2] != -1, case[3] != -1
+    kept = [part[rows] for part, rows in zip(case, 3 * (asked, searched), strict=True)]
+    result = retrieval.evaluate(*case, **options)
+    without = retrieval.evaluate(*kept, **options, ignored_identity=None)
+    np.testing.assert_array_equal(result.average_precisions[asked], without.average_precisions)
+    assert result.summary() == without.summary() | {
+        "ignored_queries": (~asked).sum(),
+        "ignored_gallery": (~searched).sum(),
+    }
+    named = [*case[:2], *(np.array(ids).astype(str) for ids in case[2:4]), *case[4:]]
+    assert retrieval.evaluate(*named, **options).mAP == result.mAP
+    everything = retrieval.evaluate(*case, **options, ignored_identity=None)
+    assert (everything.queries, everything.ignored_gallery) == (20, 0)
+    assert everything.mAP != result.mAP
+
+
+def test_single_shot_draws_no_bad_detections():
+    case = draw_case(9, queries=20, gallery=90, identities=6, cameras=3, grid=False, junk=0.3)
+    asked, searched = case[2] != -1, case[3] != -1
+    kept = [part[rows] for part, rows in zip(case, 3 * (asked, searched), strict=True)]
+    protocol = retrieval.SingleShot(repetitions=3)
+    result = retrieval.evaluate(*case, single_shot=protocol)
+    without = retrieval.evaluate(*kept, single_shot=protocol, ignored_identity=None)
+    np.testing.assert_array_equal(result.average_precisions[asked], without.average_precisions)
+    np.testing.assert_array_equal(result.cmc, without.cmc)
 
 
 def test_many_matches_of_one_query():
@@ -255,3 +303,42 @@ def test_what_does_not_fit_is_refused():
         retrieval.evaluate(query.astype(int), gallery, *labels)
     with pytest.raises(UserError, match="max_rank"):
         retrieval.evaluate(query, gallery, *labels, max_rank=0)
+
+
+def test_labels_that_cannot_be_equal_are_refused():
+    query, gallery, *labels = draw_case(10, queries=4, gallery=40, identities=3, cameras=2)
+
+    def error(ids=labels[:2], cameras=labels[2:]):
+        with pytest.raises(UserError) as caught:
+            retrieval.evaluate(query, gallery, *ids, *cameras)
+        return str(caught.value)
+
+    text = np.char.add("c", labels[3].astype(str))
+    message = error(cameras=(labels[2], text))
+    assert message.startswith(
+        f"query cameras are numbers, such as {labels[2][0]}, and gallery cameras text, such as "
+        f"{str(text[0])!r}"
+    )
+    assert "gallery identities text" in error(ids=(labels[0], labels[1].astype(str)))
+    unknown = labels[1].astype(float)
+    unknown[7] = np.nan
+    assert "gallery identities hold nan in row 7" in error(ids=(labels[0], unknown))
+    assert "query cameras hold inf in row 0" in error(cameras=(np.full(4, np.inf), labels[3]))
+    mixed = np.array([1, "a", 2, "b"], object)
+    assert "query identities are of different types (int, str)" in error(ids=(mixed, labels[1]))
+    assert "must be numbers or text, not complex" in error(ids=(labels[0] * 1j, labels[1]))
+
+
+def test_labels_in_object_arrays_are_read():
+    query, gallery, *labels = draw_case(11, queries=9, gallery=40, identities=3, cameras=2)
+    wanted = retrieval.evaluate(query, gallery, *labels).mAP
+    assert retrieval.evaluate(query, gallery, *(x.astype(object) for x in labels)).mAP == wanted
+    text = [x.astype(str).astype(object) for x in labels]
+    assert retrieval.evaluate(query, gallery, *text).mAP == wanted
+
+
+def test_cameras_may_be_anything_where_they_are_not_looked_at():
+    case = draw_case(12, queries=4, gallery=40, identities=3, cameras=2)
+    unknown = [np.full(len(part), np.nan) for part in case[4:]]
+    result = retrieval.evaluate(*case[:4], *unknown, camera_filter=False)
+    assert result.mAP == retrieval.evaluate(*case[:4], camera_filter=False).mAP

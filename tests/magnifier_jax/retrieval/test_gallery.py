@@ -156,14 +156,121 @@ def test_saved_galleries_come_back(tmp_path, dtype):
 
 
 def test_wrong_files_are_named(tmp_path):
-    with pytest.raises(UserError, match="no gallery file"):
-        Gallery.load(tmp_path / "none.npz")
     (tmp_path / "text.npz").write_text("hello")
-    np.savez(tmp_path / "other.npz", descriptors=np.ones((2, 2)))
+    (tmp_path / "empty.npz").write_bytes(b"")
+    np.savez(tmp_path / "other.npz", features=np.ones((2, 2)))
     np.save(tmp_path / "bare.npy", np.ones((2, 2)))
-    for name in ("text.npz", "other.npz", "bare.npy"):
-        with pytest.raises(UserError, match=f"{name} is not a gallery file"):
+    draw(3).save(tmp_path / "cut.npz")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "cut.npz").read_bytes()[:-40])
+    for name, message in {
+        "none.npz": "there is no file .*none.npz",
+        "text.npz": "text.npz cannot be read",
+        "empty.npz": "empty.npz cannot be read: it is empty",
+        "cut.npz": "cut.npz cannot be read",
+        "other.npz": "other.npz has only the arrays features",
+        "bare.npy": "bare.npy holds a single array",
+    }.items():
+        with pytest.raises(UserError, match=f"{message}.*; give a gallery file"):
             Gallery.load(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"metric": None}, "has no metric"),
+        ({"names": None}, "has no names"),
+        ({"format": None}, "has no format"),
+        ({"format": [1, 2]}, "several values of format"),
+        ({"format": 2}, "of format 2, not 1"),
+        ({"notes": "{"}, "damaged gallery file: Expecting"),
+        ({"notes": "3"}, "damaged gallery file: its notes are not a JSON object"),
+        ({"metric": "manhattan"}, "damaged gallery file: unknown metric 'manhattan'"),
+        ({"visible": np.ones((3, 2))}, "damaged gallery file: part embeddings and visible"),
+        ({"names": ["a", "b", "a"]}, "damaged gallery file: the name 'a' is in the gallery twice"),
+    ],
+)
+def test_damaged_galleries_are_refused(tmp_path, changes, message):
+    path = tmp_path / "gallery.npz"
+    draw(3).save(path)
+    arrays = dict(np.load(path)) | changes
+    np.savez(path, **{name: value for name, value in arrays.items() if value is not None})
+    with pytest.raises(UserError, match=rf"gallery\.npz .*{message}"):
+        Gallery.load(path)
+
+
+def test_other_arrays_in_the_file_are_passed_over(tmp_path):
+    path = tmp_path / "gallery.npz"
+    draw(3).save(path)
+    np.savez(path, **np.load(path), time_of_day=np.arange(3))
+    assert len(Gallery.load(path)) == 3
+
+
+def test_what_cannot_be_written_is_said(tmp_path):
+    with pytest.raises(UserError, match=r"cannot write .*none/g\.npz \(No such file"):
+        draw(3).save(tmp_path / "none" / "g.npz")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot write .*file"):
+        draw(3).export_vectors(tmp_path / "file")
+
+
+def test_identities_may_be_text(tmp_path):
+    gallery = draw(3, identities=["alice", "bob", "-1"])
+    gallery.save(tmp_path / "g.npz")
+    loaded = Gallery.load(tmp_path / "g.npz")
+    assert loaded.identities.tolist() == ["alice", "bob", "-1"]
+    both = loaded.add(draw(2, seed=2, identities=["josephine", "bob"]))
+    assert both.identities.tolist()[3:] == ["josephine", "bob"]
+    with pytest.raises(UserError, match="text and those of the other are numbers"):
+        loaded.add(draw(2, seed=2, identities=[1, 2]))
+    with pytest.raises(UserError, match="cameras must be 3 of whole numbers"):
+        draw(3, cameras=["a", "b", "c"])
+
+
+def test_joined_galleries_know_where_their_pictures_are():
+    def gallery(seed, notes, *names):
+        vectors = np.random.default_rng(seed).standard_normal((len(names), 3))
+        return Gallery.build(vectors, names=names, notes=notes)
+
+    first = gallery(1, {"images": "/one", "step": 3}, "a.jpg", "b.jpg")
+    same = first.add(gallery(2, {"images": "/one"}, "c.jpg"))
+    assert same.names.tolist() == ["a.jpg", "b.jpg", "c.jpg"]
+    assert same.notes == {"images": "/one", "step": 3}
+    both = first.add(gallery(3, {"images": "/two"}, "a.jpg", "x/b.jpg"))
+    assert both.names.tolist() == ["/one/a.jpg", "/one/b.jpg", "/two/a.jpg", "/two/x/b.jpg"]
+    assert both.notes == {"step": 3}
+    more = both.add(gallery(4, {"images": "/three"}, "a.jpg"))
+    assert more.names.tolist() == [*both.names.tolist(), "/three/a.jpg"]
+    plain = gallery(5, {}, "a.jpg").add(first)
+    assert plain.names.tolist() == ["a.jpg", "/one/a.jpg", "/one/b.jpg"]
+
+
+def test_hidden_parts_may_be_undefined():
+    embeddings, visible = draw_parts(40, seed=3)
+    visible[:, 0] = True
+    gallery = draw(40, parts=embeddings, visible=visible)
+    query, shown = embeddings[:3].copy(), visible[:3].copy()
+    expected = gallery.search_parts(query, shown, top=40)
+    undefined = embeddings.copy()
+    undefined[~visible] = np.nan
+    undefined[3, ~visible[3]] = 3e38
+    before = undefined.copy()
+    found = draw(40, parts=undefined, visible=visible).search_parts(undefined[:3], shown, top=40)
+    np.testing.assert_array_equal(undefined, before)
+    np.testing.assert_array_equal(found.indices, expected.indices)
+    np.testing.assert_array_equal(found.distances, expected.distances)
+    undefined[5, 0] = np.nan
+    with pytest.raises(UserError, match="gallery part descriptors hold NaN or infinity in rows 5"):
+        draw(40, parts=undefined, visible=visible)
+
+
+def test_a_searcher_reads_lists_and_checks_them():
+    embeddings, visible = draw_parts(20, seed=6)
+    searcher = draw(20, parts=embeddings, visible=visible).searcher()
+    found = searcher.search_parts(embeddings[:2].tolist(), visible[:2].tolist(), top=3)
+    wanted = searcher.search_parts(embeddings[:2], visible[:2], top=3)
+    np.testing.assert_array_equal(found.indices, wanted.indices)
+    with pytest.raises(UserError, match=r"query visible parts must have shape \[2, 4\]"):
+        searcher.search_parts(embeddings[:2], visible[:1])
 
 
 def test_what_does_not_fit_is_refused(tmp_path):

@@ -50,13 +50,52 @@ def test_single_shot(files, capsys):
     assert "trapezoid average precision" in capsys.readouterr().out
 
 
-def test_collapsed_descriptors_are_warned_of_in_one_line(files, tmp_path, capsys):
+@pytest.mark.parametrize("options", [[], ["--expand=3", "--verify"]])
+def test_collapsed_descriptors_are_warned_of_in_one_line(files, tmp_path, capsys, options):
     for side, count in (("query", 60), ("gallery", 300)):
         arrays = dict(np.load(tmp_path / f"{side}.npz"))
         arrays["descriptors"] = np.ones((count, 4), np.float32)
         np.savez(tmp_path / f"{side}.npz", **arrays)
+    assert main([*files, *options]) == 0
+    errors = capsys.readouterr().err
+    assert errors.startswith("warning: the descriptors have collapsed")
+    assert errors.count("\n") == 1
+
+
+def test_the_table_ends_where_the_curve_does(files, capsys):
+    assert main([*files, "--max-rank", "7"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[-2:] == ["rank-1", "rank-5"]
+
+
+def test_bad_detections_are_left_out_and_counted(files, tmp_path, capsys):
+    arrays = dict(np.load(tmp_path / "gallery.npz"))
+    junk = {name: np.concatenate([array, array[:9]]) for name, array in arrays.items()}
+    junk["identities"][-9:] = -1
+    np.savez(tmp_path / "gallery.npz", **junk)
+    golden = np.load(GOLDEN)
+    assert main([*files, "--expand=3"]) == 0
+    table = capsys.readouterr().out
+    assert "60 of 60 queries have a match among 300 gallery pictures" in table
+    assert "0 queries and 9 gallery pictures of identity -1 (bad detections) are left out" in table
+    assert f"{golden['easy_mAP']:.2%}" in table
+    np.savez(tmp_path / "gallery.npz", **arrays)
+    assert main([*files, "--expand=3"]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == table.splitlines()[2:]
+    np.savez(tmp_path / "gallery.npz", **junk)
+    assert main([*files, "--keep-junk"]) == 0
+    assert "among 309 gallery pictures" in capsys.readouterr().out
+
+
+def test_usual_names_of_the_arrays_are_understood(files, tmp_path, capsys):
     assert main(files) == 0
-    assert capsys.readouterr().err.startswith("warning: the descriptors have collapsed")
+    table = capsys.readouterr().out
+    arrays = dict(np.load(tmp_path / "query.npz"))
+    names = {"descriptors": "features", "identities": "pids", "cameras": "camids"}
+    np.savez(tmp_path / "query.npz", **{names[name]: array for name, array in arrays.items()})
+    assert main(files) == 0
+    printed = capsys.readouterr()
+    assert printed.out == table
+    assert "query.npz: the identities are its array 'pids'" in printed.err
 
 
 def test_problems_are_one_line(files, tmp_path, capsys):
@@ -69,12 +108,19 @@ def test_problems_are_one_line(files, tmp_path, capsys):
 
     (tmp_path / "text.npz").write_text("hello")
     np.save(tmp_path / "bare.npy", np.ones((2, 2)))
+    (tmp_path / "empty.npz").write_bytes(b"")
     np.savez(tmp_path / "bare.npz", features=np.ones((2, 2)))
+    np.savez(tmp_path / "two.npz", features=np.ones((2, 2)), feats=np.ones((2, 2)))
     assert "there is no file" in error(*files, "--query", str(tmp_path / "none.npz"))
     assert "cannot be read" in error(*files, "--query", str(tmp_path / "text.npz"))
-    assert "cannot be read" in error(*files, "--query", str(tmp_path / "bare.npy"))
-    message = error(*files, "--query", str(tmp_path / "bare.npz"))
-    assert "has no array 'descriptors', only features" in message
+    assert "it is empty" in error(*files, "--query", str(tmp_path / "empty.npz"))
+    assert "a single array without" in error(*files, "--query", str(tmp_path / "bare.npy"))
+    assert "both 'features' and 'feats'" in error(*files, "--query", str(tmp_path / "two.npz"))
+    output = str(tmp_path / "none" / "x.json")
+    assert f"there is no folder {tmp_path / 'none'}" in error(*files, "--output", output)
+    assert main([*files, "--query", str(tmp_path / "bare.npz")]) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "has no array 'identities' beside features" in message
     np.savez(tmp_path / "plain.npz", descriptors=np.ones((2, 32)), identities=[0, 1])
     assert "camera_filter=False" in error(*files, "--query", str(tmp_path / "plain.npz"))
 

@@ -83,3 +83,34 @@ def test_pairs_of_both_kinds_are_needed():
         retrieval.verify(values, values, ids, ids + 3, camera_filter=False)
     with pytest.raises(UserError, match="false positive rates"):
         retrieval.verify(values, values, ids, ids, camera_filter=False, rates=(1.0,))
+
+
+def test_pairs_at_the_threshold_are_not_called_the_same():
+    # One query; of two persons, pairs at distances 1, 1, 1, 2; of one, at 0, 1 and 2.
+    gallery = np.array([[1.0], [-1.0], [1.0], [2.0], [0.0], [1.0], [-2.0]])
+    result = retrieval.verify(
+        np.zeros((1, 1)),
+        gallery,
+        np.array([0]),
+        np.array([1, 2, 3, 4, 0, 0, 0]),
+        rates=(0.0, 0.5, 0.75, 0.76),
+        camera_filter=False,
+    )
+    assert [point.threshold for point in result.points] == [1, 1, 2, 2]
+    found = [(point.true_positive_rate, point.false_positive_rate) for point in result.points]
+    np.testing.assert_allclose(found, [(1 / 3, 0), (1 / 3, 0), (2 / 3, 0.75), (2 / 3, 0.75)])
+
+
+def test_bad_detections_are_in_no_pair():
+    values, ids = np.random.default_rng(0).standard_normal((30, 4)), np.arange(30) % 5
+    ids[[3, 4, 17]] = -1
+    kept = ids != -1
+    result = retrieval.verify(values[:10], values, ids[:10], ids, camera_filter=False)
+    without = retrieval.verify(
+        values[:10][kept[:10]], values[kept], ids[:10][kept[:10]], ids[kept], camera_filter=False
+    )
+    assert result == without
+    everything = retrieval.verify(
+        values[:10], values, ids[:10], ids, camera_filter=False, ignored_identity=None
+    )
+    assert everything.different_pairs > result.different_pairs

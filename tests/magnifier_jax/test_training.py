@@ -140,15 +140,14 @@ def test_both_placements_train_alike(tiny_run, tmp_path, mesh):
         for settings in (data, tiny_run.config.data)
     )
     np.testing.assert_array_equal(streamed.parts, resident.parts)
-    apart = np.abs(streamed.images.astype(int) - resident.images)
-    print("MEASURED", apart.max(), apart.mean())
+    # TensorFlow's and Pillow's decoders may differ by a grey level here and there.
+    np.testing.assert_allclose(streamed.images.astype(int), resident.images, atol=2)
     workdir = WorkDirectory(tmp_path / "stream")
     train(config, workdir, mesh=mesh, progress=False)
     for one, two in zip(runs.logged(workdir.path), runs.logged(tiny_run.workdir.path), strict=True):
         assert one.keys() == two.keys()
         if "total" in one:
-            # TensorFlow's and Pillow's decoders differ by a grey level here and there.
-            assert one["total"] == pytest.approx(two["total"], rel=0.02)
+            assert one["total"] == pytest.approx(two["total"], rel=1e-3)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tiny_run, tmp_path, mesh):

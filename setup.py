@@ -18,7 +18,7 @@ setup(
     packages=find_packages(include=["magnifier_jax*", "input_pipeline*", "configs*"]),
     install_requires=[
         "absl-py",
-        "array_record; sys_platform != 'win32'",
+        "array_record",
         "flax>=0.12",
         # TFDS needs it and does not say so.
         "importlib_resources",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import pathlib
 import statistics
 import subprocess
@@ -30,7 +31,7 @@ class Result:
 
 
 def run(row: str, seed: int, *, arguments: argparse.Namespace, extra: list[str]) -> Result:
-    """Trains one network, or reads what it reached if it is there already."""
+    """Trains one network, or measures it again if it is trained already."""
     workdir = pathlib.Path(arguments.output) / f"{row}-{seed}"
     command = [
         *(sys.executable, "-m", "magnifier_jax.main"),
@@ -38,10 +39,14 @@ def run(row: str, seed: int, *, arguments: argparse.Namespace, extra: list[str])
         *("--workdir", str(workdir.absolute()), f"--config.seed={seed}"),
         *extra,
     ]
-    if not (workdir / "evaluation.json").exists():
-        subprocess.run(command, cwd=ROOT, check=True)
+    # The last thing that a run writes, and only if nothing stopped it.
+    report = workdir / "report.html"
+    report.unlink(missing_ok=True)
+    status = subprocess.run(command, cwd=ROOT, check=False).returncode
+    if status or not report.exists():
+        sys.exit(status or f"{workdir} was stopped before its end: the same command goes on.")
     record = json.loads((workdir / "evaluation.json").read_text())
-    untrained = record["untrained"][0]["mAP"]
+    untrained = record["untrained"][0]["mAP"] if "untrained" in record else math.nan
     return Result(100 * record["mAP"], 100 * record["cmc"][0], 100 * untrained)
 
 

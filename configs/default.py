@@ -14,7 +14,7 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     # Names the run in pictures and reports.
     config.name = "default"
-    # Decides everything random: weights, batches, augmentation, occlusion.
+    # Decides everything random: weights, batches, augmentation, occlusion; below 2³².
     config.seed = 0
     # 'float32', or 'bf16': heavy computations in bfloat16; parameters, statistics, losses,
     # embeddings and distances stay float32.
@@ -162,7 +162,7 @@ def _train() -> ConfigDict:
     train.evaluate_every_epochs = 20
     # Steps between checkpoints; there is always one at an evaluation and at the end.
     train.checkpoint_every_steps = 500
-    # How many of the latest checkpoints are kept, beside the best by mAP.
+    # How many of the latest checkpoints are kept, 2 or more, beside the best by mAP.
     train.keep_checkpoints = 2
     return train
 

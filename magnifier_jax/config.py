@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import typing
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
@@ -209,6 +210,8 @@ def _value(hint: Any, value: Any, path: str) -> Any:
         return float(value)
     if type(value) is not hint:
         raise UserError(f"{path} must be {_name(hint)}, not {value!r}.")
+    if hint is float and not math.isfinite(value):
+        raise UserError(f"{path} must be a finite number, not {value!r}.")
     return value
 
 
@@ -240,6 +243,9 @@ def _share(field: str) -> _Rule:
 
 
 _RULES = (
+    _Rule("name", lambda value: bool(value.strip()), "a name for the run"),
+    # Random keys have 32 bits: larger seeds would silently give the draws of smaller ones.
+    _Rule("seed", lambda value: 0 <= value < 2**32, "between 0 and 4294967295"),
     _Rule("data.part_labels", bool, "required, bands, none, or the folder of part labels"),
     _Rule("data.train", bool, "the name of a dataset, such as market1501"),
     _at_least("data.identities_per_batch", 2),
@@ -250,21 +256,38 @@ _RULES = (
     _share("augment.flip"),
     _share("augment.erasing"),
     _at_least("augment.pad", 0),
+    _Rule(
+        "augment.erasing_area",
+        lambda value: 0 <= value[0] <= value[1] <= 1,
+        "the least and the largest share, between 0 and 1",
+    ),
+    _Rule("augment.erasing_aspect", lambda value: 0 < value <= 1, "above 0 and at most 1"),
     _at_least("loss.parsing", 0),
     _at_least("loss.parts", 0),
     _at_least("loss.diversity", 0),
+    _at_least("loss.diversity_start_epoch", 0),
     _Rule("optimizer.learning_rate", lambda value: value > 0, "above 0"),
     _at_least("optimizer.l2", 0),
+    _Rule("optimizer.momentum", lambda value: 0 <= value < 1, "0 or more and below 1"),
     _at_least("optimizer.warmup_epochs", 0),
+    _share("optimizer.warmup_factor"),
+    _Rule(
+        "optimizer.decay_epochs",
+        lambda value: all(epoch >= 1 for epoch in value),
+        "epochs from 1 on",
+    ),
+    _Rule("optimizer.decay_factor", lambda value: 0 < value <= 1, "above 0 and at most 1"),
     _at_least("train.epochs", 1),
     _at_least("train.max_steps", 0),
     _at_least("train.log_every_steps", 1),
     _at_least("train.evaluate_every_epochs", 0),
     _at_least("train.checkpoint_every_steps", 1),
-    _at_least("train.keep_checkpoints", 1),
+    # The loss of the step after it shows whether the newest one was still sound.
+    _at_least("train.keep_checkpoints", 2),
     _at_least("evaluate.batch_size", 1),
     _at_least("evaluate.max_rank", 1),
     _at_least("evaluate.query_expansion", 0),
+    _at_least("evaluate.query_expansion_alpha", 0),
     _at_least("evaluate.rerank_k1", 1),
     _at_least("evaluate.rerank_k2", 1),
     _share("evaluate.rerank_lambda"),
@@ -290,6 +313,11 @@ def _check_together(config: Config) -> None:
             f"config.data.image_size is {data.image_size} but both sides must be multiples of "
             f"{stride} for {model.backbone}."
         )
+    if config.augment.pad >= min(data.image_size):
+        raise UserError(
+            f"config.augment.pad is {config.augment.pad} but must be less than the shorter side of "
+            f"config.data.image_size, {min(data.image_size)}."
+        )
     if not (model.use_global or model.use_adversarial or model.use_fusion):
         raise UserError("config.model switches every branch off; leave at least one on.")
     if model.use_fusion and not model.use_parsing:
@@ -301,13 +329,21 @@ def _check_together(config: Config) -> None:
             "semantic occlusion learn from part labels: use 'required' or 'bands', or switch "
             "them off."
         )
+    _check_occlusion(occlusion, num_parts=model.num_parts)
+
+
+def _check_occlusion(occlusion: OcclusionConfig, *, num_parts: int) -> None:
+    both = occlusion.upper_parts + occlusion.lower_parts
+    if len(set(both)) != len(both):
+        raise UserError(
+            f"config.occlusion names a part twice: {occlusion.upper_parts}, {occlusion.lower_parts}"
+        )
     for group in occlusion.groups:
         if not 0 <= group.count <= len(group.parts):
             raise UserError(
                 f"config.occlusion cannot hide {group.count} of the parts {group.parts}."
             )
-        if any(not 0 <= part < model.num_parts for part in group.parts):
+        if any(not 0 <= part < num_parts for part in group.parts):
             raise UserError(
-                f"config.occlusion names parts {group.parts}, but there are only "
-                f"0…{model.num_parts - 1}."
+                f"config.occlusion names parts {group.parts}, but there are only 0…{num_parts - 1}."
             )

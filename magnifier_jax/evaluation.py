@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,7 +18,6 @@ from magnifier_jax.model import MagnifierNet
 from magnifier_jax.pictures import Pictures, open_pictures
 from magnifier_jax.retrieval.metrics import ranks_to_show
 from magnifier_jax.steps import make_describe
-from magnifier_jax.workdir import WorkDirectory
 
 _VARIANTS = ("flipped", "expanded", "reranked")
 
@@ -225,14 +223,6 @@ def evaluation_record(
     if untrained:
         record["untrained"] = [score.to_mapping() for score in untrained]
     return record
-
-
-def read_untrained(workdir: WorkDirectory) -> tuple[Score, ...]:
-    """The evaluation before the first step of a run; empty where it is not known."""
-    path = workdir.untrained
-    if not path.exists():
-        return ()
-    return tuple(Score.from_mapping(entry) for entry in json.loads(path.read_text()))
 
 
 def table(scores: Sequence[Score], *, untrained: Sequence[Score] = ()) -> str:

@@ -76,13 +76,13 @@ def parsing_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
     Args:
         logits: `[N, h, w, P]`.
-        labels: Part classes `[N, h, w]`.
+        labels: Part classes `[N, h, w]`; cells of a class from P on are left out.
     """
     one_hot = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
     entropy = optax.softmax_cross_entropy(logits, one_hot)
     cells = one_hot.sum((0, 1, 2))
     per_class = jnp.einsum("nhw,nhwp->p", entropy, one_hot) / jnp.maximum(cells, 1)
-    return per_class.sum() / (cells > 0).sum()
+    return per_class.sum() / jnp.maximum((cells > 0).sum(), 1)
 
 
 def diversity_loss(part_embeddings: jax.Array) -> jax.Array:

@@ -7,6 +7,7 @@ from magnifier_jax.memory import use_huge_pages
 if __name__ == "__main__":
     use_huge_pages()
 
+import contextlib
 import dataclasses
 import itertools
 import logging
@@ -32,10 +33,12 @@ from magnifier_jax.devices import (
     together,
 )
 from magnifier_jax.errors import UserError
-from magnifier_jax.evaluation import Evaluator, evaluation_record, read_untrained, table
+from magnifier_jax.evaluation import Evaluator, evaluation_record, table
+from magnifier_jax.interruption import Terminated, raise_on_sigterm
 from magnifier_jax.report import write_report
 from magnifier_jax.trained import load_trained
 from magnifier_jax.training import train
+from magnifier_jax.untrained import read_untrained
 from magnifier_jax.workdir import WorkDirectory, write_json
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -60,8 +63,11 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(f"{argv[1]!r} is not understood; options look like --config=FILE.")
     start_distributed()
     enable_compilation_cache()
-    if _MODE.value == "evaluate":
-        return _evaluate()
+    with raise_on_sigterm():
+        return _evaluate() if _MODE.value == "evaluate" else _train()
+
+
+def _train() -> int:
     if _CONFIG.value is None:
         raise UserError("--config is missing: name a file, such as configs/quickstart.py.")
     config = Config.from_mapping(_CONFIG.value.to_dict())
@@ -89,25 +95,27 @@ def _evaluate() -> int:
     if given is not None:
         config = _with_data_of(config, given)
     show = jax.process_index() == 0
-    with together():
-        sets = open_test_sets(config, progress=show)
-    scores = Evaluator(config, trained.model, sets, mesh, progress=show)(trained.variables)
-    untrained = read_untrained(workdir)
-    if show:
-        record = evaluation_record(scores, step=trained.step, untrained=untrained)
-        write_json(workdir.evaluation, record)
-    _say(f"{workdir.path}, step {trained.step:,}")
-    _say(table(scores, untrained=untrained))
-    if _REPORT.value:
-        page = write_report(
-            workdir,
-            dataclasses.replace(trained, config=config),
-            sets[0],
-            scores=scores,
-            untrained=untrained,
-            mesh=mesh,
-        )
-        _say(f"Report: {page}")
+    with contextlib.ExitStack() as stack:
+        with together():
+            stack.enter_context(workdir.lock())
+            sets = open_test_sets(config, progress=show)
+        scores = Evaluator(config, trained.model, sets, mesh, progress=show)(trained.variables)
+        untrained = read_untrained(workdir, config)
+        _say(f"{workdir.path}, step {trained.step:,}")
+        _say(table(scores, untrained=untrained))
+        if show:
+            record = evaluation_record(scores, step=trained.step, untrained=untrained)
+            write_json(workdir.evaluation, record)
+        if _REPORT.value:
+            page = write_report(
+                workdir,
+                dataclasses.replace(trained, config=config),
+                sets[0],
+                scores=scores,
+                untrained=untrained,
+                mesh=mesh,
+            )
+            _say(f"Report: {page}")
     return 0
 
 
@@ -146,6 +154,14 @@ def _explain(error: Exception) -> str:
     near = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', str(error))
     if near:
         return f"the configuration has no field {near[2]!r}, did you mean {near[1]!r}?"
+    field = re.search(r"Unknown command line flag '(config\.[\w.]+)'", str(error))
+    if field:
+        return f"--{field[1]} changes a configuration, so --config=FILE has to be given too."
+    if re.search(r"get_config\(\) takes 0 positional arguments", str(error)):
+        return "--config: this configuration has no variants: leave out the colon and what follows."
+    wrong = re.search(r"flag (--config\.[\w.]+)=(.*?): \('Non-boolean argument", str(error))
+    if wrong:
+        return f"{wrong[1]} must be True or False, not {wrong[2]!r}."
     if isinstance(error, (AttributeError, KeyError)):
         return f"the configuration has no such field: {error.args[0]}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -175,6 +191,9 @@ def run(command: Callable[[Sequence[str]], Any], parse: Callable[..., Any]) -> N
     except (UserError, DataError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except Terminated:
+        print("terminated; the same command goes on from what is saved", file=sys.stderr)
+        sys.exit(143)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

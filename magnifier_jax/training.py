@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -20,32 +21,20 @@ from magnifier_jax.config import Config
 from magnifier_jax.datasets import TestSet, TrainingSet, open_test_sets, open_training_set
 from magnifier_jax.devices import check_divides, make_mesh, put_replicated, together
 from magnifier_jax.errors import UserError
-from magnifier_jax.evaluation import Evaluator, Score, evaluation_record, read_untrained
-from magnifier_jax.feeding import steps_from
+from magnifier_jax.evaluation import Evaluator, Score, evaluation_record
+from magnifier_jax.feeding import check_parts_fit, steps_from
 from magnifier_jax.interruption import watch_for_stop
 from magnifier_jax.model import MagnifierNet
 from magnifier_jax.report import write_report
+from magnifier_jax.resuming import check_resumable
 from magnifier_jax.runlog import RunLog
 from magnifier_jax.starting import starting_state
 from magnifier_jax.steps import Metrics, TrainState, abstract_state, build_model
 from magnifier_jax.trained import Trained, checkpoint_metadata
+from magnifier_jax.untrained import read_untrained, write_untrained
 from magnifier_jax.workdir import WorkDirectory, write_json
 
-# Fields that do not decide what is computed, only how often it is looked at or kept, and where
-# the data is read from.
-FREE_FIELDS = (
-    "data.placement",
-    "data.prepared",
-    "data.root",
-    "data.test",
-    "data.workers",
-    "evaluate",
-    "init",
-    "name",
-    "train.checkpoint_every_steps",
-    "train.keep_checkpoints",
-    "train.log_every_steps",
-)
+_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +45,8 @@ class TrainingResult:
         step: Training steps done.
         finished: False if it was asked to stop before its end.
         scores: The last evaluation, empty if it stopped before one.
-        untrained: The evaluation before the first step.
+        untrained: The evaluation before the first step; empty where it is not known or measured
+            otherwise.
     """
 
     step: int
@@ -83,8 +73,8 @@ def train(
         progress: Whether to show progress bars.
 
     Raises:
-        UserError: Something configured cannot work, another run holds the work directory, it was
-            made with another configuration, or a loss is not finite.
+        UserError: Something configured cannot work, another run holds the work directory, its
+            checkpoints are of another configuration, or a loss is not finite.
         DataError: The data cannot be used.
     """
     mesh = mesh or make_mesh()
@@ -94,15 +84,20 @@ def train(
         field="config.data.identities_per_batch × images_per_identity",
     )
     show = progress and jax.process_index() == 0
+    say = print if show else _say_nothing
     with contextlib.ExitStack() as stack:
         with together():
             stack.enter_context(workdir.lock())
-            workdir.check_config(
-                config.to_mapping(), may_differ=FREE_FIELDS, allow_changes=resume_with_changes
-            )
+            check_resumable(workdir, config, allow_changes=resume_with_changes, say=say)
             data = open_training_set(config, progress=show)
+            check_parts_fit(data, config)
+            sampler = IdentitySampler(
+                data.labels,
+                identities_per_batch=config.data.identities_per_batch,
+                images_per_identity=config.data.images_per_identity,
+                seed=config.seed,
+            )
             test_sets = open_test_sets(config, progress=show)
-        workdir.write_config(config.to_mapping())
         model = build_model(config, num_identities=len(data.identities))
         store = CheckpointStore(workdir.checkpoints, keep_latest=config.train.keep_checkpoints)
         run = Run(
@@ -111,12 +106,17 @@ def train(
             mesh=mesh,
             model=model,
             data=data,
+            sampler=sampler,
             test_sets=test_sets,
             store=stack.enter_context(store),
             evaluate=Evaluator(config, model, test_sets, mesh, progress=show),
             progress=show,
         )
         return run.run()
+
+
+def _say_nothing(text: str) -> None:
+    pass
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -128,6 +128,7 @@ class Run:
     mesh: Mesh
     model: MagnifierNet
     data: TrainingSet
+    sampler: IdentitySampler
     test_sets: tuple[TestSet, ...]
     store: CheckpointStore
     evaluate: Evaluator
@@ -135,20 +136,15 @@ class Run:
 
     def run(self) -> TrainingResult:
         """Trains to the end, or until asked to stop."""
-        sampler = IdentitySampler(
-            self.data.labels,
-            identities_per_batch=self.config.data.identities_per_batch,
-            images_per_identity=self.config.data.images_per_identity,
-            seed=self.config.seed,
-        )
-        last = sampler.first_step(self.config.train.epochs)
+        last = self.sampler.first_step(self.config.train.epochs)
         if self.config.train.max_steps:
             last = min(last, self.config.train.max_steps)
         state = self._start()
+        self.workdir.write_config(self.config.to_mapping())
         first = int(state.step)
         untrained = self._untrained(state)
         with RunLog(self.workdir, resume_step=first) as log, watch_for_stop() as should_stop:
-            loop = _Loop(self, sampler, log, first, last, untrained)
+            loop = _Loop(self, log, first, last, untrained)
             state, result = loop.run(state, should_stop)
             if result.finished:
                 self._report(state, result, log)
@@ -177,7 +173,7 @@ class Run:
     def _start(self) -> TrainState:
         """The state to go on from: the latest checkpoint's, or a new one."""
         if self.store.latest_step() is None:
-            say = print if self.progress else (lambda text: None)
+            say = print if self.progress else _say_nothing
             return starting_state(self.config, self.model, self.mesh, say=say)
         stored = tuple(self.store.read_metadata()["identities"])
         if stored != self.data.identities:
@@ -198,13 +194,22 @@ class Run:
 
     def _untrained(self, state: TrainState) -> tuple[Score, ...]:
         """How good the network was before its first step, to compare with."""
-        known = read_untrained(self.workdir)
-        if known or int(state.step):
-            return known
+        if int(state.step):
+            return read_untrained(self.workdir, self.config)
         scores = self.evaluate(state.variables)
-        if jax.process_index() == 0:
-            write_json(self.workdir.untrained, [score.to_mapping() for score in scores])
+        with _reporting():
+            if jax.process_index() == 0:
+                write_untrained(self.workdir, self.config, scores)
         return scores
+
+
+@contextlib.contextmanager
+def _reporting() -> Iterator[None]:
+    """Lets a run go on where a result cannot be written, as on a full disk, and says so."""
+    try:
+        yield
+    except UserError as error:
+        _logger.warning("%s", error)
 
 
 @dataclasses.dataclass(eq=False)
@@ -212,7 +217,6 @@ class _Loop:
     """Steps, and what happens between them."""
 
     run_: Run
-    sampler: IdentitySampler
     log: RunLog
     first: int
     last: int
@@ -228,7 +232,7 @@ class _Loop:
             config=run.config,
             model=run.model,
             data=run.data,
-            sampler=self.sampler,
+            sampler=run.sampler,
             mesh=run.mesh,
             progress=run.progress,
         )
@@ -237,7 +241,7 @@ class _Loop:
         pending: tuple[int, Metrics] | None = None
         with _Progress(self, show=run.progress) as bar:
             while done < self.last:
-                epoch = put_replicated(np.int32(self.sampler.epoch(done)), run.mesh)
+                epoch = put_replicated(np.int32(run.sampler.epoch(done)), run.mesh)
                 state, metrics = next(steps)(state, epoch)
                 done += 1
                 # The step before is looked at while this one runs, so that devices never wait.
@@ -255,43 +259,47 @@ class _Loop:
                     break
         if not self.scores and finished:
             # The run was over already, and its log is complete.
-            self.scores = self._measure(state, done, log=False)
+            self.scores = run.evaluate(state.variables)
+            self._record(done)
         return state, TrainingResult(done, finished, self.scores, self.untrained)
 
     def _is_evaluation(self, done: int) -> bool:
         if done == self.last:
             return True
         every = self.run_.config.train.evaluate_every_epochs
-        epoch = self.sampler.epoch(done)
-        return bool(every) and epoch % every == 0 and done == self.sampler.first_step(epoch)
+        sampler = self.run_.sampler
+        epoch = sampler.epoch(done)
+        return bool(every) and epoch % every == 0 and done == sampler.first_step(epoch)
 
     def _note(self, step: int, metrics: Metrics, bar: _Progress) -> None:
         """Checks and logs the metrics of a step."""
         total = float(metrics["total"])
         if not math.isfinite(total):
-            raise UserError(self._not_finite(step, jax.device_get(metrics)))
+            raise self._not_finite(step, jax.device_get(metrics))
         bar.advance(step, total)
         if step % self.run_.config.train.log_every_steps == 0 or step == self.last:
             values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-            epoch = self.sampler.epoch(step - 1)
+            epoch = self.run_.sampler.epoch(step - 1)
             self.log.log(step, {"epoch": epoch, **values, "images_per_second": bar.rate()})
 
-    def _not_finite(self, step: int, metrics: Mapping[str, Any]) -> str:
+    def _not_finite(self, step: int, metrics: Mapping[str, Any]) -> UserError:
+        """Leaves a good checkpoint as the latest one, and says what happened."""
         terms = [name for name, value in metrics.items() if not np.isfinite(value)]
         terms = [name for name in terms if name != "total"] or ["total"]
         store = self.run_.store
         with contextlib.suppress(UserError):
             store.wait()
         # The step after a checkpoint shows whether its numbers were still sound.
-        good = [stored for stored in store.steps() if stored < step - 1]
-        kept = (
-            f"the last good checkpoint is {store.directory / str(max(good))}"
-            if good
-            else "there is no good checkpoint before it"
-        )
-        return (
+        store.set_aside_from(step - 1)
+        good = store.latest_step()
+        kept, again = "there is no good checkpoint before it", "start again"
+        if good is not None:
+            kept = f"the last good checkpoint is {store.directory / str(good)}"
+            again = "go on from there with --resume_with_changes"
+        return UserError(
             f"The loss is not finite at step {step} (term: {', '.join(terms)}); {kept}. Lower "
-            "config.optimizer.learning_rate or lengthen its warm-up, and check the pictures."
+            "config.optimizer.learning_rate or lengthen its warm-up, check the pictures, and "
+            f"{again}."
         )
 
     def _keep(self, state: TrainState, done: int, *, evaluate: bool) -> None:
@@ -307,17 +315,23 @@ class _Loop:
             metadata=checkpoint_metadata(run.config, run.data.identities),
             score=score,
         )
+        if evaluate:
+            self._record(done)
 
-    def _measure(self, state: TrainState, done: int, *, log: bool = True) -> tuple[Score, ...]:
+    def _measure(self, state: TrainState, done: int) -> tuple[Score, ...]:
         scores = self.run_.evaluate(state.variables)
-        for found in scores if log else ():
+        for found in scores:
             plain = found.plain
             values = {"mAP": plain.mAP, "mINP": plain.mINP, "rank1": plain.at(1)}
             self.log.log(done, {f"{found.name}/{name}": value for name, value in values.items()})
-        if jax.process_index() == 0:
-            record = evaluation_record(scores, step=done, untrained=self.untrained)
-            write_json(self.run_.workdir.evaluation, record)
         return scores
+
+    def _record(self, done: int) -> None:
+        """Writes `evaluation.json`, after the checkpoint, which matters more on a full disk."""
+        with _reporting():
+            if jax.process_index() == 0:
+                record = evaluation_record(self.scores, step=done, untrained=self.untrained)
+                write_json(self.run_.workdir.evaluation, record)
 
 
 class _Progress:

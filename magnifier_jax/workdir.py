@@ -1,4 +1,4 @@
-"""The work directory of a run: where things are, who may write, and which configuration made it."""
+"""The work directory of a run: where things are, and who may write."""
 
 import contextlib
 import dataclasses
@@ -9,7 +9,7 @@ import os
 import pathlib
 import platform
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -18,7 +18,6 @@ from magnifier_jax.errors import UserError
 from magnifier_jax.whole_file import open_whole
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "magnifier_jax")
-_ABSENT = "(absent)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +34,7 @@ class WorkDirectory:
 
     @property
     def config(self) -> pathlib.Path:
-        """`config.json`: the configuration and the versions that decided the run."""
+        """`config.json`: the configuration and the versions of the last start, to be looked at."""
         return self.path / "config.json"
 
     @property
@@ -92,63 +91,6 @@ class WorkDirectory:
         if jax.process_index() == 0:
             write_json(self.config, {"config": config, "versions": software_versions()})
 
-    def read_config(self) -> Mapping[str, Any]:
-        """Returns the configuration that the directory was made with.
-
-        Raises:
-            UserError: There is none, or it cannot be read.
-        """
-        try:
-            return json.loads(self.config.read_text(encoding="utf-8"))["config"]
-        except FileNotFoundError:
-            raise UserError(f"{self.path} is not a work directory: no config.json in it.") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{self.config} cannot be read ({error}): restore it from a copy, or train into "
-                "another work directory."
-            ) from error
-
-    def check_config(
-        self,
-        config: Mapping[str, Any],
-        *,
-        may_differ: Sequence[str] = (),
-        allow_changes: bool = False,
-    ) -> Sequence[str]:
-        """Compares a configuration with the one that the directory was made with.
-
-        Args:
-            config: The configuration to go on with; JSON values, nested.
-            may_differ: Dotted fields, or groups of fields, that do not decide the result, such as
-                how often something is logged.
-            allow_changes: Whether to go on where other fields differ.
-
-        Returns:
-            The differences, one line each, as in `optimizer.learning_rate: 0.001 → 0.01`; empty
-            where there are none or where no configuration has been written yet.
-
-        Raises:
-            UserError: Fields differ and `allow_changes` is false.
-        """
-        if not self.config.exists():
-            return []
-        before = _flatten(self.read_config())
-        after = _flatten(json.loads(json.dumps(config)))
-        changed = [
-            f"{name}: {_show(before, name)} → {_show(after, name)}"
-            for name in sorted(before.keys() | after.keys())
-            if before.get(name, _ABSENT) != after.get(name, _ABSENT)
-            and not any(name == field or name.startswith(field + ".") for field in may_differ)
-        ]
-        if changed and not allow_changes:
-            raise UserError(
-                f"{self.path} holds a run with another configuration; differing fields: "
-                + ", ".join(changed)
-                + ". Give the same configuration, another work directory, or "
-                "--resume_with_changes to go on with the new one."
-            )
-        return changed
-
 
 def software_versions() -> Mapping[str, str]:
     """Returns the versions of Python and of the packages that decide a result."""
@@ -197,18 +139,3 @@ def _acquire(descriptor: int, *, directory: pathlib.Path) -> None:
         ) from None
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-
-
-def _flatten(tree: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
-    """Turns nested mappings into one with dotted names; empty mappings stay as values."""
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            flat |= _flatten(value, prefix=f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
-
-
-def _show(fields: Mapping[str, Any], name: str) -> str:
-    return json.dumps(fields[name], ensure_ascii=False) if name in fields else _ABSENT

@@ -9,6 +9,7 @@ A checkpoint is a folder named by its step, with the items
 """
 
 import dataclasses
+import json
 import logging
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -151,6 +152,11 @@ class CheckpointReader:
             return steps[::-1]
         if which == "best":
             scores = {step: self._score(step) for step in steps}
+            if all(score is None for score in scores.values()):
+                raise UserError(
+                    f"No checkpoint in {self.directory} has been evaluated yet, so that none is "
+                    "the best: take the latest, or wait for the run's next evaluation."
+                )
             lowest = float("-inf")
             return sorted(
                 steps,
@@ -216,5 +222,5 @@ def reason(error: BaseException) -> str:
 
 
 def _read_json(folder: pathlib.Path, *, filename: str) -> Mapping[str, Any]:
-    with ocp.Checkpointer(ocp.JsonCheckpointHandler(filename=filename)) as checkpointer:
-        return checkpointer.restore(folder, args=ocp.args.JsonRestore())
+    """Reads without the storage library, which waits for the other processes of a run."""
+    return json.loads((folder / filename).read_text(encoding="utf-8"))

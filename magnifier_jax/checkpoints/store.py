@@ -7,7 +7,7 @@ import math
 import pathlib
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,10 +19,12 @@ from orbax.checkpoint import checkpoint_managers
 from magnifier_jax.checkpoints import reader
 from magnifier_jax.checkpoints.quiet import collect_abandoned, quiet_storage
 from magnifier_jax.errors import UserError
+from magnifier_jax.workdir import write_json
 
 PyTree = Any
 
 _UNFINISHED = "*.orbax-checkpoint-tmp*"
+_NEWEST = "newest.json"
 _REMOVAL_ATTEMPTS = 10
 _REMOVAL_PAUSE = 0.1  # Seconds.
 
@@ -38,7 +40,9 @@ class CheckpointStore(reader.CheckpointReader):
     the `with` block, or `wait`, raises if that was the last one.
 
     Damaged checkpoints that `restore` had to pass over are renamed to `<step>.damaged`, so that
-    the run can save that step again. In a run of several processes each of them makes every call.
+    the run can save that step again. `newest.json` names the step that was saved last, so that a
+    later run notices if its checkpoint is gone. In a run of several processes each of them makes
+    every call.
     """
 
     def __init__(self, directory: pathlib.Path, *, keep_latest: int = 2) -> None:
@@ -55,6 +59,7 @@ class CheckpointStore(reader.CheckpointReader):
         self._quiet = contextlib.ExitStack()
         self._move_unlistable()
         self._remove_unfinished()
+        self._report_missing()
         self._manager = self._new_manager()
 
     def __enter__(self) -> Self:
@@ -141,6 +146,15 @@ class CheckpointStore(reader.CheckpointReader):
             self._manager.reload()
         return restored
 
+    def set_aside_from(self, step: int) -> None:
+        """Renames the checkpoints of a step and later ones to `<step>.damaged`.
+
+        For those that are whole but hold numbers from which a run cannot go on.
+        """
+        self._settle()
+        self._set_aside([stored for stored in self.steps() if stored >= step])
+        self._manager.reload()
+
     def _new_manager(self) -> ocp.CheckpointManager:
         def score(metrics: Mapping[str, float]) -> float:
             return metrics[reader.SCORE]
@@ -168,6 +182,8 @@ class CheckpointStore(reader.CheckpointReader):
             self._manager.wait_until_finished()
         except Exception as error:
             self._recover(step, error)
+            return
+        self._record_newest()
 
     def _recover(self, step: int, error: BaseException) -> None:
         """Goes back to the state before a save that failed."""
@@ -211,7 +227,7 @@ class CheckpointStore(reader.CheckpointReader):
             raise self._nothing_readable(failures)
         self._set_aside(failures)
 
-    def _set_aside(self, steps: Iterable[int]) -> None:
+    def _set_aside(self, steps: Collection[int]) -> None:
         for step in steps:
             folder = self._folder(step)
             aside = folder.with_name(f"{step}.damaged")
@@ -219,8 +235,33 @@ class CheckpointStore(reader.CheckpointReader):
             if self._is_primary():
                 shutil.rmtree(aside, ignore_errors=True)
                 folder.rename(aside)
+        if steps:
+            self._record_newest()
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("damaged checkpoints")
+
+    def _record_newest(self) -> None:
+        """Notes which checkpoint is the newest; a full disk leaves the note as it was."""
+        if self._is_primary():
+            with contextlib.suppress(UserError):
+                write_json(self.directory / _NEWEST, {"step": self.latest_step()})
+
+    def _report_missing(self) -> None:
+        """Says if the checkpoint that was saved last is not there any more."""
+        try:
+            record = (self.directory / _NEWEST).read_text(encoding="utf-8")
+            newest = int(json.loads(record)["step"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        latest = self.latest_step()
+        if self._is_primary() and newest > (latest or 0):
+            instead = "the run starts anew" if latest is None else f"that of step {latest} is used"
+            _logger.warning(
+                "The newest checkpoint, of step %s, is missing in %s: %s.",
+                newest,
+                self.directory,
+                instead,
+            )
 
     def _remove_unfinished(self) -> None:
         """Removes what an interrupted or failed save has left.

@@ -12,7 +12,7 @@ from flax import linen as nn
 from magnifier_jax.model.layers import BatchNorm, Classifier, Dtype, UpConvolution, convolution
 from magnifier_jax.model.lstm import LSTM
 from magnifier_jax.model.occlusion import visibility_mask
-from magnifier_jax.model.pooling import part_max_pool
+from magnifier_jax.model.pooling import max_of_cells, part_max_pool
 from magnifier_jax.model.resnet import Bottleneck
 
 
@@ -112,11 +112,8 @@ class AdversarialBranch(_Branch):
             mask = visibility_mask(part_map, hidden)
             visible = mask.astype(self.param_dtype).mean()
             x = x * mask[..., None].astype(x.dtype)
-        # The gradient of `max` looks for cells equal to it, and is undefined when XLA computes `x`
-        # anew for that and rounds otherwise; that of a gathered cell is always sound.
-        cells = x.reshape(x.shape[0], -1, x.shape[-1])
-        pooled = jnp.take_along_axis(cells, cells.argmax(1, keepdims=True), axis=1)[:, 0]
-        reduced = convolution(channels, 1, name="reduce", **self.types())(pooled[:, None, None])
+        pooled = max_of_cells(x)[:, None, None]
+        reduced = convolution(channels, 1, name="reduce", **self.types())(pooled)
         embedding = reduced[:, 0, 0].astype(self.param_dtype)
         neck = self.neck(embedding, train=train)
         return BranchOutputs(embedding, neck, self.classify(neck)), visible

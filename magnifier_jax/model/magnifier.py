@@ -89,7 +89,7 @@ class MagnifierNet(nn.Module):
     use_fusion: bool = True
     use_parsing: bool = True
     parsing_features: int = 256
-    stem_relu: bool = True
+    stem_relu: bool = False
     unroll: bool = False
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32

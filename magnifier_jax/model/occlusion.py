@@ -41,7 +41,7 @@ def draw_occluded_parts(
     for index, group in enumerate(groups):
         scores = jax.random.uniform(jax.random.fold_in(key, index), (rows, len(group.parts)))
         order = jnp.argsort(jnp.argsort(scores, axis=1), axis=1)
-        hidden = hidden.at[:, jnp.array(group.parts)].set(order < group.count)
+        hidden = hidden.at[:, jnp.array(group.parts, int)].set(order < group.count)
     return hidden
 
 

@@ -8,6 +8,16 @@ import jax
 import jax.numpy as jnp
 
 
+def max_of_cells(features: jax.Array) -> jax.Array:
+    """The maximum of each channel over the cells, `[N, h, w, C]` to `[N, C]`.
+
+    The gradient goes to one cell, the first of equals. That of `max` looks for cells equal to it,
+    and is undefined when XLA computes the features anew for that and rounds otherwise.
+    """
+    cells = features.reshape(features.shape[0], -1, features.shape[-1])
+    return jnp.take_along_axis(cells, cells.argmax(1, keepdims=True), axis=1)[:, 0]
+
+
 def part_max_pool(features: jax.Array, part_map: jax.Array, *, num_parts: int) -> jax.Array:
     """The maximum of each channel over the cells of each part.
 
@@ -39,5 +49,8 @@ def _by_scatter(features: jax.Array, part_map: jax.Array, *, num_parts: int) -> 
 
 
 def _by_reduction(features: jax.Array, part_map: jax.Array, *, num_parts: int) -> jax.Array:
-    cells = [jnp.where((part_map == part)[..., None], features, 0) for part in range(num_parts)]
-    return jnp.stack([cell.max((1, 2)) for cell in cells], axis=1)
+    pooled = [
+        max_of_cells(jnp.where((part_map == part)[..., None], features, 0))
+        for part in range(num_parts)
+    ]
+    return jnp.stack(pooled, axis=1)

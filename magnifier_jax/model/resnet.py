@@ -136,7 +136,7 @@ class Backbone(nn.Module):
     """
 
     spec: BackboneSpec
-    stem_relu: bool = True
+    stem_relu: bool = False
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
 

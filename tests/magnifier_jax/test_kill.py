@@ -1,5 +1,6 @@
 """What happens to a run of the public command that is killed, stopped, damaged or started twice."""
 
+import dataclasses
 import pathlib
 import shutil
 import signal
@@ -13,24 +14,53 @@ from magnifier_jax.checkpoints import CheckpointReader
 from tests import command, runs
 
 STEPS = 60
-KILLS = 20
+EVERY = 3  # steps between checkpoints
+# What is going on when each of twenty runs is killed; see `Kills`.
+KILLS = (*["start"] * 4, *["steps", "steps", "steps", "start"] * 3, "steps", *["end"] * 3)
 TRAIN = (
     *command.TINY,
     f"--config.train.max_steps={STEPS}",
     "--config.train.epochs=100000",
     "--config.train.evaluate_every_epochs=8",
     "--config.train.log_every_steps=1",
-    "--config.train.checkpoint_every_steps=1",
+    f"--config.train.checkpoint_every_steps={EVERY}",
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class Whole:
+    """An undisturbed run.
+
+    Attributes:
+        workdir: Its work directory.
+        start: Seconds before its first step: drawing, preparing, measuring the untrained network.
+        end: Seconds after its last step: measuring, the last checkpoint, the report.
+    """
+
+    workdir: pathlib.Path
+    start: float
+    end: float
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> pathlib.Path:
-    """Holds `whole`, the work directory of an undisturbed run."""
-    folder = tmp_path_factory.mktemp("kill")
-    done = finish(folder / "whole")
+def whole(tmp_path_factory) -> Whole:
+    workdir = tmp_path_factory.mktemp("kill") / "whole"
+    times = [time.monotonic()]
+    running = start(workdir)
+    for step in (1, STEPS):
+        running.wait_for(lambda step=step: reached(workdir) >= step)
+        times.append(time.monotonic())
+    done = running.result()
+    times.append(time.monotonic())
+    assert done.returncode == 0, done.stderr
     assert "mINP" in done.stdout
-    return folder
+    return Whole(workdir, times[1] - times[0], times[3] - times[2])
+
+
+@pytest.fixture(scope="module")
+def folder(whole) -> pathlib.Path:
+    """Holds `whole`, the work directory of an undisturbed run, and the data of all runs."""
+    return whole.workdir.parent
 
 
 def start(workdir, *more):
@@ -42,6 +72,11 @@ def finish(workdir, *more):
     done = start(workdir, *more).result()
     assert done.returncode == 0, done.stderr
     return done
+
+
+def reached(workdir):
+    """The last step that has been logged."""
+    return max((line["step"] for line in runs.logged(workdir)), default=0)
 
 
 def names(workdir):
@@ -58,33 +93,54 @@ def check_same(one, two):
     assert names(one) == names(two)
 
 
-@pytest.mark.slow
-def test_twenty_kills_at_random_moments_change_nothing(folder):
-    workdir = folder / "killed"
-    reader = CheckpointReader(workdir / "checkpoints")
-    random = np.random.default_rng(0)
-    moments = np.sort(random.choice(np.arange(1, STEPS * 6 // 10), KILLS, replace=False))
-    for number, moment in enumerate(moments):
-        before = reader.latest_step() or 0
-        running = start(workdir)
-        if number % 10 == 9:
-            time.sleep(random.uniform(0, 5))  # While it starts.
+class Kills:
+    """Waits for a random moment of a run: while it starts, between steps, or after the last."""
+
+    def __init__(self, whole: Whole) -> None:
+        self.random = np.random.default_rng(0)
+        self.whole = whole
+        # Later kills are of later steps, for a run needs to come that far.
+        count = KILLS.count("steps")
+        self.steps = iter(np.sort(self.random.choice(STEPS - 5, count, replace=False) + 1))
+
+    def wait(self, kind: str, running: command.Running, workdir: pathlib.Path) -> None:
+        if kind == "start":
+            time.sleep(self.random.uniform(0, self.whole.start))
+        elif kind == "steps" and reached(workdir) < STEPS:
+            aim = max(int(next(self.steps)), reached(workdir) + 1)
+            running.wait_for(lambda: reached(workdir) >= aim)
+            time.sleep(self.random.uniform(0, 0.1))  # Within a step, or while it saves.
+        elif latest(workdir) == STEPS:
+            time.sleep(self.random.uniform(0, self.whole.start + self.whole.end))
         else:
-            aim = max(int(moment), before + 1)
-            running.wait_for(lambda aim=aim: (reader.latest_step() or 0) >= aim)
-            if number % 2:
-                running.wait_for(lambda: any(reader.directory.glob("*.orbax-checkpoint-tmp*")))
-            else:
-                time.sleep(random.uniform(0, 0.1))
+            running.wait_for(lambda: reached(workdir) >= STEPS)
+            time.sleep(self.random.uniform(0, self.whole.end))
+
+
+def latest(workdir):
+    return CheckpointReader(workdir / "checkpoints").latest_step()
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments_change_nothing(whole, tmp_path):
+    workdir = tmp_path / "killed"  # With data of its own, for drawing and preparing die too.
+    kills = Kills(whole)
+    killed = 0
+    for kind in KILLS:
+        running = start(workdir)
+        kills.wait(kind, running, workdir)
         running.process.kill()
-        assert running.result().returncode == -signal.SIGKILL
-    assert 0 < reader.latest_step() < STEPS
+        done = running.result()
+        # After its last step a run may have been faster than the undisturbed one.
+        assert done.returncode in (-signal.SIGKILL, 0), done.stderr
+        killed += done.returncode != 0
+    assert killed >= len(KILLS) - KILLS.count("end")
     finish(workdir)
-    check_same(folder / "whole", workdir)
+    check_same(whole.workdir, workdir)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "partly deleted", "deleted"])
-def test_a_damaged_newest_checkpoint_costs_a_step_and_no_bit(folder, damage):
+def test_a_damaged_newest_checkpoint_costs_steps_and_no_bit(folder, damage):
     workdir = folder / damage.replace(" ", "_")
     shutil.copytree(folder / "whole", workdir)
     newest = workdir / "checkpoints" / str(STEPS)
@@ -96,8 +152,9 @@ def test_a_damaged_newest_checkpoint_costs_a_step_and_no_bit(folder, damage):
     else:
         shutil.rmtree(newest / "optimizer" if damage == "partly deleted" else newest)
     done = finish(workdir)
-    assert f"Going on from step {STEPS - 1} of {workdir}." in done.stdout
-    words = f"logged after step {STEPS - 1} are dropped"
+    assert f"Going on from step {STEPS - EVERY} of {workdir}." in done.stdout
+    assert f"logged after step {STEPS - EVERY} are dropped" in done.stderr
+    words = f"The newest checkpoint, of step {STEPS}, is missing"
     if damage != "deleted":
         words = f"The checkpoint {newest} cannot be read"
         shutil.rmtree(newest.with_name(f"{STEPS}.damaged"))

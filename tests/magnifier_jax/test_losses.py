@@ -73,6 +73,14 @@ def test_parsing_loss_counts_only_the_classes_that_are_there() -> None:
     assert losses.parsing_loss(logits, labels) == pytest.approx(expected, rel=1e-5)
 
 
+def test_parsing_loss_of_labels_beyond_the_classes_is_zero() -> None:
+    value, gradient = jax.value_and_grad(losses.parsing_loss)(
+        jnp.ones((1, 2, 2, 4)), jnp.full((1, 2, 2), 7)
+    )
+    assert float(value) == 0
+    np.testing.assert_array_equal(gradient, 0)
+
+
 def test_absent_classes_get_no_gradient_of_their_own() -> None:
     labels = jnp.zeros((1, 2, 2), int)
     gradient = jax.grad(losses.parsing_loss)(jnp.zeros((1, 2, 2, 8)), labels)

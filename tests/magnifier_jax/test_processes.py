@@ -95,7 +95,7 @@ def test_a_request_to_stop_one_stops_all_at_the_same_step(folder):
     endless = ("--config.train.max_steps=100000", "--config.train.epochs=100000")
     both = start_two(*TRAIN, *endless, f"--workdir={workdir}", folder=folder)
     both[0].wait_for(lambda: len(runs.logged(workdir)) >= 2)
-    both[1].process.send_signal(signal.SIGTERM)
+    both[1].process.send_signal(signal.SIGINT)  # Which it passes on to jax as SIGTERM.
     codes = [running.result().returncode for running in both]
     assert codes == [0, 0], both[0].stderr.read_text() + both[1].stderr.read_text()
     step = CheckpointReader(workdir / "checkpoints").latest_step()

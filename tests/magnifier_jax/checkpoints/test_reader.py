@@ -131,6 +131,13 @@ def test_a_damaged_score_does_not_hide_the_checkpoint(directory):
     assert reader.read_metadata()["config"] == {"seed": 3}
 
 
+def test_none_is_the_best_before_the_first_score(directory, states):
+    for step in (1, 2, 3):
+        shutil.rmtree(directory / str(step) / "metrics")
+    with pytest.raises(UserError, match=r"No checkpoint in .* has been evaluated yet"):
+        CheckpointReader(directory).restore(variables=states[3].abstract().variables, which="best")
+
+
 def test_refuses_what_is_not_there(directory, states, tmp_path):
     variables = states[1].abstract().variables
     with pytest.raises(UserError, match=r"No checkpoint of step 7 in .*; it has 1, 2, 3"):

@@ -21,6 +21,10 @@ SCRIPT = pathlib.Path(__file__).with_name("saving_run.py")
 ROOT = pathlib.Path(__file__).parents[3]
 
 
+def names(directory: pathlib.Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
 def test_keeps_the_latest_and_the_best(tmp_path, states):
     scores = {1: 0.1, 2: 0.9, 3: None, 4: 0.5, 5: 0.2, 6: None}
     with CheckpointStore(tmp_path / "c", keep_latest=2) as store:
@@ -89,7 +93,7 @@ def test_opening_removes_an_interrupted_save(tmp_path, three_checkpoints):
     shutil.copytree(directory / "3", directory / "4.orbax-checkpoint-tmp")
     with CheckpointStore(directory, keep_latest=3) as store:
         assert store.latest_step() == 3
-    assert sorted(path.name for path in directory.iterdir()) == ["1", "2", "3"]
+    assert names(directory) == ["1", "2", "3", "newest.json"]
 
 
 def test_a_damaged_newest_is_moved_away_and_its_step_saved_again(
@@ -108,6 +112,37 @@ def test_a_damaged_newest_is_moved_away_and_its_step_saved_again(
         again = store.restore(variables=wanted.variables, optimizer=wanted.optimizer)
     assert again.step == 3
     assert toy.same_bits(again.variables, states[3].variables)
+
+
+def test_a_newest_checkpoint_that_is_gone_is_missed(tmp_path, three_checkpoints, states, caplog):
+    directory = pathlib.Path(shutil.copytree(three_checkpoints, tmp_path / "c"))
+    shutil.rmtree(directory / "3")
+    with CheckpointStore(directory) as store:
+        assert f"of step 3, is missing in {directory}: that of step 2 is used" in caplog.text
+        toy.save(store, 3, states[3])
+    caplog.clear()
+    with CheckpointStore(directory):
+        assert not caplog.records
+    for step in store.steps():
+        shutil.rmtree(directory / str(step))
+    with CheckpointStore(directory):
+        assert f"of step 3, is missing in {directory}: the run starts anew" in caplog.text
+    (directory / "newest.json").write_text("{")
+    caplog.clear()
+    with CheckpointStore(directory):
+        assert not caplog.records
+
+
+def test_what_a_run_cannot_go_on_from_is_set_aside(tmp_path, three_checkpoints, states, caplog):
+    directory = pathlib.Path(shutil.copytree(three_checkpoints, tmp_path / "c"))
+    with CheckpointStore(directory, keep_latest=3) as store:
+        store.set_aside_from(2)
+        assert store.latest_step() == store.best_step() == 1
+        toy.save(store, 2, states[2])
+    assert names(directory) == ["1", "2", "2.damaged", "3.damaged", "newest.json"]
+    caplog.clear()
+    with CheckpointStore(directory):
+        assert not caplog.records
 
 
 def test_a_damaged_score_does_not_stop_the_store(tmp_path, three_checkpoints, states, caplog):
@@ -150,7 +185,7 @@ def test_a_save_that_cannot_be_written_keeps_the_last_good_one(
             store.wait()
         file_size_limit(None)
         assert "The checkpoint of step 2 could not be saved" in caplog.text
-        assert [path.name for path in directory.iterdir()] == ["1"]
+        assert names(directory) == ["1", "newest.json"]
         restored = store.restore(variables=wanted.variables, optimizer=wanted.optimizer)
         assert toy.same_bits(restored.optimizer, states[1].optimizer)
         toy.save(store, 3, states[3], score=0.7)  # There is room again.

@@ -56,3 +56,15 @@ def test_gradient_of_each_part(way: str) -> None:
     expected = total(masked, part_map)
     found = total(WAYS[way], jnp.asarray(part_map), num_parts=PARTS)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_the_gradient_of_a_part_goes_to_one_cell_of_it() -> None:
+    """Comparing cells with their maximum, as `max` does, would give every equal one a share."""
+    features = jnp.ones((1, 2, 2, 3))
+    part_map = jnp.array([[[0, 1], [1, 1]]])
+    gradient = jax.grad(lambda x: pooling._by_reduction(x, part_map, num_parts=2).sum())(features)
+    expected = np.zeros((1, 2, 2, 3))
+    expected[0, 0] = 1
+    np.testing.assert_array_equal(gradient, expected)
+    text = str(jax.make_jaxpr(jax.grad(lambda x: pooling.max_of_cells(x).sum()))(features))
+    assert " eq " not in text

@@ -91,6 +91,20 @@ class PreparedDataset:
     gallery: PreparedSplit
 
 
+def is_prepared(dataset: ReidDataset, *, data_dir: str | os.PathLike[str]) -> bool:
+    """Whether `prepare` would only open what is prepared already."""
+    from input_pipeline.builder import ReidSplit
+
+    try:
+        return all(
+            ReidSplit(data_dir=_split_folder(dataset, split, data_dir=data_dir)).exists
+            for split in ("train", "query", "gallery")
+            if getattr(dataset, split)
+        )
+    except DataError:  # A file is not there.
+        return False
+
+
 def prepare(
     dataset: ReidDataset, *, data_dir: str | os.PathLike[str], progress: bool = True
 ) -> PreparedDataset:
@@ -111,12 +125,11 @@ def prepare(
     Raises:
         DataError: If pictures or part maps are unusable, or `data_dir` cannot be written.
     """
-    folder = pathlib.Path(data_dir).expanduser() / re.sub(r"[^\w.+-]+", "-", dataset.name)
     splits = {
         split: _prepare_split(
             samples,
             root=dataset.root,
-            folder=folder / f"{split}-{_fingerprint(samples, root=dataset.root)}",
+            folder=_split_folder(dataset, split, data_dir=data_dir),
             name=f"{dataset.name} {split}",
             progress=progress,
         )
@@ -175,7 +188,7 @@ def _prepare_split(
     if not builder.exists:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with _only_one(folder):
+            with only_one(folder):
                 if not builder.exists:
                     _remove_leftovers(folder)
                     builder.write()
@@ -193,6 +206,14 @@ def _prepare_split(
         labelled=np.asarray(metadata["labelled"], bool),
         sources=(builder.records(),),
     )
+
+
+def _split_folder(
+    dataset: ReidDataset, split: str, *, data_dir: str | os.PathLike[str]
+) -> pathlib.Path:
+    """Where this version of a split is prepared."""
+    folder = pathlib.Path(data_dir).expanduser() / re.sub(r"[^\w.+-]+", "-", dataset.name)
+    return folder / f"{split}-{_fingerprint(getattr(dataset, split), root=dataset.root)}"
 
 
 def _fingerprint(samples: Sequence[Sample], *, root: pathlib.Path) -> str:
@@ -220,7 +241,7 @@ def _state(path: pathlib.Path, *, root: pathlib.Path) -> bytes:
 
 
 @contextlib.contextmanager
-def _only_one(folder: pathlib.Path) -> Iterator[None]:
+def only_one(folder: pathlib.Path) -> Iterator[None]:
     """Lets one process at a time work in `folder`; a killed process lets go by itself."""
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from input_pipeline.sampler import IdentitySampler
 from magnifier_jax.checkpoints import CheckpointStore
 from magnifier_jax.config import Config
-from magnifier_jax.datasets import TestSet, TrainingSet, open_test_sets, open_training_set
+from magnifier_jax.datasets import TestSet, TrainingSet, open_all_sets
 from magnifier_jax.devices import check_divides, make_mesh, put_replicated, together
 from magnifier_jax.errors import UserError
 from magnifier_jax.evaluation import Evaluator, Score, evaluation_record, read_untrained
@@ -100,8 +100,7 @@ def train(
             workdir.check_config(
                 config.to_mapping(), may_differ=FREE_FIELDS, allow_changes=resume_with_changes
             )
-            data = open_training_set(config, progress=show)
-            test_sets = open_test_sets(config, progress=show)
+            data, test_sets = open_all_sets(config, progress=show)
         workdir.write_config(config.to_mapping())
         model = build_model(config, num_identities=len(data.identities))
         store = CheckpointStore(workdir.checkpoints, keep_latest=config.train.keep_checkpoints)

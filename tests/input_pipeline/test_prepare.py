@@ -52,7 +52,8 @@ def test_check_prepares_nothing(tmp_path, capsys):
 def test_every_bad_file_has_a_line_and_names_count_too(tmp_path, capsys):
     dataset = layouts.read("market1501", tmp_path)
     dataset.train[0].path.write_bytes(b"")
-    dataset.gallery[2].part_map.write_text("not a map")
+    dataset.train[2].part_map.write_text("not a map")
+    dataset.gallery[2].part_map.write_text("not a map, and not looked at")
     odd = dataset.root / "query" / "me.jpg"
     odd.touch()
     assert run(tmp_path, "--dataset", "market1501") == 2
@@ -96,8 +97,8 @@ def test_labels_of_another_parser_are_converted_on_the_way(tmp_path, capsys):
 def test_several_datasets_are_prepared_and_a_withdrawn_one_says_so(tmp_path, capsys):
     specs = [layouts.market1501(tmp_path), layouts.dukemtmc(tmp_path)]
     assert run(tmp_path, "--dataset", ",".join(specs), "--check") == 0
-    out = capsys.readouterr().out
-    assert "note: DukeMTMC was withdrawn by its authors" in out
+    out, err = capsys.readouterr()
+    assert "warning: DukeMTMC was withdrawn by its authors" in err
     assert out.index("market1501 can be used") < out.index("dukemtmc can be used")
 
 

@@ -64,7 +64,7 @@ def test_listed_files_that_are_missing_are_reported_at_once(tmp_path):
     gone = [dataset.train[0].path, dataset.gallery[1].path]
     for path in gone:
         path.unlink()
-    with pytest.raises(FilesError, match=r"listed in train.txt and missing") as caught:
+    with pytest.raises(FilesError, match=r"listed in train.txt and is missing") as caught:
         cuhk03.read(tmp_path, variant="labeled")
     assert [problem.path for problem in caught.value.problems] == gone
 
@@ -72,7 +72,7 @@ def test_listed_files_that_are_missing_are_reported_at_once(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda root: (root / "train.txt").unlink(), "the list .*train.txt .* is missing"),
+        (lambda root: (root / "train.txt").unlink(), "train.txt: this list is missing"),
         (lambda root: (root / "train.txt").write_text("a.png\n"), "entry 1 reads 'a.png'"),
         (lambda root: (root / "train.txt").write_text("a.png x\n"), "entry 1 reads 'a.png x'"),
         (lambda root: np.save(root / "cam_probe.npy", [1]), "1 cameras for the 4 lines"),

@@ -64,5 +64,5 @@ def test_missing_pictures_and_bad_lines_are_reported_at_once(tmp_path):
 def test_a_missing_list_is_refused(tmp_path):
     dataset = layouts.read("msmt17_v1", tmp_path)
     (dataset.root / "list_val.txt").unlink()
-    with pytest.raises(DataError, match=r"list_val.txt of MSMT17 is missing"):
+    with pytest.raises(DataError, match=r"list_val.txt: this list is missing"):
         msmt17.read(tmp_path, variant="trainval")

@@ -61,7 +61,7 @@ def test_folders_refuse_loose_pictures_and_missing_cameras_at_once(tmp_path):
     with pytest.raises(FilesError) as caught:
         folders.read(root)
     assert {(problem.path, problem.what) for problem in caught.value.problems} == {
-        (loose, "it is not in a person's folder"),
+        (loose, "it is not in a person's folder, move it into one"),
         (without, "its name has no camera, the others have"),
     }
 
@@ -80,18 +80,20 @@ def test_folders_follow_links_and_refuse_loops(tmp_path):
     person.symlink_to(tmp_path / "elsewhere")
     assert folders.read(dataset.root) == dataset
     (tmp_path / "elsewhere" / "again").symlink_to(dataset.root / "train")
-    with pytest.raises(DataError, match=r"symbolic link .*again leads back to .*never ends"):
-        folders.read(dataset.root)
-    (tmp_path / "elsewhere" / "again").unlink()
     (person / "self").symlink_to("self")
-    with pytest.raises(DataError, match=r"self of .* cannot be read"):
+    with pytest.raises(FilesError) as caught:
         folders.read(dataset.root)
+    again, self = caught.value.problems
+    assert (again.path, self.path) == (person / "again", person / "self")
+    assert "symbolic link leads back to" in again.what
+    assert "cannot be read" in self.what
+    assert caught.value.rest == dataset
 
 
 def test_folders_refuse_an_empty_split(tmp_path):
     root = layouts.read("folders", tmp_path).root
     shutil.rmtree(root / "query")
-    with pytest.raises(DataError, match=r"query of .* is missing"):
+    with pytest.raises(DataError, match=r"query: this folder of .* is missing"):
         folders.read(root)
     (root / "query" / "Zoë 5").mkdir(parents=True)
     with pytest.raises(DataError, match="no query pictures"):

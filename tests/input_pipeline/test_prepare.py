@@ -65,6 +65,50 @@ def test_every_bad_file_has_a_line_and_names_count_too(tmp_path, capsys):
     assert error.splitlines()[-1].startswith("error: 3 files cannot be used")
 
 
+def test_all_datasets_are_checked_whatever_is_wrong_with_one(tmp_path, capsys):
+    layouts.market1501(tmp_path)
+    layouts.folders(tmp_path)
+    layouts.market_style(tmp_path)
+    train = sorted((tmp_path / "büro" / "train").iterdir())[0]
+    (train / "loop").symlink_to(tmp_path / "büro" / "train")
+    next(train.glob("*.jpg")).write_bytes(b"")
+    shop = tmp_path / "My shop"
+    source = next((shop / "bounding_box_train").iterdir())
+    (shop / "query" / source.name).write_bytes(source.read_bytes())
+    next((shop / "bounding_box_test").iterdir()).write_bytes(b"")
+    specs = "folders@büro,dukemtmc,market_style@My shop,market1501"
+    assert run(tmp_path, "--dataset", specs, "--part-labels", "bands") == 2
+    out, err = capsys.readouterr()
+    bad = [line for line in err.splitlines() if line.startswith("bad file: ")]
+    assert len(bad) == 4
+    assert sum("the file is empty" in line for line in bad) == 2
+    assert any("leads back to" in line for line in bad)
+    assert any("identities in both training and test: " in line for line in bad)
+    last = err.splitlines()[-1]
+    assert last.startswith("error: DukeMTMC-reID (withdrawn by its authors) is not in")
+    assert "; 4 files cannot be used: " in last
+    assert all(f"\n{name} in " in out for name in ("buro", "my_shop", "market1501"))
+    assert not (tmp_path / "out" / "market1501").exists()
+
+
+def test_a_sheet_for_each_of_several_datasets(tmp_path, capsys):
+    specs = [layouts.market1501(tmp_path), layouts.dukemtmc(tmp_path)]
+    sheet = ["--sheet", str(tmp_path / "sheet.png"), "--check"]
+    assert run(tmp_path, "--dataset", ",".join(specs), *sheet) == 0
+    assert (tmp_path / "sheet_market1501.png").exists()
+    assert (tmp_path / "sheet_dukemtmc.png").exists()
+
+
+@pytest.mark.parametrize("labels", ["bands", "none"])
+def test_a_data_dir_that_cannot_be_written_is_one_line(tmp_path, capsys, labels):
+    spec = layouts.market_style(tmp_path)
+    (tmp_path / "out").touch()
+    assert run(tmp_path, "--dataset", spec, "--part-labels", labels) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "choose another data_dir" in last
+
+
 def test_without_labels_it_checks_the_pictures_and_stops(tmp_path, capsys):
     spec = layouts.market_style(tmp_path)
     assert run(tmp_path, "--dataset", spec) == 2

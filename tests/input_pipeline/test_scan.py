@@ -1,5 +1,6 @@
 """Every kind of bad file: refused with its name, or accepted and turned into what it should be."""
 
+import concurrent.futures
 import dataclasses
 import os
 import pathlib
@@ -241,6 +242,41 @@ def test_a_fine_dataset_is_not_looked_at_twice(dataset, tmp_path, monkeypatch):
     again = scan_once(dataset, data_dir=data_dir, progress=False)
     assert len(again.problems) == 1
     assert scan_once(dataset, data_dir=data_dir, progress=False).problems == again.problems
+
+
+def test_what_is_remembered_has_no_paths_of_this_computer(dataset, tmp_path):
+    Image.new("L", (32, 64)).save(dataset.train[0].part_map)
+    odd = dataclasses.replace(dataset, gallery=dataset.gallery[:1])
+    found = scan_once(odd, data_dir=tmp_path / "prepared", progress=False)
+    assert any("no body" in notice for notice in found.notices)
+    assert any("no gallery picture" in notice for notice in found.notices)
+    (record,) = (tmp_path / "prepared" / "checked").rglob("*.json")
+    assert str(tmp_path) not in record.read_text("utf-8")
+
+
+def test_a_damaged_record_is_written_anew(dataset, tmp_path):
+    first = scan_once(dataset, data_dir=tmp_path, progress=False)
+    (record,) = (tmp_path / "checked").rglob("*.json")
+    empty(record)
+    assert scan_once(dataset, data_dir=tmp_path, progress=False) == first
+    assert record.stat().st_size > 100
+
+
+def test_of_several_at_once_one_looks_and_the_others_wait(dataset, tmp_path, monkeypatch):
+    looked = []
+    once = scan_module.scan
+
+    def counting(*args, **kwargs):
+        looked.append(None)
+        return once(*args, **kwargs)
+
+    monkeypatch.setattr(scan_module, "scan", counting)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        scans = [
+            pool.submit(scan_once, dataset, data_dir=tmp_path, progress=False) for _ in range(4)
+        ]
+    assert all(scan.result() == scans[0].result() for scan in scans)
+    assert len(looked) == 1
 
 
 def test_a_data_dir_that_cannot_be_written_is_refused(dataset, tmp_path):

@@ -40,6 +40,22 @@ def test_the_500k_distractors_are_nobody_whatever_their_names_say(tmp_path):
     assert [(sample.identity, sample.camera) for sample in added] == [(0, 0), (0, 4)]
 
 
+def test_fewer_distractors_than_published_are_named(tmp_path):
+    layouts.market1501_500k(tmp_path)
+    with pytest.warns(UserWarning, match="published") as caught:
+        market1501.read(tmp_path, variant="500k")
+    assert "images has 2 images of 1 identities, published are 500000" in str(caught[-1].message)
+
+
+def test_distractors_do_not_hide_other_problems(tmp_path):
+    layouts.market1501(tmp_path)
+    (tmp_path / FOLDER / "query" / "me.jpg").touch()
+    with pytest.raises(FilesError) as caught:
+        market1501.read(tmp_path, variant="500k")
+    assert [problem.path.name for problem in caught.value.problems] == ["me.jpg", "images"]
+    assert caught.value.rest.name == "market1501_500k"
+
+
 def test_missing_distractors_are_refused(tmp_path):
     layouts.market1501(tmp_path)
     with (

@@ -101,7 +101,7 @@ def is_prepared(dataset: ReidDataset, *, data_dir: str | os.PathLike[str]) -> bo
             for split in ("train", "query", "gallery")
             if getattr(dataset, split)
         )
-    except DataError:  # A file is not there.
+    except (DataError, OSError):  # Something is not there or cannot be read.
         return False
 
 

@@ -14,6 +14,7 @@ from input_pipeline.decode import decode_image
 from input_pipeline.encode import check_size, encode_picture
 from input_pipeline.errors import DataError
 from input_pipeline.readers import _folders, folders
+from input_pipeline.samples import SPLITS
 
 JUNK = -1
 _NAME = re.compile(r"(?P<identity>-1|\d+)_c(?P<camera>\d+)(?:s\d+)?(?:[_-].*)?\.\w+")
@@ -99,7 +100,7 @@ def list_folder(root: pathlib.Path) -> PictureFolder:
 def _who_lies_in(above: Sequence[str], *, name: str) -> Who | None:
     """Identity by the folders above a picture, outermost first, and camera by its name."""
     for split, person in itertools.pairwise(above):
-        if split in folders.SPLITS:
+        if split in SPLITS:
             camera = folders.CAMERA.search(name)
             return Who(person, int(camera[1]) if camera else None)
     return None

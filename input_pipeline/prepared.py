@@ -17,14 +17,14 @@ from input_pipeline.errors import DataError
 from input_pipeline.lock import only_one
 from input_pipeline.parts import NUM_PARTS
 from input_pipeline.records import EncodedSample, Records, damaged
-from input_pipeline.samples import ReidDataset, Sample
+from input_pipeline.samples import SPLITS, ReidDataset, Sample
 
 _MAX_INT32 = np.iinfo(np.int32).max
 
 
 _FORMAT = 2
 """Raised whenever the same files would be prepared in another way; older ones are made again."""
-_PIECE = 20_000  # pictures that are written, or lost by an interruption, together
+PIECE = 20_000  # pictures that are written, or lost by an interruption, together
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -109,6 +109,20 @@ class PreparedDataset:
     gallery: PreparedSplit
 
 
+def is_prepared(dataset: ReidDataset, *, data_dir: str | os.PathLike[str]) -> bool:
+    """Whether `prepare` would only open what is prepared already."""
+    from input_pipeline.builder import ReidSplit
+
+    try:
+        return all(
+            ReidSplit.is_in(piece.folder)
+            for split in SPLITS
+            for piece in _pieces(dataset, split, data_dir=data_dir)
+        )
+    except (DataError, OSError):  # Something is not there or cannot be read.
+        return False
+
+
 def prepare(
     dataset: ReidDataset,
     *,
@@ -137,21 +151,16 @@ def prepare(
         DataError: If pictures or part maps are unusable, what was prepared is damaged, or
             `data_dir` cannot be written.
     """
-    folder = pathlib.Path(data_dir).expanduser() / re.sub(r"[^\w.+-]+", "-", dataset.name)
     splits = {}
-    for split in ("train", "query", "gallery"):
-        samples = getattr(dataset, split)
-        pieces = [samples[start : start + _PIECE] for start in range(0, len(samples), _PIECE)]
-        folders = [folder / f"{split}-{_fingerprint(piece, root=dataset.root)}" for piece in pieces]
-        written = False
-        for number, (piece, place) in enumerate(zip(pieces, folders, strict=True), 1):
-            part = f" {number}/{len(pieces)}" if len(pieces) > 1 else ""
-            name = f"{dataset.name} {split}{part}"
-            written |= _write_piece(
-                piece, place, root=dataset.root, name=name, num_parts=num_parts, progress=progress
-            )
-        if written:
-            _tell_other_versions(folder, split, folders)
+    for split in SPLITS:
+        pieces = _pieces(dataset, split, data_dir=data_dir)
+        written = [
+            _write_piece(piece, root=dataset.root, num_parts=num_parts, progress=progress)
+            for piece in pieces
+        ]
+        folders = [piece.folder for piece in pieces]
+        if any(written):
+            _tell_other_versions(folders[0].parent, split, folders)
         splits[split] = _open(folders)
     return PreparedDataset(dataset.name, **splits)
 
@@ -184,31 +193,47 @@ def concatenate(splits: Sequence[PreparedSplit], names: Sequence[str]) -> Prepar
     )
 
 
-def _write_piece(
-    samples: Sequence[Sample],
-    folder: pathlib.Path,
-    *,
-    root: pathlib.Path,
-    name: str,
-    num_parts: int,
-    progress: bool,
-) -> bool:
-    """Writes pictures into `folder` unless they are there; returns whether it did."""
+@dataclasses.dataclass(frozen=True)
+class _Piece:
+    """Pictures of a split that are prepared together, where, and what they are called."""
+
+    samples: Sequence[Sample]
+    folder: pathlib.Path
+    name: str
+
+
+def _pieces(dataset: ReidDataset, split: str, *, data_dir: str | os.PathLike[str]) -> list[_Piece]:
+    """What this version of a split consists of."""
+    folder = pathlib.Path(data_dir).expanduser() / re.sub(r"[^\w.+-]+", "-", dataset.name)
+    samples = getattr(dataset, split)
+    count = -(-len(samples) // PIECE)
+    pieces = []
+    for number in range(count):
+        part = samples[number * PIECE : (number + 1) * PIECE]
+        of_several = f" {number + 1}/{count}" if count > 1 else ""
+        place = folder / f"{split}-{_fingerprint(part, root=dataset.root)}"
+        pieces.append(_Piece(part, place, f"{dataset.name} {split}{of_several}"))
+    return pieces
+
+
+def _write_piece(piece: _Piece, *, root: pathlib.Path, num_parts: int, progress: bool) -> bool:
+    """Writes pictures into their folder unless they are there; returns whether it did."""
     from input_pipeline.builder import ReidSplit
 
+    folder = piece.folder
     if ReidSplit.is_in(folder):
         return False
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with only_one(folder / "lock", doing=f"prepares {name}"):
+        with only_one(folder / "lock", doing=f"prepares {piece.name}"):
             if ReidSplit.is_in(folder):
                 return False
             _remove_leftovers(folder)
             builder = ReidSplit(
                 data_dir=folder,
-                name=name,
+                name=piece.name,
                 root=root,
-                samples=samples,
+                samples=piece.samples,
                 num_parts=num_parts,
                 progress=progress,
             )

@@ -14,10 +14,10 @@ _NAMED = 5
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Problem:
-    """One file that cannot be used.
+    """One file or folder that cannot be used.
 
     Attributes:
-        path: The file.
+        path: The file or folder.
         what: What is wrong with it, in a few words.
     """
 
@@ -29,7 +29,7 @@ class Problem:
 
 
 class FilesError(DataError):
-    """Several files cannot be used; the message names the first few of them.
+    """Files cannot be used; the message names the first few of them.
 
     Attributes:
         problems: Every file, with what is wrong with it.
@@ -45,5 +45,23 @@ class FilesError(DataError):
         first = "; ".join(str(problem) for problem in self.problems[:_NAMED])
         more = len(self.problems) - _NAMED
         tail = f"; and {more} more" if more > 0 else ""
-        files = "1 file" if len(self.problems) == 1 else f"{len(self.problems)} files"
-        super().__init__(f"{files} cannot be used: {first}{tail}. {advice}")
+        count = len(self.problems)
+        head = "" if count == 1 else f"{count} files cannot be used: "
+        super().__init__(f"{head}{first}{tail}" + (f". {advice}" if advice else ""))
+
+
+def problems_of(errors: Sequence[DataError]) -> list[Problem]:
+    """The files that the errors name, each once, in the order of their paths."""
+    named = (error.problems for error in errors if isinstance(error, FilesError))
+    return sorted({problem for problems in named for problem in problems})
+
+
+def combined(errors: Sequence[DataError]) -> DataError:
+    """One error that says what all of them say, in one line; every file once."""
+    problems = problems_of(errors)
+    others = list(dict.fromkeys(str(e) for e in errors if not isinstance(e, FilesError)))
+    if not others:
+        return FilesError("", problems)
+    if problems:
+        others.append(str(FilesError("", problems)))
+    return DataError("; ".join(others))

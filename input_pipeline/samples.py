@@ -23,6 +23,9 @@ class Sample:
     part_map: pathlib.Path | None = None
 
 
+SPLITS = ("train", "query", "gallery")
+
+
 @dataclasses.dataclass(frozen=True)
 class ReidDataset:
     """The three splits of a re-identification dataset, each in a fixed order.

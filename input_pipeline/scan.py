@@ -18,12 +18,12 @@ from tqdm import tqdm
 
 from input_pipeline.encode import check_size, encode_parts, encode_picture
 from input_pipeline.errors import DataError
+from input_pipeline.lock import only_one
 from input_pipeline.parts import BACKGROUND, NUM_PARTS
-from input_pipeline.problems import FilesError, Problem
-from input_pipeline.samples import ReidDataset, Sample
+from input_pipeline.problems import Problem
+from input_pipeline.samples import SPLITS, ReidDataset, Sample
 from input_pipeline.statistics import SplitStatistics, from_json, summarize
 
-_SPLITS = ("train", "query", "gallery")
 _NAMED = 3  # pictures named in one notice
 
 
@@ -43,11 +43,6 @@ class Scan:
     notices: tuple[str, ...]
     splits: Mapping[str, SplitStatistics]
 
-    def raise_problems(self) -> None:
-        """Raises a FilesError if there are problems."""
-        if self.problems:
-            raise FilesError("Replace or remove them", self.problems)
-
 
 def scan_once(
     dataset: ReidDataset,
@@ -59,34 +54,55 @@ def scan_once(
     """Like `scan`, but remembers in `data_dir` that these files were found to be fine.
 
     A file that changed its size or its time of change is looked at again, with all the others.
+    Several processes may call this at once: one works, the others wait for it.
+
+    Raises:
+        DataError: `data_dir` cannot be written.
     """
-    record = data_dir / "checked" / f"{dataset.name}-{_fingerprint(dataset)}.json"
-    if record.exists():
+    record = data_dir / "checked" / dataset.name / f"{_fingerprint(dataset)}.json"
+    try:
+        known = _known(record, dataset)
+        if known is not None:
+            return known
+        record.parent.mkdir(parents=True, exist_ok=True)
+        with only_one(record.parent / "lock", doing=f"looks at the files of {dataset.name}"):
+            known = _known(record, dataset)
+            if known is not None:
+                return known
+            found = scan(dataset, workers=workers, progress=progress)
+            if not found.problems:
+                _remember(record, found)
+            return found
+    except OSError as error:
+        raise DataError(
+            f"{record.parent} cannot be written: {error.strerror}; choose another data_dir"
+        ) from error
+
+
+def _known(record: pathlib.Path, dataset: ReidDataset) -> Scan | None:
+    """What an earlier scan of the same files found, or None."""
+    try:
         known = json.loads(record.read_text("utf-8"))
-        splits = {name: from_json(fields) for name, fields in known["splits"].items()}
-        return Scan(dataset, (), tuple(known["notices"]), splits)
-    found = scan(dataset, workers=workers, progress=progress)
-    if not found.problems:
-        content = {
-            "notices": found.notices,
-            "splits": {name: dataclasses.asdict(split) for name, split in found.splits.items()},
-        }
-        try:
-            record.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = record.with_suffix(f".{os.getpid()}")
-            unfinished.write_text(json.dumps(content), "utf-8")
-            unfinished.replace(record)
-        except OSError as error:
-            raise DataError(
-                f"{record.parent} cannot be written: {error.strerror}; choose another data_dir"
-            ) from error
-    return found
+    except (FileNotFoundError, ValueError):  # A record that is damaged is written anew.
+        return None
+    splits = {name: from_json(fields) for name, fields in known["splits"].items()}
+    return Scan(dataset, (), tuple(known["notices"]), splits)
+
+
+def _remember(record: pathlib.Path, found: Scan) -> None:
+    content = {
+        "notices": found.notices,
+        "splits": {name: dataclasses.asdict(split) for name, split in found.splits.items()},
+    }
+    unfinished = record.with_suffix(f".{os.getpid()}")
+    unfinished.write_text(json.dumps(content), "utf-8")
+    unfinished.replace(record)
 
 
 def _fingerprint(dataset: ReidDataset) -> str:
     """A digest of every sample and the state of its files."""
     digest = hashlib.sha256()
-    for split in _SPLITS:
+    for split in SPLITS:
         for sample in getattr(dataset, split):
             digest.update(f"{split} {sample.identity} {sample.camera}".encode())
             for path in (sample.path, sample.part_map):
@@ -119,7 +135,7 @@ def scan(dataset: ReidDataset, *, workers: int | None = None, progress: bool = T
         workers: Threads, by default one for every core.
         progress: Whether to show a progress bar.
     """
-    tagged = [(split, sample) for split in _SPLITS for sample in getattr(dataset, split)]
+    tagged = [(split, sample) for split in SPLITS for sample in getattr(dataset, split)]
     with concurrent.futures.ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         checks = list(
             tqdm(
@@ -137,7 +153,7 @@ def scan(dataset: ReidDataset, *, workers: int | None = None, progress: bool = T
         if not check.problems
     ]
     splits = {}
-    for split in _SPLITS:
+    for split in SPLITS:
         mine = [(sample, check) for name, sample, check in fine if name == split]
         histograms = [check.histogram for _, check in mine if check.histogram is not None]
         splits[split] = summarize(
@@ -207,12 +223,15 @@ def _oddities(dataset: ReidDataset, fine: Sequence[tuple[str, Sample, _Checked]]
     """Sentences on part maps without a body, on unknown cameras and on queries without match."""
     notices = []
     empty = [
-        sample.part_map
+        sample.path
         for _, sample, check in fine
         if check.histogram is not None and check.histogram[BACKGROUND] == check.histogram.sum()
     ]
     if empty:
-        notices.append(f"{len(empty)} part maps show no body at all, the first is {empty[0]}")
+        notices.append(
+            f"{len(empty)} part maps show no body at all, the first is that of "
+            f"{empty[0].relative_to(dataset.root)}"
+        )
     if len({sample.camera for sample in (*dataset.query, *dataset.gallery)}) == 1:
         notices.append(
             "query and gallery are of one camera, or cameras are unknown: switch the camera "
@@ -223,9 +242,8 @@ def _oddities(dataset: ReidDataset, fine: Sequence[tuple[str, Sample, _Checked]]
     if lost:
         notices.append(
             f"{len(lost)} queries have no gallery picture of their identity and will be skipped, "
-            f"the first is {lost[0].path}"
+            f"the first is {lost[0].path.relative_to(dataset.root)}"
         )
-    single = len({s.identity for s in dataset.train}) < 2
-    if single:
+    if len({sample.identity for sample in dataset.train}) == 1:
         notices.append("training has one identity; it takes at least two to learn to tell apart")
     return notices

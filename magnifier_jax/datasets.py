@@ -5,21 +5,26 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
+import warnings
+from collections.abc import Sequence
 
 import numpy as np
 
 from input_pipeline import prepared
+from input_pipeline.examine import Examined, examine
 from input_pipeline.locations import default_data_dir
-from input_pipeline.part_labels import choose_part_labels
+from input_pipeline.mixing import refuse_shared_people
+from input_pipeline.parts import NUM_PARTS
 from input_pipeline.prepared import PreparedDataset, PreparedSplit
-from input_pipeline.readers import parse_spec, read_datasets
-from input_pipeline.samples import ReidDataset
+from input_pipeline.problems import combined
+from input_pipeline.readers import Reading, parse_spec, read_each, split_specs
 from magnifier_jax.config import Config, DataConfig
 from magnifier_jax.devices import cache_folder
 from magnifier_jax.errors import UserError
 
 # Datasets that are drawn rather than found, so that no folder has to be named.
 _DRAWN = "synthetic"
+_TESTED = ("query", "gallery")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,23 +56,46 @@ def open_training_set(config: Config, *, progress: bool = True) -> TrainingSet:
 
     Raises:
         UserError: No folder is configured.
-        DataError: A dataset cannot be used.
+        DataError: Datasets cannot be used, or show the same people.
     """
-    datasets = [
-        choose_part_labels(
-            dataclasses.replace(dataset, query=(), gallery=()),
-            config.data.part_labels,
-            data_dir=_prepared_folder(config.data),
-            progress=progress,
-        )
-        for dataset in _read(config.data, config.data.train, progress=progress)
-    ]
-    opened = [_prepare(dataset, config.data, progress=progress) for dataset in datasets]
-    names = [dataset.name for dataset in opened]
-    splits = [dataset.train for dataset in opened]
+    names = split_specs(config.data.train)
+    return _training_set(config, names, _open(config, names, [], progress=progress))
+
+
+def open_test_sets(config: Config, *, progress: bool = True) -> tuple[TestSet, ...]:
+    """Reads and prepares the query and gallery of every test set.
+
+    Raises:
+        UserError: No folder is configured.
+        DataError: Datasets cannot be used.
+    """
+    names = split_specs(config.data.test or config.data.train)
+    return _test_sets(names, _open(config, [], names, progress=progress))
+
+
+def open_all_sets(
+    config: Config, *, progress: bool = True
+) -> tuple[TrainingSet, tuple[TestSet, ...]]:
+    """Both, after looking at the files of all sets, so that everything wrong is said at once.
+
+    Raises:
+        UserError: No folder is configured.
+        DataError: Datasets cannot be used, or training sets show the same people.
+    """
+    train = split_specs(config.data.train)
+    test = split_specs(config.data.test or config.data.train)
+    opened = _open(config, train, test, progress=progress)
+    return _training_set(config, train, opened), _test_sets(test, opened)
+
+
+def _training_set(
+    config: Config, specs: Sequence[str], opened: dict[str, PreparedDataset]
+) -> TrainingSet:
+    names = _distinct([opened[spec].name for spec in specs])
+    splits = [opened[spec].train for spec in specs]
     split = splits[0] if len(splits) == 1 else prepared.concatenate(splits, names)
     if config.data.part_labels != "none":
-        split.require_parts()
+        split.require_parts(num_parts=config.model.num_parts)
     identities, labels = np.unique(split.identities, return_inverse=True)
     titles = [
         f"{name}/{identity}"
@@ -79,36 +107,83 @@ def open_training_set(config: Config, *, progress: bool = True) -> TrainingSet:
     return TrainingSet(split, labels.astype(np.int32), tuple(titles))
 
 
-def open_test_sets(config: Config, *, progress: bool = True) -> tuple[TestSet, ...]:
-    """Reads and prepares the query and gallery of every test set.
-
-    Raises:
-        UserError: No folder is configured.
-        DataError: A dataset cannot be used.
-    """
-    found = []
-    for dataset in _read(config.data, config.data.test or config.data.train, progress=progress):
-        only_test = dataclasses.replace(dataset, train=())
-        opened = _prepare(only_test, config.data, progress=progress)
-        found.append(TestSet(dataset.name, opened.query, opened.gallery))
-    return tuple(found)
+def _test_sets(specs: Sequence[str], opened: dict[str, PreparedDataset]) -> tuple[TestSet, ...]:
+    names = _distinct([opened[spec].name for spec in specs])
+    return tuple(
+        TestSet(name, opened[spec].query, opened[spec].gallery)
+        for name, spec in zip(names, specs, strict=True)
+    )
 
 
-def _read(data: DataConfig, specs: str, *, progress: bool) -> tuple[ReidDataset, ...]:
+def _open(
+    config: Config, train: Sequence[str], test: Sequence[str], *, progress: bool
+) -> dict[str, PreparedDataset]:
+    """The prepared splits of every dataset that is trained or tested on, by its spec."""
+    data, num_parts = config.data, max(NUM_PARTS, config.model.num_parts)
+    others = [spec for spec in test if spec not in train]
+    readings = [
+        reading
+        for specs in (train, others)
+        if specs
+        for reading in _read(data, specs, progress=progress)
+    ]
+    known = {reading.spec: reading for reading in readings}
+    refuse_shared_people([known[spec] for spec in train])
+    found = {}
+    for spec, reading in known.items():
+        splits = (*(["train"] if spec in train else []), *(_TESTED if spec in test else []))
+        found[spec] = examine(
+            reading,
+            data_dir=_prepared_folder(data),
+            part_labels=data.part_labels,
+            splits=splits,
+            skip_prepared=True,
+            progress=progress,
+        )
+    _tell(list(found.values()))
+    return {
+        spec: prepared.prepare(
+            examined.usable,
+            data_dir=_prepared_folder(data),
+            num_parts=num_parts,
+            progress=progress,
+        )
+        for spec, examined in found.items()
+    }
+
+
+def _tell(found: Sequence[Examined]) -> None:
+    """Raises everything that is wrong, or warns of what is worth knowing."""
+    errors = [error for examined in found for error in examined.errors]
+    if errors:
+        raise combined(errors)
+    for scan in (examined.scan for examined in found if examined.scan is not None):
+        for notice in scan.notices:
+            warnings.warn(f"{scan.dataset.name}: {notice}", stacklevel=2)
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The names, numbered where several datasets have the same."""
+    distinct: list[str] = []
+    for name in names:
+        candidate, number = name, 2
+        while candidate in distinct:
+            candidate, number = f"{name}_{number}", number + 1
+        distinct.append(candidate)
+    return distinct
+
+
+def _read(data: DataConfig, specs: Sequence[str], *, progress: bool) -> tuple[Reading, ...]:
     root = pathlib.Path(os.path.expandvars(data.root)).expanduser()
     if not data.root:
-        for spec in (parse_spec(text) for text in specs.split(",") if text.strip()):
+        for spec in map(parse_spec, specs):
             if spec.name != _DRAWN and spec.folder is None:
                 raise UserError(
                     "config.data.root is empty: name the folder that holds the datasets, as in "
                     "--config.data.root=/data"
                 )
         root = cache_folder()
-    return read_datasets(specs, root)
-
-
-def _prepare(dataset: ReidDataset, data: DataConfig, *, progress: bool) -> PreparedDataset:
-    return prepared.prepare(dataset, data_dir=_prepared_folder(data), progress=progress)
+    return read_each(specs, root, progress=progress)
 
 
 def _prepared_folder(data: DataConfig) -> pathlib.Path:

@@ -10,12 +10,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from input_pipeline.decode import decode_parts
 from input_pipeline.sampler import IdentitySampler, process_slice
 from magnifier_jax.config import Config
 from magnifier_jax.datasets import TrainingSet
 from magnifier_jax.devices import put_batch, put_replicated
-from magnifier_jax.errors import UserError
 from magnifier_jax.model import MagnifierNet
 from magnifier_jax.pictures import Resident, open_pictures
 from magnifier_jax.steps import (
@@ -27,32 +25,8 @@ from magnifier_jax.steps import (
     make_train_step,
 )
 
-_PARTS_SEEN = 64  # part maps that are looked at before a run
-
 Step = Callable[[TrainState, jax.Array], tuple[TrainState, Metrics]]
 """A training step that has its batch already: state, epoch -> state, metrics."""
-
-
-def check_parts_fit(data: TrainingSet, config: Config) -> None:
-    """Refuses part labels that name more parts than the network tells apart.
-
-    Looks at pictures spread over the whole set.
-
-    Raises:
-        UserError: A class is too high.
-    """
-    if config.data.part_labels == "none":
-        return
-    ids = np.unique(np.linspace(0, len(data.split) - 1, _PARTS_SEEN).astype(int))
-    maps = [sample.part_map for sample in data.split.read(ids)]
-    size = config.data.image_size
-    highest = max(int(decode_parts(found, image_size=size).max()) for found in maps if found)
-    if highest >= config.model.num_parts:
-        raise UserError(
-            f"config.model.num_parts is {config.model.num_parts}, but the part labels of "
-            f"{config.data.train} go up to class {highest}: set it to {highest + 1} or more, or "
-            "give other labels by config.data.part_labels."
-        )
 
 
 def steps_from(

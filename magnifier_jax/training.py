@@ -18,11 +18,11 @@ from jax.sharding import Mesh
 from input_pipeline.sampler import IdentitySampler
 from magnifier_jax.checkpoints import CheckpointStore
 from magnifier_jax.config import Config
-from magnifier_jax.datasets import TestSet, TrainingSet, open_test_sets, open_training_set
+from magnifier_jax.datasets import TestSet, TrainingSet, open_all_sets
 from magnifier_jax.devices import check_divides, make_mesh, put_replicated, together
 from magnifier_jax.errors import UserError
 from magnifier_jax.evaluation import Evaluator, Score, evaluation_record
-from magnifier_jax.feeding import check_parts_fit, steps_from
+from magnifier_jax.feeding import steps_from
 from magnifier_jax.interruption import watch_for_stop
 from magnifier_jax.model import MagnifierNet
 from magnifier_jax.report import write_report
@@ -89,15 +89,13 @@ def train(
         with together():
             stack.enter_context(workdir.lock())
             check_resumable(workdir, config, allow_changes=resume_with_changes, say=say)
-            data = open_training_set(config, progress=show)
-            check_parts_fit(data, config)
+            data, test_sets = open_all_sets(config, progress=show)
             sampler = IdentitySampler(
                 data.labels,
                 identities_per_batch=config.data.identities_per_batch,
                 images_per_identity=config.data.images_per_identity,
                 seed=config.seed,
             )
-            test_sets = open_test_sets(config, progress=show)
         model = build_model(config, num_identities=len(data.identities))
         store = CheckpointStore(workdir.checkpoints, keep_latest=config.train.keep_checkpoints)
         run = Run(

@@ -283,12 +283,13 @@ LAYOUTS: Mapping[str, Callable[[pathlib.Path], str]] = {
 
 
 def read(name: str, folder: pathlib.Path) -> ReidDataset:
-    """Builds a layout and reads it, without the warnings that it is smaller than published."""
+    """Builds a layout and reads it, without warnings that it is smaller than published."""
     return without_warnings(read_dataset, LAYOUTS[name](folder), folder)
 
 
 def without_warnings(reader: Callable[..., ReidDataset], *args: object) -> ReidDataset:
-    """What the reader returns, without the warnings that it is smaller than published."""
+    """What the reader returns, without warnings that it is smaller than published or withdrawn."""
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*was withdrawn", category=UserWarning)
         warnings.filterwarnings("ignore", message=".*published are", category=UserWarning)
         return reader(*args)

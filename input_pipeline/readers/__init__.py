@@ -3,7 +3,9 @@
 A spec is `name[:variant][@folder]`: `market1501`, `cuhk03:labeled`, `folders@shop cameras`.
 Several specs are joined by commas. A reader is one module of this package whose name does not
 begin with an underscore and which has `read(root, *, variant='')`; adding one is adding a file.
-It may have a `NOTICE` for everyone who uses the dataset.
+Where reading may take long, `read` also takes `progress=True`. A reader may have a `NOTICE` for
+everyone who uses the dataset, and say whose pictures it has with `PEOPLE`, so that it is not mixed
+with another dataset of the same people.
 """
 
 from __future__ import annotations
@@ -11,11 +13,16 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
+import inspect
 import pathlib
 import pkgutil
+import warnings
 from collections.abc import Sequence
+from types import ModuleType
 
 from input_pipeline.errors import DataError
+from input_pipeline.problems import FilesError
+from input_pipeline.readers._folders import plain
 from input_pipeline.samples import ReidDataset
 
 
@@ -32,6 +39,33 @@ class DatasetSpec:
     name: str
     variant: str = ""
     folder: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What came of reading one dataset.
+
+    Attributes:
+        spec: As it was given.
+        dataset: The dataset, without files that cannot be used; None where there is none to read.
+        error: What is wrong, or None.
+    """
+
+    spec: str
+    dataset: ReidDataset | None
+    error: DataError | None = None
+
+    @property
+    def people(self) -> str:
+        """Who is in it, where that is known: two datasets of the same people are not two."""
+        return str(getattr(_module(parse_spec(self.spec)), "PEOPLE", ""))
+
+    def is_of(self, other: Reading) -> bool:
+        """Whether both are the same dataset in the same folder."""
+        mine, its = self.dataset, other.dataset
+        return (
+            mine is not None and its is not None and (mine.name, mine.root) == (its.name, its.root)
+        )
 
 
 def available() -> tuple[str, ...]:
@@ -61,36 +95,32 @@ def parse_spec(text: str) -> DatasetSpec:
     return DatasetSpec(name, variant, folder or None)
 
 
-def notice(spec: str) -> str:
-    """What everyone who uses this dataset should know, such as its withdrawal; mostly ''.
-
-    Raises:
-        DataError: No reader has this name.
-    """
-    reader = importlib.import_module(f"{__name__}.{parse_spec(spec).name}")
-    return str(getattr(reader, "NOTICE", ""))
-
-
 def split_specs(specs: str | Sequence[str]) -> list[str]:
     """The single specs of `specs`, which are joined by commas or already apart.
 
     Raises:
-        DataError: There is none.
+        DataError: There is none, or one is there twice.
     """
     texts = specs.split(",") if isinstance(specs, str) else specs
     texts = [text.strip() for text in texts if text.strip()]
     if not texts:
         raise DataError(f"no dataset is named: give one or more of {', '.join(available())}")
+    for text in texts:
+        if texts.count(text) > 1:
+            raise DataError(f"the dataset {text!r} is named twice: name it once")
     return texts
 
 
-def read_dataset(spec: str, root: pathlib.Path | str) -> ReidDataset:
+def read_dataset(spec: str, root: pathlib.Path | str, *, progress: bool = True) -> ReidDataset:
     """Reads one dataset.
+
+    Warns of what everyone who uses it should know, such as its withdrawal.
 
     Args:
         spec: `name[:variant][@folder]`.
         root: The folder that holds the dataset, or that is the dataset; a folder in the spec is
             relative to it.
+        progress: Whether to show a progress bar where something is drawn or unpacked first.
 
     Raises:
         DataError: The spec, the folder or its files cannot be used.
@@ -99,29 +129,49 @@ def read_dataset(spec: str, root: pathlib.Path | str) -> ReidDataset:
     folder = pathlib.Path(root).expanduser()
     if parsed.folder is not None:
         folder = folder / pathlib.Path(parsed.folder).expanduser()
-    reader = importlib.import_module(f"{__name__}.{parsed.name}")
-    dataset: ReidDataset = reader.read(folder, variant=parsed.variant)
+    reader = _module(parsed)
+    takes_time = "progress" in inspect.signature(reader.read).parameters
+    options = {"progress": progress} if takes_time else {}
+    try:
+        dataset: ReidDataset = reader.read(plain(folder), variant=parsed.variant, **options)
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(
+            f"{error.filename or folder} cannot be used: {reason}; check its rights"
+        ) from error
+    if notice := getattr(reader, "NOTICE", ""):
+        warnings.warn(notice, stacklevel=2)
     return dataset
 
 
-def read_datasets(specs: str | Sequence[str], root: pathlib.Path | str) -> tuple[ReidDataset, ...]:
-    """Reads several datasets and gives each a name that no other has.
+def read_each(
+    specs: str | Sequence[str], root: pathlib.Path | str, *, progress: bool = True
+) -> tuple[Reading, ...]:
+    """Reads several datasets, the others too where one cannot be read.
 
     Args:
         specs: Specs joined by commas, or a sequence of them (for folders with commas in them).
         root: As for `read_dataset`.
+        progress: As for `read_dataset`.
 
     Raises:
-        DataError: A dataset cannot be read, is named twice, or none is named.
+        DataError: A spec cannot be understood, a dataset is named twice, or none is named.
     """
-    datasets: list[ReidDataset] = []
-    for text in split_specs(specs):
-        dataset = read_dataset(text, root)
-        if any(d.name == dataset.name and d.root == dataset.root for d in datasets):
+    texts = split_specs(specs)
+    for text in texts:
+        parse_spec(text)
+    readings: list[Reading] = []
+    for text in texts:
+        try:
+            dataset = read_dataset(text, root, progress=progress)
+            reading = Reading(text, dataset)
+        except DataError as error:
+            reading = Reading(text, error.rest if isinstance(error, FilesError) else None, error)
+        if reading.dataset and any(reading.is_of(other) for other in readings):
             raise DataError(f"the dataset {text!r} is named twice: name it once")
-        taken = {other.name for other in datasets}
-        name, number = dataset.name, 2
-        while name in taken:
-            name, number = f"{dataset.name}_{number}", number + 1
-        datasets.append(dataclasses.replace(dataset, name=name))
-    return tuple(datasets)
+        readings.append(reading)
+    return tuple(readings)
+
+
+def _module(spec: DatasetSpec) -> ModuleType:
+    return importlib.import_module(f"{__name__}.{spec.name}")

@@ -1,13 +1,15 @@
-"""Comparing what was read with what the dataset's authors published."""
+"""What every reader does at its end: it reports what is wrong, and compares with what is known."""
 
 from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from input_pipeline.errors import DataError
-from input_pipeline.samples import ReidDataset, Sample
+from input_pipeline.problems import FilesError, Problem
+from input_pipeline.samples import SPLITS, ReidDataset, Sample
+
+_NAMED = 5  # identities in one message
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,57 +23,78 @@ class Count:
         return f"{self.images} images of {self.identities} identities"
 
 
-def count(samples: tuple[Sample, ...]) -> Count:
+def count(samples: Sequence[Sample]) -> Count:
     """Counts the pictures and identities of a split."""
     return Count(len(samples), len({sample.identity for sample in samples}))
 
 
-def check_counts(dataset: ReidDataset, published: Mapping[str, Count], *, title: str) -> None:
-    """Warns of every split that differs from the published counts.
+def checked(
+    dataset: ReidDataset,
+    problems: Sequence[Problem],
+    *,
+    title: str,
+    published: Mapping[str, Count] | None = None,
+    disjoint: bool = True,
+    names: Mapping[str, int] | None = None,
+) -> ReidDataset:
+    """The dataset itself, if all of it can be used.
+
+    Warns of every split that differs from the published counts.
 
     Args:
         dataset: What was read.
-        published: Expected counts by split name: `train`, `query`, `gallery`.
+        problems: What could not be.
         title: The dataset's name in messages.
+        published: Expected counts by split: `train`, `query`, `gallery`.
+        disjoint: Whether training and test number their identities together, so that none may be
+            in both.
+        names: What the user calls the identities, for messages.
 
     Raises:
-        DataError: A split is empty.
+        FilesError: There are problems, a split is empty, or an identity is in training and in
+            query or gallery. The dataset is its `rest`.
     """
-    for split in ("train", "query", "gallery"):
-        found = count(getattr(dataset, split))
-        if not found.images:
-            raise DataError(
-                f"{title} in {dataset.root} has no {split} pictures: unpack the dataset again"
-            )
-        expected = published.get(split)
-        if expected is not None and found != expected:
-            warnings.warn(
-                f"{title}: the {split} split in {dataset.root} has {found}, published are "
-                f"{expected}; results are not comparable with published ones",
-                stacklevel=2,
-            )
+    found = list(problems)
+    if not found:
+        found += [
+            Problem(dataset.root, f"{title} has no {split} pictures here, unpack the dataset again")
+            for split in SPLITS
+            if not getattr(dataset, split)
+        ]
+    if disjoint:
+        found += _shared_identities(dataset, names or {})
+    if found:
+        raise FilesError("", found, rest=dataset)
+    for split, expected in (published or {}).items():
+        what = f"{title}: the {split} split in {dataset.root}"
+        warn_of_difference(count(getattr(dataset, split)), expected, what=what)
+    return dataset
 
 
-def refuse_shared_identities(
-    dataset: ReidDataset, *, names: Mapping[str, int] | None = None
-) -> None:
-    """Refuses a dataset whose training identities are tested on.
+def warn_of_difference(found: Count, expected: Count, *, what: str) -> None:
+    """Warns if a split, or whatever `what` says, is not what was published."""
+    if found != expected:
+        warnings.warn(
+            f"{what} has {found}, published are {expected}; results are not comparable with "
+            "published ones",
+            stacklevel=2,
+        )
 
-    Args:
-        dataset: What was read.
-        names: What the user calls the identities, for the message.
 
-    Raises:
-        DataError: An identity is in the training split and in query or gallery.
-    """
+def _shared_identities(dataset: ReidDataset, names: Mapping[str, int]) -> list[Problem]:
+    """The problem that training identities are tested on, if they are."""
     train = {sample.identity for sample in dataset.train}
     tested = {sample.identity for sample in (*dataset.query, *dataset.gallery)}
     shared = sorted(train & tested)
-    if shared:
-        called = {number: name for name, number in (names or {}).items()}
-        named = ", ".join(called.get(identity, str(identity)) for identity in shared[:5])
-        more = f" and {len(shared) - 5} more" if len(shared) > 5 else ""
-        raise DataError(
-            f"{dataset.name} in {dataset.root} has identities in both training and test: {named}"
-            f"{more}; a test needs persons that training never saw, so move each to one side"
+    if not shared:
+        return []
+    called = {number: name for name, number in names.items()}
+    named = ", ".join(called.get(identity, str(identity)) for identity in shared[:_NAMED])
+    more = f" and {len(shared) - _NAMED} more" if len(shared) > _NAMED else ""
+    return [
+        Problem(
+            dataset.root,
+            f"identities in both training and test: {named}{more}; a test needs persons that "
+            "training never saw, so move each to one side",
         )
+    ]

@@ -33,7 +33,9 @@ class _Picture:
         return folder / FOLDERS[self.split] / f"{self.identity:04d}_c{self.camera}_{stem}.png"
 
 
-def unpack(root: pathlib.Path, *, variant: str, target: pathlib.Path) -> None:
+def unpack(
+    root: pathlib.Path, *, variant: str, target: pathlib.Path, progress: bool = True
+) -> None:
     """Writes the pictures of one variant as PNG files in three folders under `target`.
 
     The work goes on in `<target>.partial` where it was interrupted; `target` appears when it is
@@ -43,6 +45,7 @@ def unpack(root: pathlib.Path, *, variant: str, target: pathlib.Path) -> None:
         root: Holds the protocol file and `cuhk-03.mat` (here or in `cuhk03_release`).
         variant: `labeled` or `detected`.
         target: The new folder.
+        progress: Whether to show a progress bar.
 
     Raises:
         DataError: A file is missing or is not the expected MATLAB file, or the folder cannot be
@@ -59,7 +62,7 @@ def unpack(root: pathlib.Path, *, variant: str, target: pathlib.Path) -> None:
     try:
         for folder in FOLDERS.values():
             (partial / folder).mkdir(parents=True, exist_ok=True)
-        _write(pixels, pictures, variant=variant, folder=partial)
+        _write(pixels, pictures, variant=variant, folder=partial, progress=progress)
         partial.rename(target)
     except OSError as error:
         if error.errno is None:  # from the HDF5 library
@@ -86,14 +89,22 @@ def _protocol(path: pathlib.Path) -> list[_Picture]:
             for split, key in _INDICES.items()
             for index in np.ravel(content[key]).astype(int) - 1
         ]
-    except (ValueError, KeyError, IndexError, NotImplementedError) as error:
+    except PermissionError:
+        raise  # the file may well be whole
+    except Exception as error:  # SciPy raises whatever the content leads it to
         raise DataError(
-            f"{path} is not a file of the CUHK03 new protocol ({error}): get it again"
+            f"{path} is not a file of the CUHK03 new protocol ({error or type(error).__name__}): "
+            "get it again"
         ) from error
 
 
 def _write(
-    pixels: pathlib.Path, pictures: list[_Picture], *, variant: str, folder: pathlib.Path
+    pixels: pathlib.Path,
+    pictures: list[_Picture],
+    *,
+    variant: str,
+    folder: pathlib.Path,
+    progress: bool,
 ) -> None:
     try:
         import h5py
@@ -110,7 +121,8 @@ def _write(
             raise DataError(f"{pixels} has no {variant!r} pictures: get it again")
         pairs = np.ravel(file[variant][()])
         grids = [file[pair][()] for pair in pairs]
-        for picture in tqdm(pictures, desc=f"unpacking CUHK03 {variant}", unit="image"):
+        title = f"unpacking CUHK03 {variant}"
+        for picture in tqdm(pictures, desc=title, unit="image", disable=not progress):
             path = picture.target(folder)
             if path.exists():
                 continue

@@ -6,24 +6,32 @@ import os
 import pathlib
 import re
 import unicodedata
+import warnings
 from collections.abc import Sequence
 
 from input_pipeline.errors import DataError
+from input_pipeline.problems import FilesError, Problem
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+# Pictures too, of kinds that are not read: passing them over in silence would lose people.
+_OTHER_SUFFIXES = (
+    *(".gif", ".heic", ".heif", ".avif", ".jfif", ".jpe", ".jp2", ".jxl", ".tga", ".ppm"),
+    *(".raw", ".dng", ".cr2", ".nef", ".arw"),
+)
 
 
 def find_root(
     root: pathlib.Path, *, title: str, folders: Sequence[str], contents: Sequence[str]
 ) -> pathlib.Path:
-    """The folder of a dataset: `root` itself, or the first usual folder name under it.
+    """The folder of a dataset: `root` itself, or a usual folder name under it.
+
+    It is the one that holds most of the contents; of equals, the first.
 
     Args:
         root: Where the user points.
         title: The dataset's name in messages.
         folders: Usual names of the dataset's folder, such as `Market-1501-v15.09.15`.
-        contents: What the folder holds, such as `bounding_box_train`; one of them makes it the
-            dataset's folder.
+        contents: What the folder holds, such as `bounding_box_train`.
 
     Raises:
         DataError: There is no such folder; the message lists the names that were looked for.
@@ -31,9 +39,13 @@ def find_root(
     if not root.is_dir():
         kind = "is not a folder" if root.exists() else "does not exist"
         raise DataError(f"{root} {kind}: give the folder that holds {title}")
-    for candidate in (root, *(root / name for name in folders)):
-        if any((candidate / name).exists() for name in contents):
-            return candidate
+
+    def held(candidate: pathlib.Path) -> int:
+        return sum((candidate / name).exists() for name in contents)
+
+    best = max((root, *(root / name for name in folders)), key=held)
+    if held(best):
+        return best
     usual = ", ".join(folders)
     raise DataError(
         f"{title} is not in {root}: looked for {', '.join(contents)} in this folder"
@@ -41,58 +53,92 @@ def find_root(
     )
 
 
-def list_pictures(folder: pathlib.Path, *, title: str) -> list[pathlib.Path]:
+def list_pictures(
+    folder: pathlib.Path, *, title: str, problems: list[Problem] | None = None
+) -> list[pathlib.Path]:
     """Picture files directly in a folder, in the order of their names.
 
     Files that are no pictures by name, and the hidden files that file managers leave behind, are
-    passed over.
+    passed over; a warning counts pictures of other kinds and pictures in folders below.
+
+    Args:
+        folder: The folder.
+        title: The dataset's name in messages.
+        problems: Gets a folder that is missing, cannot be read or holds no pictures; None raises.
 
     Raises:
-        DataError: The folder is missing, cannot be read, or holds no pictures.
+        FilesError: There is such a problem, and no list for it.
     """
-    try:
-        names = [entry.name for entry in os.scandir(folder)]
-    except OSError as error:
-        raise _unreadable(folder, error, title) from error
-    pictures = sorted(name for name in names if is_picture_name(name))
-    if not pictures:
-        raise DataError(
-            f"{folder} of {title} holds no pictures ({', '.join(PICTURE_SUFFIXES)}): "
-            "unpack the dataset again or point to another folder"
+    found: list[Problem] = []
+    entries = _entries(folder, title, found)
+    names = [entry.name for entry in entries]
+    pictures = [folder / name for name in names if is_picture_name(name)]
+    _warn_of_other_kinds([folder / name for name in names], folder)
+    deeper = [
+        path
+        for entry in entries
+        if not is_picture_name(entry.name) and _is_folder(entry, [])
+        for path in walk_pictures(folder / entry.name, title=title, problems=[])
+    ]
+    if deeper:
+        warnings.warn(
+            f"{_counted(deeper)} in folders under {folder} and not read, the first is "
+            f"{deeper[0].relative_to(folder)}: {title} has its pictures in the folder itself",
+            stacklevel=2,
         )
-    return [folder / name for name in pictures]
+    if not pictures and not found:
+        found.append(
+            Problem(
+                folder,
+                f"this folder of {title} holds no pictures ({', '.join(PICTURE_SUFFIXES)}), unpack "
+                "the dataset again or point to another folder",
+            )
+        )
+    _hand_over(found, problems)
+    return pictures
 
 
-def walk_pictures(folder: pathlib.Path, *, title: str) -> list[pathlib.Path]:
+def walk_pictures(
+    folder: pathlib.Path, *, title: str, problems: list[Problem] | None = None
+) -> list[pathlib.Path]:
     """Picture files in a folder and everything under it, in the order of their paths.
 
     Symbolic links to folders are followed.
 
+    Args:
+        folder: The folder.
+        title: The dataset's name in messages.
+        problems: Gets each folder that is missing or cannot be read and each link that leads back
+            to a folder above; None raises.
+
     Raises:
-        DataError: A folder is missing or cannot be read, or a link leads back to a folder above.
+        FilesError: There is such a problem, and no list for it.
     """
-    found: list[pathlib.Path] = []
+    pictures: list[pathlib.Path] = []
+    files: list[pathlib.Path] = []
+    found: list[Problem] = []
 
     def visit(here: pathlib.Path, above: tuple[pathlib.Path, ...]) -> None:
-        try:
-            real = here.resolve(strict=True)
-            entries = sorted(os.scandir(here), key=lambda entry: entry.name)
-        except (OSError, RuntimeError) as error:
-            raise _unreadable(here, error, title) from error
+        entries = _entries(here, title, found)
+        real = pathlib.Path(os.path.realpath(here))
         if real in above:
-            raise DataError(
-                f"the symbolic link {here} leads back to {real}: remove the link, it never ends"
+            found.append(
+                Problem(here, f"this symbolic link leads back to {real}, remove it: it never ends")
             )
+            return
         for entry in entries:
-            if entry.name.startswith(".") or entry.name == "__MACOSX":
-                continue
+            path = here / entry.name
             if is_picture_name(entry.name):
-                found.append(here / entry.name)
-            elif _is_folder(entry, title=title):
-                visit(here / entry.name, (*above, real))
+                pictures.append(path)
+            elif _is_folder(entry, found):
+                visit(path, (*above, real))
+            else:
+                files.append(path)
 
     visit(folder, ())
-    return found
+    _warn_of_other_kinds(files, folder)
+    _hand_over(found, problems)
+    return pictures
 
 
 def is_picture_name(name: str) -> bool:
@@ -100,12 +146,43 @@ def is_picture_name(name: str) -> bool:
     return not name.startswith(".") and name.lower().endswith(PICTURE_SUFFIXES)
 
 
+def what_is_wrong(path: pathlib.Path) -> str | None:
+    """Why there is no file to read at a path that a list names, or None if there is one."""
+    try:
+        return None if path.is_file() else "is missing"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+
+
+def read_text(path: pathlib.Path, problems: list[Problem]) -> str:
+    """A list that a dataset comes with; what cannot be read is a problem, and empty."""
+    try:
+        return path.read_text("utf-8-sig")
+    except FileNotFoundError:
+        problems.append(Problem(path, "this list is missing, unpack the dataset again"))
+    except UnicodeDecodeError:
+        problems.append(Problem(path, "this list is not UTF-8 text, save it so"))
+    except OSError as error:
+        problems.append(Problem(path, f"{error.strerror}, check its rights"))
+    return ""
+
+
+def below(folder: pathlib.Path, listed: str) -> pathlib.Path | None:
+    """The path that a list names under a folder, or None where it leads out of the folder."""
+    path = folder / listed.replace("\\", "/")
+    inside = path.is_relative_to(folder) and ".." not in path.relative_to(folder).parts
+    return path if listed and inside else None
+
+
 def find_part_map(
     path: pathlib.Path, *, root: pathlib.Path, labels: pathlib.Path
 ) -> pathlib.Path | None:
     """The PNG part map of a picture in a label tree that mirrors the dataset, or None."""
     candidate = (labels / path.relative_to(root)).with_suffix(".png")
-    return candidate if candidate.exists() else None
+    try:
+        return candidate if candidate.exists() else None
+    except OSError:  # It may be there; whoever reads it finds out why it cannot be.
+        return candidate
 
 
 def label_tree(root: pathlib.Path) -> pathlib.Path | None:
@@ -114,29 +191,65 @@ def label_tree(root: pathlib.Path) -> pathlib.Path | None:
     A variant's folder, such as `cuhk03-np/detected`, may also have its labels in
     `cuhk03-np_ps_label/detected`.
     """
-    root = root.absolute()
+    root = plain(root)
     beside = root.with_name(f"{root.name}_ps_label")
     above = root.parent.with_name(f"{root.parent.name}_ps_label") / root.name
     return next((tree for tree in (beside, above) if tree.is_dir()), None)
 
 
-def _is_folder(entry: os.DirEntry[str], *, title: str) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError as error:  # A link that leads to itself.
-        raise _unreadable(pathlib.Path(entry.path), error, title) from error
-
-
-def _unreadable(folder: pathlib.Path, error: Exception, title: str) -> DataError:
-    if isinstance(error, FileNotFoundError):
-        return DataError(f"the folder {folder} of {title} is missing: unpack the dataset again")
-    reason = getattr(error, "strerror", None) or str(error)
-    return DataError(f"the folder {folder} of {title} cannot be read: {reason}; check its rights")
+def plain(path: pathlib.Path) -> pathlib.Path:
+    """The absolute path, without `..`; links stay, for labels may lie beside them."""
+    return path.resolve() if ".." in path.parts else path.absolute()
 
 
 def name_of(root: pathlib.Path, *, fallback: str) -> str:
     """A dataset name made of its folder's name: lower-case letters, digits and underscores."""
-    plain = unicodedata.normalize("NFKD", root.resolve().name.lower())
-    plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
-    name = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
+    letters = unicodedata.normalize("NFKD", root.resolve().name.lower())
+    letters = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    name = re.sub(r"[^a-z0-9]+", "_", letters).strip("_")
     return name if name[:1].isalpha() else f"{fallback}_{name}".rstrip("_")
+
+
+def _entries(folder: pathlib.Path, title: str, found: list[Problem]) -> list[os.DirEntry[str]]:
+    """What is in a folder by name, without what file managers leave behind."""
+    try:
+        with os.scandir(folder) as scanned:
+            entries = sorted(scanned, key=lambda entry: entry.name)
+    except FileNotFoundError:
+        what = f"this folder of {title} is missing, unpack the dataset again"
+        found.append(Problem(folder, what))
+        return []
+    except OSError as error:
+        what = f"this folder of {title} cannot be read ({error.strerror}), check its rights"
+        found.append(Problem(folder, what))
+        return []
+    return [e for e in entries if not e.name.startswith(".") and e.name != "__MACOSX"]
+
+
+def _is_folder(entry: os.DirEntry[str], found: list[Problem]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:  # A link that leads to itself.
+        found.append(Problem(pathlib.Path(entry.path), f"cannot be read ({error.strerror})"))
+        return False
+
+
+def _warn_of_other_kinds(files: Sequence[pathlib.Path], folder: pathlib.Path) -> None:
+    others = [path for path in files if path.name.lower().endswith(_OTHER_SUFFIXES)]
+    if others:
+        warnings.warn(
+            f"{_counted(others)} of kinds that are not read in {folder}, the first is "
+            f"{others[0].relative_to(folder)}: save them as PNG or JPEG",
+            stacklevel=3,
+        )
+
+
+def _counted(pictures: Sequence[pathlib.Path]) -> str:
+    return "1 picture is" if len(pictures) == 1 else f"{len(pictures)} pictures are"
+
+
+def _hand_over(found: list[Problem], problems: list[Problem] | None) -> None:
+    if problems is not None:
+        problems += found
+    elif found:
+        raise FilesError("", found)

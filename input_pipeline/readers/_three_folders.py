@@ -6,9 +6,10 @@ import pathlib
 import re
 from collections.abc import Mapping
 
-from input_pipeline.problems import FilesError, Problem
+from input_pipeline.problems import Problem
 from input_pipeline.readers import _folders
-from input_pipeline.readers._counts import Count, check_counts, refuse_shared_identities
+from input_pipeline.readers._counts import Count, checked
+from input_pipeline.readers._numbers import LARGEST
 from input_pipeline.samples import ReidDataset, Sample
 
 FOLDERS: Mapping[str, str] = {
@@ -43,8 +44,8 @@ def read_three_folders(
         published: Expected counts by split.
 
     Raises:
-        DataError: A folder is missing or empty, names do not parse (a `FilesError` with all of
-            them), or an identity is in both training and test.
+        FilesError: Folders are missing or empty, names do not parse, or an identity is in both
+            training and test; all of this at once.
     """
     labels = _folders.label_tree(root)
     splits: dict[str, tuple[Sample, ...]] = {}
@@ -52,26 +53,27 @@ def read_three_folders(
     without_camera: list[pathlib.Path] = []
     for split, folder in FOLDERS.items():
         samples = []
-        for path in _folders.list_pictures(root / folder, title=title):
+        for path in _folders.list_pictures(root / folder, title=title, problems=problems):
             match = pattern.fullmatch(path.name)
             if match is None:
-                problems.append(Problem(path, f"its name is not like {example}"))
+                problems.append(
+                    Problem(path, f"its name is not like {example}, rename or remove it")
+                )
                 continue
-            identity = int(match["identity"])
+            identity, camera = int(match["identity"]), int(match["camera"] or 0)
             if identity == JUNK:
+                continue
+            if max(identity, camera) > LARGEST:
+                problems.append(Problem(path, f"numbers go up to {LARGEST}, number people anew"))
                 continue
             part_map = labels and _folders.find_part_map(path, root=root, labels=labels)
             if match["camera"] is None:
                 without_camera.append(path)
-            samples.append(Sample(path, identity, int(match["camera"] or 0), part_map))
+            samples.append(Sample(path, identity, camera, part_map))
         splits[split] = tuple(samples)
-    dataset = ReidDataset(name, root, **splits)
     if len(without_camera) < sum(len(samples) for samples in splits.values()):
         problems += [
             Problem(path, "its name has no camera, the others have") for path in without_camera
         ]
-    if problems:
-        raise FilesError("Rename or remove them", problems, rest=dataset)
-    check_counts(dataset, published or {}, title=title)
-    refuse_shared_identities(dataset)
-    return dataset
+    dataset = ReidDataset(name, root, **splits)
+    return checked(dataset, problems, title=title, published=published)

@@ -11,13 +11,12 @@ import pathlib
 from collections.abc import Mapping
 
 from input_pipeline.errors import DataError
-from input_pipeline.problems import FilesError, Problem
+from input_pipeline.problems import Problem
 from input_pipeline.readers import _folders
-from input_pipeline.readers._counts import check_counts, refuse_shared_identities
-from input_pipeline.readers._numbers import number_names
-from input_pipeline.samples import ReidDataset, Sample
+from input_pipeline.readers._counts import checked
+from input_pipeline.readers._numbers import number_names, one_spelling
+from input_pipeline.samples import SPLITS, ReidDataset, Sample
 
-SPLITS = ("train", "query", "gallery")
 USUAL_NAME = "dataset.csv"
 _DELIMITERS = ",;\t"
 
@@ -32,8 +31,8 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
         variant: There is none.
 
     Raises:
-        DataError: The table is missing, lacks a column, or has a person in training and test; a
-            `FilesError` names every line that cannot be used.
+        DataError: The table is missing or lacks a column; a `FilesError` names every line that
+            cannot be used, and persons in both training and test.
     """
     if variant:
         raise DataError(f"csv has no variant {variant!r}: leave it out")
@@ -47,15 +46,15 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
     problems: list[Problem] = []
     seen: set[pathlib.Path] = set()
     for line, row in rows.items():
-        path, part_map = _inside(table, row["path"]), row.get("part_map")
+        path, part_map = _folders.below(table.parent, row["path"]), row.get("part_map")
         what = _complaint(row, path, seen)
         if some_cameras and not row.get("camera"):
             what = what or "no camera, other lines have one"
         if what or path is None:
-            problems.append(Problem(table, f"line {line}: {what}"))
+            problems.append(Problem(table, f"line {line}: {what}, correct it"))
             continue
         seen.add(path)
-        map_path = _inside(table, part_map) if part_map else None
+        map_path = _folders.below(table.parent, part_map) if part_map else None
         if map_path is None and labels is not None:
             map_path = _folders.find_part_map(path, root=table.parent, labels=labels)
         samples[row["split"]].append(
@@ -63,11 +62,7 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
         )
     name = _folders.name_of(table.parent, fallback="csv")
     dataset = ReidDataset(name, table.parent, **{s: tuple(samples[s]) for s in SPLITS})
-    if problems:
-        raise FilesError("Correct these lines", problems, rest=dataset)
-    check_counts(dataset, {}, title=f"The table {table.name}")
-    refuse_shared_identities(dataset, names=identities)
-    return dataset
+    return checked(dataset, problems, title=f"The table {table.name}", names=identities)
 
 
 def _find_table(root: pathlib.Path) -> pathlib.Path:
@@ -102,15 +97,10 @@ def _rows(table: pathlib.Path) -> Mapping[int, dict[str, str]]:
         )
     rows: dict[int, dict[str, str]] = {}
     for row in reader:
-        rows[reader.line_num] = {key: (value or "").strip() for key, value in row.items() if key}
+        fields = {key: (value or "").strip() for key, value in row.items() if key}
+        names = {key: one_spelling(fields[key]) for key in ("identity", "camera") if key in fields}
+        rows[reader.line_num] = {**fields, **names}
     return rows
-
-
-def _inside(table: pathlib.Path, listed: str) -> pathlib.Path | None:
-    """The listed file's path, or None where it is not under the table's folder."""
-    path = table.parent / listed.replace("\\", "/")
-    inside = path.is_relative_to(table.parent) and ".." not in path.parts
-    return path if listed and inside else None
 
 
 def _complaint(
@@ -123,8 +113,8 @@ def _complaint(
         return "no identity"
     if row["split"] not in SPLITS:
         return f"the split {row['split']!r} is not one of {', '.join(SPLITS)}"
-    if not path.is_file():
-        return f"{row['path']} is missing"
+    if wrong := _folders.what_is_wrong(path):
+        return f"{row['path']} {wrong}"
     if path in seen:
         return f"{row['path']} is listed before"
     return None

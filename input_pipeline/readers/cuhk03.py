@@ -10,10 +10,11 @@ import re
 
 from input_pipeline.errors import DataError
 from input_pipeline.readers import _cuhk03_lists, _cuhk03_matlab, _folders
-from input_pipeline.readers._counts import Count, check_counts, refuse_shared_identities
+from input_pipeline.readers._counts import Count
 from input_pipeline.readers._three_folders import FOLDERS, read_three_folders
 from input_pipeline.samples import ReidDataset
 
+PEOPLE = "CUHK03"
 VARIANTS = ("labeled", "detected")
 USUAL_FOLDERS = ("cuhk03-np", "CUHK03-NP", "cuhk03-np-jpg", "cuhk03", "CUHK03")
 PUBLISHED = {
@@ -31,7 +32,7 @@ PUBLISHED = {
 _NAME = re.compile(r"(?P<identity>\d{4})_c(?P<camera>[12])_.*\.(png|jpg|jpeg)", re.IGNORECASE)
 
 
-def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
+def read(root: pathlib.Path, *, variant: str = "", progress: bool = True) -> ReidDataset:
     """Reads CUHK03-NP.
 
     The MATLAB form is unpacked into picture folders beside its files once.
@@ -40,12 +41,14 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
         root: The dataset's folder, the folder that holds it, or one variant's folder.
         variant: `labeled` (boxes drawn by hand) or `detected`. It may be left out where `root`
             is the folder of one variant.
+        progress: Whether to show a progress bar while pictures are unpacked.
 
     Raises:
         DataError: The variant, the folder or its files cannot be used.
     """
-    if not variant and root.name in VARIANTS:
-        variant = root.name
+    given = root.resolve().name
+    if not variant and given in VARIANTS:
+        variant = given
     if variant not in VARIANTS:
         raise DataError(
             f"CUHK03 has two kinds of boxes: write cuhk03:labeled or cuhk03:detected"
@@ -60,15 +63,17 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
             folders=USUAL_FOLDERS,
             contents=(variant, _cuhk03_matlab.PROTOCOL.format(variant)),
         )
-        root = _variant_folder(root, variant)
+        root = _variant_folder(root, variant, progress=progress)
     elif (root / _cuhk03_matlab.PIXELS).exists():
-        root = _variant_folder(root, variant)
+        root = _variant_folder(root, variant, progress=progress)
+    elif given in VARIANTS and given != variant:
+        raise DataError(
+            f"{root} holds the {given} boxes of CUHK03, not the {variant} ones: write "
+            f"cuhk03:{given}, or give the folder that holds both"
+        )
     name = f"cuhk03_{variant}"
     if _cuhk03_lists.present(root):
-        dataset = _cuhk03_lists.read(root, name=name, title=title)
-        check_counts(dataset, PUBLISHED[variant], title=title)
-        refuse_shared_identities(dataset)
-        return dataset
+        return _cuhk03_lists.read(root, name=name, title=title, published=PUBLISHED[variant])
     return read_three_folders(
         root,
         name=name,
@@ -79,9 +84,9 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
     )
 
 
-def _variant_folder(root: pathlib.Path, variant: str) -> pathlib.Path:
+def _variant_folder(root: pathlib.Path, variant: str, *, progress: bool) -> pathlib.Path:
     """The folder of one variant, unpacked from the MATLAB files where there is none yet."""
     folder = root / variant
     if not folder.is_dir():
-        _cuhk03_matlab.unpack(root, variant=variant, target=folder)
+        _cuhk03_matlab.unpack(root, variant=variant, target=folder, progress=progress)
     return folder

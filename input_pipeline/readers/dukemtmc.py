@@ -12,6 +12,7 @@ from input_pipeline.readers._three_folders import FOLDERS, read_three_folders
 from input_pipeline.samples import ReidDataset
 
 TITLE = "DukeMTMC-reID (withdrawn by its authors)"
+PEOPLE = "DukeMTMC"
 NOTICE = (
     "DukeMTMC was withdrawn by its authors in 2019, because the people in it were filmed without "
     "their consent: prefer another dataset"

@@ -1,7 +1,8 @@
 """Your own data with a folder per identity: `train/PERSON/*.jpg`, `query/…` and `gallery/…`.
 
 A person may be called anything; the same name in `query` and `gallery` is the same person. Cameras
-are read from `c3` in the file name (`c3_0001.jpg`, `door_c3.jpg`), or are unknown for all.
+are read from `c3` at the beginning of the file name or after `_` (`c3_0001.jpg`, `door_c3.jpg`), or
+are unknown for all.
 """
 
 from __future__ import annotations
@@ -10,15 +11,16 @@ import pathlib
 import re
 
 from input_pipeline.errors import DataError
-from input_pipeline.problems import FilesError, Problem
+from input_pipeline.problems import Problem
 from input_pipeline.readers import _folders
-from input_pipeline.readers._counts import check_counts, refuse_shared_identities
-from input_pipeline.readers._numbers import number_names
-from input_pipeline.samples import ReidDataset, Sample
+from input_pipeline.readers._counts import checked
+from input_pipeline.readers._numbers import number_names, one_spelling
+from input_pipeline.readers._three_folders import FOLDERS
+from input_pipeline.samples import SPLITS, ReidDataset, Sample
 
 TITLE = "A folder per identity"
-SPLITS = ("train", "query", "gallery")
-CAMERA = re.compile(r"(?:^|[_-])c(\d+)(?=[_.s-])", re.IGNORECASE)
+# Not after a hyphen, and no more than three digits: random names are full of `-c123-`.
+CAMERA = re.compile(r"(?:^|_)c([0-9]{1,3})(?=[_.-]|s[0-9])", re.IGNORECASE)
 
 
 def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
@@ -31,21 +33,33 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
         variant: There is none.
 
     Raises:
-        DataError: A folder is missing or empty, a person is in both training and test; a
-            `FilesError` names all pictures outside a person's folder or without a camera.
+        DataError: The folder is not such a dataset; a `FilesError` names all folders that are
+            missing, pictures outside a person's folder or without a camera, and persons in both
+            training and test.
     """
     if variant:
         raise DataError(f"folders has no variant {variant!r}: leave it out")
     root = _folders.find_root(root, title=TITLE, folders=(), contents=SPLITS)
-    pictures = {split: _folders.walk_pictures(root / split, title=TITLE) for split in SPLITS}
+    if (root / FOLDERS["train"]).is_dir() and not (root / "train").is_dir():
+        raise DataError(
+            f"{root} holds {FOLDERS['train']}, as Market-1501 does: read it as market_style, or by "
+            "the name of the dataset that it is"
+        )
+    problems: list[Problem] = []
+    pictures = {
+        split: _folders.walk_pictures(root / split, title=TITLE, problems=problems)
+        for split in SPLITS
+    }
     persons = {
-        path: path.relative_to(root / split).parts[0] if path.parent != root / split else None
+        path: one_spelling(path.relative_to(root / split).parts[0])
+        if path.parent != root / split
+        else None
         for split, paths in pictures.items()
         for path in paths
     }
     cameras = {path: CAMERA.search(path.name) for path in persons}
-    problems = [
-        Problem(path, "it is not in a person's folder")
+    problems += [
+        Problem(path, "it is not in a person's folder, move it into one")
         for path, person in persons.items()
         if person is None
     ]
@@ -70,8 +84,4 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
             for split, paths in pictures.items()
         },
     )
-    if problems:
-        raise FilesError("Move, rename or remove them", problems, rest=dataset)
-    check_counts(dataset, {}, title=TITLE)
-    refuse_shared_identities(dataset, names=numbers)
-    return dataset
+    return checked(dataset, problems, title=TITLE, names=numbers)

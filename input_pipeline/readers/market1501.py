@@ -7,12 +7,14 @@ import pathlib
 import re
 
 from input_pipeline.errors import DataError
+from input_pipeline.problems import FilesError, Problem
 from input_pipeline.readers import _folders
-from input_pipeline.readers._counts import Count
+from input_pipeline.readers._counts import Count, count, warn_of_difference
 from input_pipeline.readers._three_folders import FOLDERS, read_three_folders
 from input_pipeline.samples import ReidDataset, Sample
 
 TITLE = "Market-1501"
+PEOPLE = "Market-1501"
 USUAL_FOLDERS = ("Market-1501-v15.09.15", "market1501", "Market-1501", "Market1501")
 DISTRACTORS = "images"
 DISTRACTOR_IDENTITY = 0
@@ -22,6 +24,7 @@ PUBLISHED = {
     "query": Count(3_368, 750),
     "gallery": Count(15_913, 751),
 }
+PUBLISHED_DISTRACTORS = Count(500_000, 1)
 _NAME = re.compile(
     r"(?P<identity>-1|\d{4})_c(?P<camera>[1-6])s[1-6]_\d{6}_\d{2}\.(jpg|jpeg|png)", re.IGNORECASE
 )
@@ -42,25 +45,39 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
     root = _folders.find_root(
         root, title=TITLE, folders=USUAL_FOLDERS, contents=tuple(FOLDERS.values())
     )
-    dataset = read_three_folders(
-        root,
-        name="market1501",
-        title=TITLE,
-        pattern=_NAME,
-        example="0002_c1s1_000451_03.jpg",
-        published=PUBLISHED,
-    )
+    problems: list[Problem] = []
+    try:
+        dataset = read_three_folders(
+            root,
+            name="market1501",
+            title=TITLE,
+            pattern=_NAME,
+            example="0002_c1s1_000451_03.jpg",
+            published=PUBLISHED,
+        )
+    except FilesError as error:
+        if error.rest is None or not variant:
+            raise
+        dataset, problems = error.rest, list(error.problems)
     if not variant:
         return dataset
-    return dataclasses.replace(
-        dataset, name="market1501_500k", gallery=dataset.gallery + _distractors(root)
+    distractors = _distractors(root, problems)
+    dataset = dataclasses.replace(
+        dataset, name="market1501_500k", gallery=dataset.gallery + distractors
     )
+    if problems:
+        raise FilesError("", problems, rest=dataset)
+    return dataset
 
 
-def _distractors(root: pathlib.Path) -> tuple[Sample, ...]:
+def _distractors(root: pathlib.Path, problems: list[Problem]) -> tuple[Sample, ...]:
     """The pictures of `images`; none of them shows a queried person, whatever its name says."""
+    title, folder = f"{TITLE} 500k", root / DISTRACTORS
     samples = []
-    for path in _folders.list_pictures(root / DISTRACTORS, title=f"{TITLE} 500k"):
+    for path in _folders.list_pictures(folder, title=title, problems=problems):
         match = _NAME.fullmatch(path.name)
         samples.append(Sample(path, DISTRACTOR_IDENTITY, int(match["camera"]) if match else 0))
+    if samples:
+        what = f"{title}: the folder {folder}"
+        warn_of_difference(count(samples), PUBLISHED_DISTRACTORS, what=what)
     return tuple(samples)

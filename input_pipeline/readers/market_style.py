@@ -16,8 +16,7 @@ from input_pipeline.samples import ReidDataset
 
 TITLE = "Market-style data"
 _NAME = re.compile(
-    r"(?P<identity>-1|\d+)(?:_c(?P<camera>\d+)(?:s\d+)?)?(?:[_-].*)?\.(jpg|jpeg|png)",
-    re.IGNORECASE,
+    r"(?P<identity>-1|[0-9]+)(?:_c(?P<camera>[0-9]+)(?:s[0-9]+)?)?(?:[_-].*)?\.\w+", re.IGNORECASE
 )
 
 
@@ -36,6 +35,11 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
     if variant:
         raise DataError(f"market_style has no variant {variant!r}: leave it out")
     root = _folders.find_root(root, title=TITLE, folders=(), contents=tuple(FOLDERS.values()))
+    if (root / "train").is_dir() and not (root / FOLDERS["train"]).is_dir():
+        raise DataError(
+            f"{root} holds train instead of {FOLDERS['train']}: if it has a folder for each person,"
+            " read it as folders"
+        )
     return read_three_folders(
         root,
         name=_folders.name_of(root, fallback="market_style"),

@@ -12,12 +12,14 @@ import re
 from collections.abc import Mapping
 
 from input_pipeline.errors import DataError
-from input_pipeline.problems import FilesError, Problem
+from input_pipeline.problems import Problem
 from input_pipeline.readers import _folders
-from input_pipeline.readers._counts import Count, check_counts
+from input_pipeline.readers._counts import Count, checked
+from input_pipeline.readers._numbers import whole_number
 from input_pipeline.samples import ReidDataset, Sample
 
 TITLE = "MSMT17"
+PEOPLE = "MSMT17"
 LISTS: Mapping[str, tuple[str, ...]] = {
     "train": ("list_train.txt",),
     "trainval": ("list_train.txt", "list_val.txt"),
@@ -30,8 +32,8 @@ PUBLISHED = {
     "query": Count(11_659, 3_060),
     "gallery": Count(82_161, 3_060),
 }
-# Person, picture of the person, camera, and what does not matter here.
-_NAME = re.compile(r"\d{4}_\d{3}_(?P<camera>\d{2})_.*\.(jpg|jpeg|png)", re.IGNORECASE)
+# Person, picture of the person, camera (1 to 15), and what does not matter here.
+_NAME = re.compile(r"\d{4}_\d{3}_(?P<camera>0[1-9]|1[0-5])_.*\.(jpg|jpeg|png)", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,11 +89,17 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
         )
     }
     dataset = ReidDataset(f"msmt17_{version}_{train_split}", root, **splits)
-    if problems:
-        raise FilesError("Unpack the dataset again", problems, rest=dataset)
-    published = {**PUBLISHED, "train": PUBLISHED[train_split]}
-    check_counts(dataset, published, title=f"MSMT17 {version.upper()} ({train_split})")
-    return dataset
+    return checked(
+        dataset,
+        problems,
+        title=f"MSMT17 {version.upper()} ({train_split})",
+        published={
+            "train": PUBLISHED[train_split],
+            "query": PUBLISHED["query"],
+            "gallery": PUBLISHED["gallery"],
+        },
+        disjoint=False,
+    )
 
 
 def _find(root: pathlib.Path, versions: set[str]) -> tuple[str, pathlib.Path]:
@@ -101,7 +109,7 @@ def _find(root: pathlib.Path, versions: set[str]) -> tuple[str, pathlib.Path]:
     for version in sorted(versions):
         names = _VERSIONS[version]
         try:
-            found[version] = _folders.find_root(
+            folder = _folders.find_root(
                 root,
                 title=f"{TITLE} {version.upper()}",
                 folders=names.folders,
@@ -109,6 +117,12 @@ def _find(root: pathlib.Path, versions: set[str]) -> tuple[str, pathlib.Path]:
             )
         except DataError as error:
             errors.append(error)
+            continue
+        if any((folder / name).exists() for lists in LISTS.values() for name in lists):
+            found[version] = folder
+        else:  # Many a folder holds one called `test`.
+            what = f"{TITLE} {version.upper()} is not in {folder}: it holds none of its lists"
+            errors.append(DataError(f"{what}, such as list_train.txt"))
     if len(found) == 2:
         raise DataError(
             f"both versions of MSMT17 are in {root}: write v1- or v2- in the spec, "
@@ -129,22 +143,19 @@ def _read_list(
 ) -> list[Sample]:
     """The samples of one list; a line is a path under `folder` and an identity."""
     source = root / list_name
-    if not source.is_file():
-        raise DataError(f"the list {source} of MSMT17 is missing: unpack the dataset again")
     samples = []
-    for line in source.read_text("utf-8").splitlines():
+    for line in _folders.read_text(source, problems).splitlines():
         if not line.strip():
             continue
-        listed, _, identity = line.strip().rpartition(" ")
-        path = root / folder / listed
-        match = _NAME.fullmatch(path.name)
-        if match is None or not identity.isdigit():
-            problems.append(
-                Problem(source, f"{line.strip()!r} is not like 0000/0000_000_01_…jpg 0")
-            )
-        elif not path.is_file():
-            problems.append(Problem(path, f"listed in {list_name} and missing"))
+        listed, _, number = line.strip().rpartition(" ")
+        path, identity = _folders.below(root / folder, listed.strip()), whole_number(number)
+        match = _NAME.fullmatch(path.name) if path else None
+        if path is None or match is None or identity is None:
+            what = "is not like 0000/0000_000_01_…jpg 0 (cameras are 01 to 15)"
+            problems.append(Problem(source, f"the line {line.strip()!r} {what}"))
+        elif wrong := _folders.what_is_wrong(path):
+            problems.append(Problem(path, f"it is listed in {list_name} and {wrong}"))
         else:
             part_map = labels and _folders.find_part_map(path, root=root, labels=labels)
-            samples.append(Sample(path, int(identity), int(match["camera"]), part_map))
+            samples.append(Sample(path, identity, int(match["camera"]), part_map))
     return samples

@@ -12,10 +12,10 @@ from input_pipeline.errors import DataError
 from input_pipeline.readers import _folders
 from input_pipeline.readers._counts import Count
 from input_pipeline.readers._three_folders import FOLDERS, read_three_folders
-from input_pipeline.readers.dukemtmc import EXAMPLE, NAME, NOTICE
+from input_pipeline.readers.dukemtmc import EXAMPLE, NAME, NOTICE, PEOPLE
 from input_pipeline.samples import ReidDataset
 
-__all__ = ["NOTICE", "read"]
+__all__ = ["NOTICE", "PEOPLE", "read"]
 
 TITLE = "Occluded-Duke (made of DukeMTMC, withdrawn by its authors)"
 USUAL_FOLDERS = ("Occluded_Duke", "Occluded-DukeMTMC-reID", "Occluded-Duke", "occluded_duke")

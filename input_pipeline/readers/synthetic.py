@@ -15,12 +15,13 @@ TITLE = "the synthetic pedestrians"
 _NAME = re.compile(r"(?P<identity>\d{4})_c(?P<camera>[1-6])s1_\d{6}_\d{2}\.jpg")
 
 
-def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
+def read(root: pathlib.Path, *, variant: str = "", progress: bool = True) -> ReidDataset:
     """Reads synthetic pedestrians, after rendering those that are missing.
 
     Args:
         root: A rendered dataset, or the folder for datasets, where `synthetic_<preset>` is made.
         variant: A preset; `quickstart` when empty and `root` is not a dataset itself.
+        progress: Whether to show a progress bar while they are rendered.
 
     Raises:
         DataError: No preset has this name, or the folder holds something else.
@@ -35,7 +36,7 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
         name = f"synthetic_{variant or 'quickstart'}"
         settings = PRESETS[variant or "quickstart"]
         root = root / name
-    generate(root, settings)
+    generate(root, settings, progress=progress)
     return read_three_folders(
         root, name=name, title=TITLE, pattern=_NAME, example="0002_c1s1_000451_03.jpg"
     )

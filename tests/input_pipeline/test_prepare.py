@@ -52,7 +52,8 @@ def test_check_prepares_nothing(tmp_path, capsys):
 def test_every_bad_file_has_a_line_and_names_count_too(tmp_path, capsys):
     dataset = layouts.read("market1501", tmp_path)
     dataset.train[0].path.write_bytes(b"")
-    dataset.gallery[2].part_map.write_text("not a map")
+    dataset.train[2].part_map.write_text("not a map")
+    dataset.gallery[2].part_map.write_text("not a map, and not looked at")
     odd = dataset.root / "query" / "me.jpg"
     odd.touch()
     assert run(tmp_path, "--dataset", "market1501") == 2
@@ -62,6 +63,50 @@ def test_every_bad_file_has_a_line_and_names_count_too(tmp_path, capsys):
     assert all(str(path) in error for path in (dataset.train[0].path, odd))
     assert "me.jpg: its name is not like 0002_c1s1_000451_03.jpg" in error
     assert error.splitlines()[-1].startswith("error: 3 files cannot be used")
+
+
+def test_all_datasets_are_checked_whatever_is_wrong_with_one(tmp_path, capsys):
+    layouts.market1501(tmp_path)
+    layouts.folders(tmp_path)
+    layouts.market_style(tmp_path)
+    train = sorted((tmp_path / "büro" / "train").iterdir())[0]
+    (train / "loop").symlink_to(tmp_path / "büro" / "train")
+    next(train.glob("*.jpg")).write_bytes(b"")
+    shop = tmp_path / "My shop"
+    source = next((shop / "bounding_box_train").iterdir())
+    (shop / "query" / source.name).write_bytes(source.read_bytes())
+    next((shop / "bounding_box_test").iterdir()).write_bytes(b"")
+    specs = "folders@büro,dukemtmc,market_style@My shop,market1501"
+    assert run(tmp_path, "--dataset", specs, "--part-labels", "bands") == 2
+    out, err = capsys.readouterr()
+    bad = [line for line in err.splitlines() if line.startswith("bad file: ")]
+    assert len(bad) == 4
+    assert sum("the file is empty" in line for line in bad) == 2
+    assert any("leads back to" in line for line in bad)
+    assert any("identities in both training and test: " in line for line in bad)
+    last = err.splitlines()[-1]
+    assert last.startswith("error: DukeMTMC-reID (withdrawn by its authors) is not in")
+    assert "; 4 files cannot be used: " in last
+    assert all(f"\n{name} in " in out for name in ("buro", "my_shop", "market1501"))
+    assert not (tmp_path / "out" / "market1501").exists()
+
+
+def test_a_sheet_for_each_of_several_datasets(tmp_path, capsys):
+    specs = [layouts.market1501(tmp_path), layouts.dukemtmc(tmp_path)]
+    sheet = ["--sheet", str(tmp_path / "sheet.png"), "--check"]
+    assert run(tmp_path, "--dataset", ",".join(specs), *sheet) == 0
+    assert (tmp_path / "sheet_market1501.png").exists()
+    assert (tmp_path / "sheet_dukemtmc.png").exists()
+
+
+@pytest.mark.parametrize("labels", ["bands", "none"])
+def test_a_data_dir_that_cannot_be_written_is_one_line(tmp_path, capsys, labels):
+    spec = layouts.market_style(tmp_path)
+    (tmp_path / "out").touch()
+    assert run(tmp_path, "--dataset", spec, "--part-labels", labels) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "choose another data_dir" in last
 
 
 def test_without_labels_it_checks_the_pictures_and_stops(tmp_path, capsys):
@@ -96,19 +141,9 @@ def test_labels_of_another_parser_are_converted_on_the_way(tmp_path, capsys):
 def test_several_datasets_are_prepared_and_a_withdrawn_one_says_so(tmp_path, capsys):
     specs = [layouts.market1501(tmp_path), layouts.dukemtmc(tmp_path)]
     assert run(tmp_path, "--dataset", ",".join(specs), "--check") == 0
-    out = capsys.readouterr().out
-    assert "note: DukeMTMC was withdrawn by its authors" in out
+    out, err = capsys.readouterr()
+    assert "warning: DukeMTMC was withdrawn by its authors" in err
     assert out.index("market1501 can be used") < out.index("dukemtmc can be used")
-
-
-def test_each_of_several_datasets_has_its_sheet(tmp_path):
-    specs = [layouts.market1501(tmp_path), layouts.market_style(tmp_path)]
-    arguments = ["--part-labels", "bands", "--check", "--sheet", str(tmp_path / "s" / "parts.png")]
-    assert run(tmp_path, "--dataset", ",".join(specs), *arguments) == 0
-    assert sorted(path.name for path in (tmp_path / "s").iterdir()) == [
-        "parts-market1501.png",
-        "parts-market_style-My-shop.png",
-    ]
 
 
 @pytest.mark.parametrize("spec", ["market", "market1501", "msmt17", ""])

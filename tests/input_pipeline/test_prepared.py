@@ -156,7 +156,7 @@ def test_an_interrupted_preparation_continues(make_dataset, tmp_path, monkeypatc
 
 
 def test_a_large_split_is_kept_piece_by_piece(make_dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr("input_pipeline.prepared._PIECE", 5)
+    monkeypatch.setattr("input_pipeline.prepared.PIECE", 5)
     dataset = make_dataset()
     data_dir = tmp_path / "prepared"
     seen = []

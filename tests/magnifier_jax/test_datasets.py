@@ -1,10 +1,15 @@
 import dataclasses
+import shutil
+import warnings
 
 import numpy as np
 import pytest
 
-from magnifier_jax.datasets import open_test_sets, open_training_set
+from input_pipeline import examine, prepare
+from input_pipeline.errors import DataError
+from magnifier_jax.datasets import open_all_sets, open_test_sets, open_training_set
 from magnifier_jax.errors import UserError
+from tests import layouts
 
 
 def with_data(config, **changes):
@@ -45,3 +50,93 @@ def test_several_sets_keep_their_identities_and_cameras_apart(tiny_run):
 def test_a_root_is_asked_for(tiny_run):
     with pytest.raises(UserError, match=r"config.data.root is empty.*--config.data.root="):
         open_training_set(with_data(tiny_run.config, train="market1501", root=""), progress=False)
+
+
+@pytest.fixture
+def on(tiny_run, tmp_path):
+    """A function that gives the configuration for datasets in `tmp_path`."""
+
+    def configure(train: str, **changes):
+        options = {"root": str(tmp_path), "prepared": str(tmp_path / "out"), "train": train}
+        return with_data(tiny_run.config, **options, **changes)
+
+    return configure
+
+
+def opened(config):
+    return layouts.without_warnings(open_all_sets, config)
+
+
+@pytest.mark.parametrize("labels", ["required", "none", "bands", "maps"])
+def test_what_the_command_prepared_is_not_prepared_again(on, tmp_path, monkeypatch, labels):
+    layouts.market1501(tmp_path)
+    layouts.market_style(tmp_path / "a")
+    layouts.market_style(tmp_path / "b")
+    specs = "market1501"
+    if labels == "maps":
+        labels = str((tmp_path / "Market-1501-v15.09.15_ps_label").rename(tmp_path / "maps"))
+    if labels in ("none", "bands"):
+        specs += ",market_style@a/My shop,market_style@b/My shop"
+    shared = ["--root", str(tmp_path), "--data-dir", str(tmp_path / "out")]
+    assert prepare.main([*shared, "--dataset", specs, "--part-labels", labels]) == 0
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
+    monkeypatch.setattr(examine, "scan_once", None)
+    config = on(specs, part_labels=labels)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*fixed body bands", category=UserWarning)
+        data, sets = opened(config)
+        assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
+        alone = layouts.without_warnings(open_test_sets, config)
+    assert data.split.labelled.all() == (labels != "none")
+    assert not sets[0].query.labelled.any()
+    names = ["market1501", "my_shop", "my_shop_2"][: 1 + specs.count(",")]
+    assert [test_set.name for test_set in sets] == [s.name for s in alone] == names
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
+
+
+def test_an_unusable_part_map_of_a_gallery_stops_nothing(on, tmp_path):
+    dataset = layouts.read("cuhk03_detected", tmp_path)
+    dataset.gallery[-1].part_map.write_bytes(b"")
+    data, _ = opened(on("cuhk03:detected"))
+    assert data.split.labelled.all()
+
+
+def test_everything_wrong_with_all_sets_is_said_at_once(on, tmp_path):
+    market = layouts.read("market1501", tmp_path)
+    shop = layouts.read("market_style", tmp_path)
+    bad = [market.train[0].path, market.query[0].path, shop.gallery[0].path]
+    for path in bad:
+        path.write_bytes(b"")
+    shop.train[0].path.write_bytes(b"")  # Nobody trains on it.
+    config = on("market1501", test="market1501,market_style@My shop")
+    with pytest.raises(DataError, match="3 files cannot be used") as caught:
+        opened(config)
+    assert all(str(path) in str(caught.value) for path in bad)
+    assert not (tmp_path / "out" / "market1501").exists()
+
+
+def test_what_is_worth_knowing_is_said_when_it_prepares_by_itself(on, tmp_path):
+    dataset = layouts.read("cuhk03_detected", tmp_path)
+    shutil.copy(dataset.train[0].path, dataset.train[1].path)
+    copies = "cuhk03_detected: 1 picture is a copy in the same split"
+    with pytest.warns(UserWarning, match=copies):
+        opened(on("cuhk03:detected"))
+    opened(on("cuhk03:detected"))
+
+
+def test_the_withdrawal_of_a_dataset_is_said_when_training(on, tmp_path):
+    layouts.dukemtmc(tmp_path)
+    with (
+        pytest.warns(UserWarning, match="published are"),
+        pytest.warns(UserWarning, match="DukeMTMC was withdrawn by its authors"),
+    ):
+        open_all_sets(on("dukemtmc"), progress=False)
+
+
+def test_training_sets_of_the_same_people_are_refused(on, tmp_path):
+    layouts.market1501_500k(tmp_path)
+    config = on("market1501,market1501:500k")
+    with pytest.raises(DataError, match="'market1501' and 'market1501:500k' show the same people"):
+        opened(config)
+    tested = on("market1501", test="market1501,market1501:500k")
+    layouts.without_warnings(open_test_sets, tested)

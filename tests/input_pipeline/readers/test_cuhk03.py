@@ -64,7 +64,7 @@ def test_listed_files_that_are_missing_are_reported_at_once(tmp_path):
     gone = [dataset.train[0].path, dataset.gallery[1].path]
     for path in gone:
         path.unlink()
-    with pytest.raises(FilesError, match=r"listed in train.txt and missing") as caught:
+    with pytest.raises(FilesError, match=r"listed in train.txt and is missing") as caught:
         cuhk03.read(tmp_path, variant="labeled")
     assert [problem.path for problem in caught.value.problems] == gone
 
@@ -72,11 +72,19 @@ def test_listed_files_that_are_missing_are_reported_at_once(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda root: (root / "train.txt").unlink(), "the list .*train.txt .* is missing"),
+        (lambda root: (root / "train.txt").unlink(), "train.txt: this list is missing"),
         (lambda root: (root / "train.txt").write_text("a.png\n"), "entry 1 reads 'a.png'"),
         (lambda root: (root / "train.txt").write_text("a.png x\n"), "entry 1 reads 'a.png x'"),
         (lambda root: np.save(root / "cam_probe.npy", [1]), "1 cameras for the 4 lines"),
         (lambda root: (root / "cam_gallery.npy").unlink(), "put cam_gallery.npy beside it"),
+        (
+            lambda root: (root / "cam_probe.npy").write_bytes(b""),
+            "cam_probe.npy: it is not a NumPy",
+        ),
+        (lambda root: np.save(root / "cam_probe.npy", [1, 2, 1, 0.5]), "must be whole numbers"),
+        (lambda root: (root / "train.txt").write_text("../a.png 1\n"), "leads out of this folder"),
+        (lambda root: (root / "train.txt").write_text("a.png \u00b2\n"), "entry 1 reads"),
+        (lambda root: (root / "train.txt").write_bytes(b"\xe9.png 1\n"), "is not UTF-8 text"),
     ],
 )
 def test_bad_lists_are_refused(tmp_path, change, message):
@@ -86,6 +94,41 @@ def test_bad_lists_are_refused(tmp_path, change, message):
         cuhk03.read(tmp_path, variant="labeled")
 
 
+def test_all_that_is_wrong_with_lists_is_reported_at_once(tmp_path):
+    root = layouts.read("cuhk03_lists", tmp_path).root
+    with (root / "train.txt").open("a") as file:
+        file.write("a.png\nb.png x\nnowhere.png 7\n")
+    (root / "test_probe.txt").write_bytes(b"\xe9.png 1\n")
+    (root / "cam_probe.npy").unlink()
+    (root / "test_gallery.txt").unlink()
+    (root / "cam_gallery.npy").unlink()
+    with pytest.raises(FilesError) as caught:
+        cuhk03.read(tmp_path, variant="labeled")
+    assert [problem.path.name for problem in caught.value.problems] == [
+        *("train.txt", "train.txt", "nowhere.png", "test_probe.txt", "test_gallery.txt"),
+    ]
+    assert len(caught.value.rest.train) == 16
+
+
+def test_listed_names_may_have_blanks(tmp_path):
+    dataset = layouts.read("cuhk03_lists", tmp_path)
+    old = dataset.train[0].path
+    new = old.with_name("the first 1.png")
+    old.rename(new)
+    text = (dataset.root / "train.txt").read_text()
+    (dataset.root / "train.txt").write_text(text.replace(old.name, new.name, 1))
+    with pytest.warns(UserWarning, match="published"):
+        again = cuhk03.read(tmp_path, variant="labeled")
+    assert (again.train[0].path, again.train[0].identity) == (new, dataset.train[0].identity)
+
+
+def test_the_folder_of_the_other_variant_is_refused(tmp_path):
+    root = layouts.read("cuhk03_labeled", tmp_path).root
+    assert root.name == "labeled"
+    with pytest.raises(DataError, match="holds the labeled boxes of CUHK03, not the detected ones"):
+        cuhk03.read(root, variant="detected")
+
+
 def test_matlab_pixels_are_unpacked_upright(tmp_path):
     dataset = layouts.read("cuhk03_matlab", tmp_path)
     shots = [shot for shot in layouts.shots() if shot.split == "train"]
@@ -93,6 +136,12 @@ def test_matlab_pixels_are_unpacked_upright(tmp_path):
         assert (sample.identity, sample.camera) == (shot.identity, shot.camera)
         with Image.open(sample.path) as found, Image.open(shot.picture) as expected:
             np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
+
+
+def resize(root, size: int) -> None:
+    """Cuts the protocol file off."""
+    path = root / "cuhk03_new_protocol_config_labeled.mat"
+    path.write_bytes(path.read_bytes()[:size])
 
 
 def test_matlab_is_unpacked_once_and_continues_where_it_stopped(tmp_path):
@@ -121,6 +170,8 @@ def test_matlab_is_unpacked_once_and_continues_where_it_stopped(tmp_path):
             lambda root: (root / "cuhk03_new_protocol_config_labeled.mat").write_bytes(b"x" * 200),
             "is not a file of the CUHK03 new protocol",
         ),
+        (lambda root: resize(root, 0), "is not a file of the CUHK03 new protocol"),
+        (lambda root: resize(root, 600), "is not a file of the CUHK03 new protocol"),
         (
             lambda root: (root / "cuhk03_new_protocol_config_labeled.mat").rename(
                 root / "cuhk03_new_protocol_config_detected.mat"

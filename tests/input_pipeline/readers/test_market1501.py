@@ -40,11 +40,27 @@ def test_the_500k_distractors_are_nobody_whatever_their_names_say(tmp_path):
     assert [(sample.identity, sample.camera) for sample in added] == [(0, 0), (0, 4)]
 
 
+def test_fewer_distractors_than_published_are_named(tmp_path):
+    layouts.market1501_500k(tmp_path)
+    with pytest.warns(UserWarning, match="published") as caught:
+        market1501.read(tmp_path, variant="500k")
+    assert "images has 2 images of 1 identities, published are 500000" in str(caught[-1].message)
+
+
+def test_distractors_do_not_hide_other_problems(tmp_path):
+    layouts.market1501(tmp_path)
+    (tmp_path / FOLDER / "query" / "me.jpg").touch()
+    with pytest.raises(FilesError) as caught:
+        market1501.read(tmp_path, variant="500k")
+    assert [problem.path.name for problem in caught.value.problems] == ["me.jpg", "images"]
+    assert caught.value.rest.name == "market1501_500k"
+
+
 def test_missing_distractors_are_refused(tmp_path):
     layouts.market1501(tmp_path)
     with (
         pytest.warns(UserWarning, match="published"),
-        pytest.raises(DataError, match=r"images of Market-1501 500k is missing"),
+        pytest.raises(DataError, match=r"images: this folder of Market-1501 500k is missing"),
     ):
         market1501.read(tmp_path, variant="500k")
 
@@ -86,12 +102,12 @@ def test_a_missing_or_empty_split_is_refused(tmp_path, folder):
     layouts.market1501(tmp_path)
     split = tmp_path / FOLDER / folder
     shutil.rmtree(split)
-    with pytest.raises(DataError, match=f"{folder} of Market-1501 is missing"):
+    with pytest.raises(DataError, match=f"{folder}: this folder of Market-1501 is missing"):
         market1501.read(tmp_path)
     split.mkdir()
     (split / "Thumbs.db").touch()
     (split / "._0001_c1s1_000001_01.jpg").touch()
-    with pytest.raises(DataError, match=f"{folder} of Market-1501 holds no pictures"):
+    with pytest.raises(DataError, match=f"{folder}: this folder of Market-1501 holds no pictures"):
         market1501.read(tmp_path)
 
 
@@ -99,10 +115,7 @@ def test_a_split_of_junk_alone_is_empty(tmp_path):
     layouts.market1501(tmp_path)
     for path in (tmp_path / FOLDER / "query").glob("*.jpg"):
         path.rename(path.with_name(f"-1{path.name[4:]}"))
-    with (
-        pytest.warns(UserWarning, match="train"),
-        pytest.raises(DataError, match="no query pictures"),
-    ):
+    with pytest.raises(DataError, match="no query pictures"):
         market1501.read(tmp_path)
 
 
@@ -126,11 +139,11 @@ def test_an_identity_on_both_sides_is_refused(tmp_path):
         root / "bounding_box_train" / "0001_c1s1_000000_01.jpg",
         root / "query" / "0001_c1s1_000000_01.jpg",
     )
-    with (
-        pytest.warns(UserWarning, match="published"),
-        pytest.raises(DataError, match="both training and test: 1; "),
-    ):
+    (root / "query" / "me.jpg").touch()
+    with pytest.raises(FilesError, match="both training and test: 1; ") as caught:
         market1501.read(tmp_path)
+    assert {problem.path for problem in caught.value.problems} == {root, root / "query" / "me.jpg"}
+    assert caught.value.rest is not None
 
 
 def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
@@ -140,5 +153,6 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr("os.scandir", refuse)
-    with pytest.raises(DataError, match=r"bounding_box_train of .* cannot be read: Permission"):
+    with pytest.raises(FilesError, match=r"bounding_box_train: .* cannot be read \(Perm") as caught:
         market1501.read(tmp_path)
+    assert len(caught.value.problems) == 3

@@ -61,8 +61,44 @@ def test_missing_pictures_and_bad_lines_are_reported_at_once(tmp_path):
     assert len(caught.value.rest.gallery) == 4
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "/0000/0000_000_01_x.jpg 0",
+        "../../0000_000_01_x.jpg 0",
+        "0000/0000_000_00_x.jpg 0",
+        "0000/0000_000_16_x.jpg 0",
+        "0000/0000_000_01_x.jpg \u00b2",
+        "0000/0000_000_01_x.jpg",
+    ],
+)
+def test_lines_that_are_not_of_this_dataset_are_refused(tmp_path, line):
+    root = layouts.read("msmt17_v1", tmp_path).root
+    with (root / "list_train.txt").open("a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(FilesError, match=r"list_train.txt: the line .* is not like") as caught:
+        msmt17.read(tmp_path, variant="train")
+    assert len(caught.value.problems) == 1
+
+
+def test_lists_that_are_not_utf8_do_not_hide_other_problems(tmp_path):
+    root = layouts.read("msmt17_v1", tmp_path).root
+    (root / "list_train.txt").write_bytes("é".encode("latin-1"))
+    (root / "list_gallery.txt").unlink()
+    with pytest.raises(FilesError, match=r"list_train.txt: this list is not UTF-8") as caught:
+        msmt17.read(tmp_path, variant="trainval")
+    assert [p.path.name for p in caught.value.problems] == ["list_train.txt", "list_gallery.txt"]
+
+
+def test_a_folder_called_test_beside_it_is_not_taken_for_it(tmp_path):
+    (tmp_path / "test").mkdir()
+    with pytest.raises(DataError, match=r"MSMT17 V1 is not in .*holds none of its lists"):
+        msmt17.read(tmp_path, variant="v1-train")
+    assert layouts.read("msmt17_v1", tmp_path).root == tmp_path / "MSMT17_V1"
+
+
 def test_a_missing_list_is_refused(tmp_path):
     dataset = layouts.read("msmt17_v1", tmp_path)
     (dataset.root / "list_val.txt").unlink()
-    with pytest.raises(DataError, match=r"list_val.txt of MSMT17 is missing"):
+    with pytest.raises(DataError, match=r"list_val.txt: this list is missing"):
         msmt17.read(tmp_path, variant="trainval")

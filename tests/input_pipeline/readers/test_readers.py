@@ -1,4 +1,3 @@
-import dataclasses
 import pathlib
 
 import pytest
@@ -125,30 +124,60 @@ def test_the_folder_of_a_spec_is_relative_to_the_root_or_absolute(tmp_path):
     assert relative.root == absolute.root == tmp_path / "My shop"
 
 
-def test_several_datasets_get_different_names(tmp_path):
-    specs = [layouts.market_style(tmp_path / "a"), layouts.market_style(tmp_path / "b")]
-    found = readers.read_datasets(
-        ",".join([specs[0].replace("@", "@a/"), specs[1].replace("@", "@b/")]), tmp_path
-    )
-    assert [dataset.name for dataset in found] == ["my_shop", "my_shop_2"]
-    assert dataclasses.replace(found[1], name="my_shop").root == tmp_path / "b" / "My shop"
+def test_a_name_does_not_depend_on_the_other_datasets(tmp_path):
+    layouts.market_style(tmp_path / "a")
+    layouts.market_style(tmp_path / "b")
+    specs = ["market_style@a/My shop", "market_style@b/My shop"]
+    found = [reading.dataset for reading in readers.read_each(",".join(specs), tmp_path)]
+    assert [dataset.name for dataset in found] == ["my_shop", "my_shop"]
+    assert [dataset.root.parent.name for dataset in found] == ["a", "b"]
 
 
 def test_a_dataset_named_twice_is_refused(tmp_path):
     spec = layouts.market_style(tmp_path)
-    with pytest.raises(DataError, match="named twice"):
-        readers.read_datasets([spec, spec], tmp_path)
+    for other in (spec, f"market_style@{tmp_path / 'My shop'}"):
+        with pytest.raises(DataError, match="named twice"):
+            readers.read_each([spec, other], tmp_path)
 
 
 def test_no_dataset_is_refused(tmp_path):
     with pytest.raises(DataError, match="no dataset is named"):
-        readers.read_datasets(" , ", tmp_path)
+        readers.read_each(" , ", tmp_path)
 
 
-def test_withdrawn_datasets_say_so():
-    assert "withdrawn" in readers.notice("dukemtmc")
-    assert "withdrawn" in readers.notice("occluded_duke")
-    assert readers.notice("market1501") == ""
+def test_one_dataset_that_cannot_be_read_does_not_hide_the_others(tmp_path):
+    layouts.market_style(tmp_path)
+    (tmp_path / "My shop" / "query" / "me.jpg").touch()
+    missing, odd = readers.read_each("market1501,market_style@My shop", tmp_path)
+    assert missing.dataset is None
+    assert "Market-1501 is not in" in str(missing.error)
+    assert len(odd.dataset.query) == 4
+    assert "me.jpg" in str(odd.error)
+
+
+def test_a_root_may_go_up(tmp_path, monkeypatch):
+    expected = layouts.read("market1501", tmp_path)
+    monkeypatch.chdir(expected.root / "query")
+    again = layouts.without_warnings(readers.read_dataset, "market1501", "..")
+    assert again == expected
+    assert again.train[0].part_map is not None
+
+
+@pytest.mark.parametrize("layout", ["dukemtmc", "occluded_duke"])
+def test_withdrawn_datasets_say_so(layout, tmp_path):
+    spec = layouts.LAYOUTS[layout](tmp_path)
+    with (
+        pytest.warns(UserWarning, match="published are"),
+        pytest.warns(UserWarning, match="was withdrawn by its authors in 2019"),
+    ):
+        readers.read_dataset(spec, tmp_path)
+
+
+def test_progress_reaches_a_reader_that_takes_long(tmp_path, capsys):
+    readers.read_dataset("synthetic:tiny", tmp_path / "a", progress=False)
+    assert capsys.readouterr().err == ""
+    readers.read_dataset("synthetic:tiny", tmp_path / "b")
+    assert "render synthetic_tiny" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("layout", ["market1501", "dukemtmc", "occluded_duke", "market_style"])

@@ -213,7 +213,9 @@ def read_untrained(workdir: WorkDirectory) -> tuple[Score, ...]:
 
 
 def table(scores: Sequence[Score], *, untrained: Sequence[Score] = ()) -> str:
-    """The results as text: one line a test set and way of ranking."""
+    """The results as text: one line a test set and way of ranking, or a sentence without any."""
+    if not scores:
+        return "Not measured yet: the run stopped before. The same call goes on from there."
     header = ["", "mAP", "mINP", "rank-1", "rank-5", "rank-10", "queries"]
     rows = [header]
     for score in scores:

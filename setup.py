@@ -41,8 +41,12 @@ setup(
     ],
     extras_require={
         "gpu": ["jax[cuda13]>=0.10"],
+        # For NVIDIA drivers before 580.
+        "gpu-cuda12": ["jax[cuda12]>=0.10"],
         "tpu": ["jax[tpu]>=0.10"],
         "mat": ["h5py>=3.11", "scipy>=1.14"],
+        # For the tests and benchmarks that compare with PyTorch; they are skipped without it.
+        "torch": ["torch>=2.6"],
         "export": ["onnx>=1.18", "onnxruntime>=1.20"],
         "test": [
             "h5py>=3.11",

@@ -21,7 +21,7 @@ _UNFINISHED = re.compile(r"(?<!\b100)%\|| {40}\n")  # progress bars that others 
 
 
 def execute(path: pathlib.Path, *, folder: pathlib.Path) -> nbformat.NotebookNode:
-    """Runs the cells of a notebook with the checkout's packages.
+    """Runs the cells of a notebook with the checkout's packages, which its first cell finds.
 
     Args:
         path: The notebook.
@@ -34,6 +34,7 @@ def execute(path: pathlib.Path, *, folder: pathlib.Path) -> nbformat.NotebookNod
         nbclient.exceptions.CellExecutionError: A cell failed.
     """
     notebook = nbformat.read(path, as_version=4)
+    (folder / "magnifier_jax_source").symlink_to(ROOT)
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     client = nbclient.NotebookClient(
         notebook, timeout=None, resources={"metadata": {"path": str(folder)}}

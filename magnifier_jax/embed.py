@@ -14,9 +14,9 @@ import tqdm
 from input_pipeline.picture_folder import PictureFolder, list_folder
 from input_pipeline.problems import FilesError, Problem
 from magnifier_jax import cli
-from magnifier_jax.describer import Describer, visible_parts
 from magnifier_jax.devices import enable_compilation_cache, make_mesh
 from magnifier_jax.errors import UserError
+from magnifier_jax.file_describer import FileDescriber, visible_parts
 from magnifier_jax.retrieval import file_header
 from magnifier_jax.unfinished import Chunk, Unfinished
 
@@ -91,7 +91,7 @@ def _embed(options: argparse.Namespace) -> None:
     folder = list_folder(options.images.expanduser())
     _tell_names(folder)
     enable_compilation_cache()
-    describer = Describer.load(
+    describer = FileDescriber.load(
         options.workdir.expanduser(), make_mesh(), which=options.checkpoint, flip=options.flip
     )
     kind = np.dtype(np.float16 if options.float16 else np.float32)
@@ -137,7 +137,7 @@ def _tell_names(folder: PictureFolder) -> None:
 
 def _describe(
     folder: PictureFolder,
-    describer: Describer,
+    describer: FileDescriber,
     unfinished: Unfinished,
     *,
     kind: np.dtype[Any],
@@ -187,7 +187,7 @@ def _state(path: pathlib.Path) -> str:
 
 
 def _entries(
-    folder: PictureFolder, kept: Sequence[int], describer: Describer, *, workdir: pathlib.Path
+    folder: PictureFolder, kept: Sequence[int], describer: FileDescriber, *, workdir: pathlib.Path
 ) -> dict[str, Any]:
     """What a gallery file holds beside the descriptors and the names."""
     trained = describer.trained

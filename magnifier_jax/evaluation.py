@@ -226,7 +226,9 @@ def evaluation_record(
 
 
 def table(scores: Sequence[Score], *, untrained: Sequence[Score] = ()) -> str:
-    """The results as text: one line a test set and way of ranking."""
+    """The results as text: one line a test set and way of ranking, or a sentence without any."""
+    if not scores:
+        return "Not measured yet: the run stopped before. The same call goes on from there."
     ranks = ranks_to_show(scores[0].plain.cmc)
     header = ["", "mAP", "mINP", *(f"rank-{rank}" for rank in ranks), "queries"]
     rows = [header]

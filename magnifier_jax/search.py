@@ -14,11 +14,11 @@ from PIL import Image
 from input_pipeline.picture_folder import JUNK, Who, read_picture, who_is_named, whose_folder
 from input_pipeline.problems import FilesError
 from magnifier_jax import cli
-from magnifier_jax.describer import Describer, visible_parts
 from magnifier_jax.describing import Described
 from magnifier_jax.devices import enable_compilation_cache, make_mesh
 from magnifier_jax.drawing import Mark, Ranking, Shown, ranking_sheet
 from magnifier_jax.errors import UserError
+from magnifier_jax.file_describer import FileDescriber, visible_parts
 from magnifier_jax.retrieval import Gallery, SearchResult
 
 _CELL = (192, 96)  # height and width of a picture in the sheet
@@ -125,7 +125,7 @@ def _describe(
             "for it: make it with magnifier_jax.embed."
         )
     made_by, step = gallery.notes["workdir"], int(gallery.notes["step"])
-    describer = Describer.load(
+    describer = FileDescriber.load(
         workdir or made_by, make_mesh(), which=step, flip=bool(gallery.notes["flip"])
     )
     if describer.model_id != gallery.model:

@@ -16,7 +16,7 @@ from magnifier_jax.datasets import open_training_set
 from magnifier_jax.describing import describe_pictures
 from magnifier_jax.devices import enable_compilation_cache, make_mesh, put_replicated
 from magnifier_jax.errors import UserError
-from magnifier_jax.export.describer import make_describer
+from magnifier_jax.export.descriptor_function import make_descriptor_function
 from magnifier_jax.export.exporting import card_of, check_output, export_network
 from magnifier_jax.export.projection import Projection, fit_projection
 from magnifier_jax.export.settings import FORMATS, ExportSettings, choose_settings
@@ -112,12 +112,12 @@ def project_training_set(trained: Trained, settings: ExportSettings, mesh: Mesh)
     if settings.dimension is None:
         raise ValueError("No dimension is asked for.")
     progress = jax.process_index() == 0
-    describer = make_describer(trained, settings)
+    function = make_descriptor_function(trained, settings)
     config = trained.config
     split = open_training_set(config, progress=progress).split
     described = describe_pictures(
-        make_describe(describer.model, mesh),
-        put_replicated(describer.variables, mesh),
+        make_describe(function.model, mesh),
+        put_replicated(function.variables, mesh),
         open_pictures(split, config.data, parts=False, progress=progress),
         batch_size=config.evaluate.batch_size,
         mesh=mesh,

@@ -8,19 +8,11 @@ import pathlib
 from collections.abc import Mapping
 
 from magnifier_jax.augment import MEAN, STD
-from magnifier_jax.export.describer import Describer, Piece
+from magnifier_jax.export.descriptor_function import DescriptorFunction, Piece
+from magnifier_jax.export.onnx_graph import OPSET
 from magnifier_jax.trained import Trained
 from magnifier_jax.workdir import software_versions
 
-_NETWORK_FIELDS = (
-    "num_parts",
-    "use_global",
-    "use_adversarial",
-    "use_fusion",
-    "use_parsing",
-    "parsing_features",
-    "stem_relu",
-)
 _HASHED_AT_ONCE = 1 << 20
 
 
@@ -111,7 +103,8 @@ class Card:
         identities: How many identities it was trained on.
         network: The other settings of the network, as `MagnifierNet` takes them.
         verified: How it was checked.
-        versions: Software that made it.
+        opset: Version of ONNX's operators, None for other formats.
+        versions: Software that made it and ran it.
     """
 
     format: str
@@ -124,29 +117,35 @@ class Card:
     identities: int
     network: Mapping[str, bool | int]
     verified: Verification
+    opset: int | None
     versions: Mapping[str, str]
 
 
 def make_card(
-    trained: Trained, describer: Describer, path: pathlib.Path, verified: Verification
+    trained: Trained,
+    function: DescriptorFunction,
+    *,
+    path: pathlib.Path,
+    verified: Verification,
+    versions: Mapping[str, str],
 ) -> Card:
-    """Describes the export at `path`."""
-    settings, projection = describer.settings, describer.projection
-    height, width = describer.image_size
-    pieces = describer.pieces
+    """Describes the export at `path`; `versions` are those of its format's own packages."""
+    settings, projection = function.settings, function.projection
+    height, width = function.image_size
+    pieces = function.pieces
     return Card(
         format=settings.format,
         sha256=hash_files(path),
         input=InputCard(
-            shape=("batch", *describer.input_shape),
-            dtype=str(describer.input_type),
+            shape=("batch", *function.input_shape),
+            dtype=str(function.input_type),
             layout=settings.layout,
             height=height,
             width=width,
             normalise=settings.normalise,
         ),
         output=OutputCard(
-            dimension=describer.dimension,
+            dimension=function.dimension,
             branches=tuple(piece.branch for piece in pieces),
             pieces=pieces,
             l2=settings.l2,
@@ -155,11 +154,10 @@ def make_card(
         ),
         run=trained.config.name,
         step=trained.step,
-        backbone=trained.config.model.backbone,
-        identities=len(trained.identities),
-        network={name: getattr(describer.model, name) for name in _NETWORK_FIELDS},
+        **function.definition,
         verified=verified,
-        versions=software_versions(),
+        opset=OPSET if settings.format == "onnx" else None,
+        versions={**software_versions(), **versions},
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.metadata
 import pathlib
 import tempfile
@@ -12,14 +13,14 @@ import numpy as np
 
 from magnifier_jax.errors import UserError
 from magnifier_jax.export.card import Card, Verification, make_card
-from magnifier_jax.export.describer import Describer, expected_descriptors, make_describer
+from magnifier_jax.export.descriptor_function import (
+    DescriptorFunction,
+    expected_descriptors,
+    make_descriptor_function,
+)
 from magnifier_jax.export.onnx_network import run_onnx, write_onnx
 from magnifier_jax.export.projection import Projection
-from magnifier_jax.export.savedmodel import (
-    run_savedmodel,
-    tensorflow_version,
-    write_savedmodel,
-)
+from magnifier_jax.export.savedmodel import run_savedmodel, write_savedmodel
 from magnifier_jax.export.settings import ExportSettings, Format
 from magnifier_jax.export.stablehlo import run_stablehlo, write_stablehlo
 from magnifier_jax.export.weights import run_weights, write_weights
@@ -32,6 +33,11 @@ BATCHES = (1, 5)
 """Sizes of the batches that are compared; an export that fixes the batch's size fails."""
 
 
+@functools.cache
+def _distributions() -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()
+
+
 @dataclasses.dataclass(frozen=True)
 class _Kind:
     """How one format is written and run.
@@ -39,26 +45,26 @@ class _Kind:
     Attributes:
         write: Writes it to a path.
         run: Describes batches by what is at that path.
-        runtime: Names what runs it, with its version.
+        packages: What runs it, and what else wrote or read it.
     """
 
-    write: Callable[[Describer, pathlib.Path], None]
-    run: Callable[[Describer, pathlib.Path, Sequence[np.ndarray]], list[np.ndarray]]
-    runtime: Callable[[], str]
+    write: Callable[[DescriptorFunction, pathlib.Path], None]
+    run: Callable[[DescriptorFunction, pathlib.Path, Sequence[np.ndarray]], list[np.ndarray]]
+    packages: tuple[str, ...]
 
-
-def _package(name: str) -> Callable[[], str]:
-    return lambda: f"{name} {importlib.metadata.version(name)}"
+    def versions(self) -> dict[str, str]:
+        """Version of each package, by the name that it is imported by."""
+        names = _distributions()
+        # A package may be installed under another name, such as tensorflow-cpu.
+        return {name: importlib.metadata.version(names[name][0]) for name in self.packages}
 
 
 _KINDS: Mapping[Format, _Kind] = {
-    "safetensors": _Kind(write_weights, run_weights, _package("safetensors")),
-    "torch": _Kind(write_weights, run_weights, _package("numpy")),
-    "onnx": _Kind(write_onnx, run_onnx, _package("onnxruntime")),
-    "stablehlo": _Kind(write_stablehlo, run_stablehlo, _package("jax")),
-    "savedmodel": _Kind(
-        write_savedmodel, run_savedmodel, lambda: f"tensorflow {tensorflow_version()}"
-    ),
+    "safetensors": _Kind(write_weights, run_weights, ("jax", "safetensors")),
+    "torch": _Kind(write_weights, run_weights, ("jax",)),
+    "onnx": _Kind(write_onnx, run_onnx, ("onnxruntime", "onnx")),
+    "stablehlo": _Kind(write_stablehlo, run_stablehlo, ("jax",)),
+    "savedmodel": _Kind(write_savedmodel, run_savedmodel, ("tensorflow", "jax")),
 }
 
 
@@ -71,8 +77,8 @@ def export_network(
 ) -> Card:
     """Writes an export to `output`, and its card beside it to `output` + `.json`.
 
-    The export is run by a runtime that has only the file, on batches of 1 and 5, and compared
-    with the network. Nothing is left at `output` if anything is wrong.
+    The export is run by a fresh process, on batches of 1 and 5, and compared with the network.
+    Nothing is left at `output` if anything is wrong.
 
     Args:
         trained: The network.
@@ -85,14 +91,16 @@ def export_network(
             network by more than `LIMIT`.
     """
     check_output(settings.format, output)
-    describer = make_describer(trained, settings, projection)
+    function = make_descriptor_function(trained, settings, projection)
     kind = _KINDS[settings.format]
     try:
         with tempfile.TemporaryDirectory(dir=output.parent, prefix=".export.") as folder:
             new = pathlib.Path(folder) / output.name
-            kind.write(describer, new)
-            verified = _verify(trained, describer, kind, new)
-            card = make_card(trained, describer, new, verified)
+            kind.write(function, new)
+            verified = _verify(trained, function, kind, new)
+            card = make_card(
+                trained, function, path=new, verified=verified, versions=kind.versions()
+            )
             write_json(card_of(new), dataclasses.asdict(card))
             # The card goes first: an export without its card invites mistakes.
             card_of(new).rename(card_of(output))
@@ -151,17 +159,21 @@ def relative_difference(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 def _verify(
-    trained: Trained, describer: Describer, kind: _Kind, path: pathlib.Path
+    trained: Trained, function: DescriptorFunction, kind: _Kind, path: pathlib.Path
 ) -> Verification:
-    pictures = [sample_pictures(count, describer.image_size) for count in BATCHES]
-    found = kind.run(describer, path, [describer.prepare(batch) for batch in pictures])
-    expected = expected_descriptors(trained, describer, np.concatenate(pictures))
+    pictures = [sample_pictures(count, function.image_size) for count in BATCHES]
+    found = kind.run(function, path, [function.prepare(batch) for batch in pictures])
+    expected = expected_descriptors(trained, function, np.concatenate(pictures))
     worst = relative_difference(np.concatenate(found), expected)
     if not worst <= LIMIT:
         raise UserError(
-            f"The {describer.settings.format} export differs from the network by {worst:.1e} "
+            f"The {function.settings.format} export differs from the network by {worst:.1e} "
             f"(relative), more than {LIMIT:.0e}: it was not kept."
         )
+    runtime = kind.packages[0]
     return Verification(
-        runtime=kind.runtime(), batches=BATCHES, largest_relative_difference=worst, limit=LIMIT
+        runtime=f"{runtime} {kind.versions()[runtime]}",
+        batches=BATCHES,
+        largest_relative_difference=worst,
+        limit=LIMIT,
     )

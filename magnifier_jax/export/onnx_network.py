@@ -6,15 +6,15 @@ know Conv, BatchNormalization and LSTM as such, fuse them, and people can read t
 
 from __future__ import annotations
 
-import importlib
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 
 from magnifier_jax.augment import MEAN, STD
-from magnifier_jax.export.describer import Describer
+from magnifier_jax.export.descriptor_function import DescriptorFunction
 from magnifier_jax.export.onnx_graph import Graph
+from magnifier_jax.export.processes import run_batches
 from magnifier_jax.interop import to_torch_state_dict
 from magnifier_jax.model.layers import BATCH_NORM_EPSILON
 from magnifier_jax.model.resnet import BackboneSpec
@@ -23,43 +23,45 @@ INPUT, OUTPUT = "images", "descriptor"
 _SMALLEST_LENGTH = 1e-6
 
 
-def write_onnx(describer: Describer, path: pathlib.Path) -> None:
+def write_onnx(function: DescriptorFunction, path: pathlib.Path) -> None:
     """Writes the function, for batches of any size.
 
     Raises:
         UserError: A package is missing, or the file cannot be written.
     """
-    weights = to_torch_state_dict(describer.variables, describer.model)
+    weights = to_torch_state_dict(function.variables, function.model)
     graph = Graph(weights)
-    pictures = _pictures(graph, describer)
-    descriptor = _descriptor(graph, describer, pictures)
+    pictures = _pictures(graph, function)
+    descriptor = _descriptor(graph, function, pictures)
     graph.save(
         path,
         input_name=INPUT,
-        input_shape=("batch", *describer.input_shape),
-        input_type=describer.input_type,
+        input_shape=("batch", *function.input_shape),
+        input_type=function.input_type,
         output=descriptor,
         output_name=OUTPUT,
-        output_shape=("batch", describer.dimension),
+        output_shape=("batch", function.dimension),
     )
 
 
 def run_onnx(
-    describer: Describer, path: pathlib.Path, batches: Sequence[np.ndarray]
+    function: DescriptorFunction, path: pathlib.Path, batches: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
-    """Describes each batch by ONNX Runtime on the CPU."""
-    del describer  # The file is all that is needed.
-    runtime = importlib.import_module("onnxruntime")
-    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return [session.run([OUTPUT], {INPUT: batch})[0] for batch in batches]
+    """Describes each batch by ONNX Runtime on the CPU, in a fresh process.
+
+    Raises:
+        UserError: The file cannot be run.
+    """
+    del function  # The file is all that is needed.
+    return run_batches("run-onnx", path, batches)
 
 
-def _pictures(graph: Graph, describer: Describer) -> str:
+def _pictures(graph: Graph, function: DescriptorFunction) -> str:
     """The input as normalised float32 NCHW."""
     x = INPUT
-    if describer.settings.layout == "NHWC":
+    if function.settings.layout == "NHWC":
         x = graph.add("Transpose", [x], perm=[0, 3, 1, 2])
-    if describer.settings.normalise == "outside":
+    if function.settings.normalise == "outside":
         return x
     x = graph.add("Cast", [x], to=1)  # To float32.
     scale = 1 / (255 * np.array(STD, np.float32))
@@ -68,8 +70,8 @@ def _pictures(graph: Graph, describer: Describer) -> str:
     return graph.add("Add", [x, graph.constant("offset", offset.reshape(1, 3, 1, 1))])
 
 
-def _descriptor(graph: Graph, describer: Describer, pictures: str) -> str:
-    model, settings = describer.model, describer.settings
+def _descriptor(graph: Graph, function: DescriptorFunction, pictures: str) -> str:
+    model, settings = function.model, function.settings
     trunk = _trunk(graph, model.backbone, pictures, stem_relu=model.stem_relu)
     features = ""
     if model.use_global or model.use_fusion:
@@ -91,10 +93,10 @@ def _descriptor(graph: Graph, describer: Describer, pictures: str) -> str:
         x = _lstm(graph, parts)
         necks.append(_neck(graph, x, "base.part.combine_bn"))
     found = necks[0] if len(necks) == 1 else graph.add("Concat", necks, axis=1)
-    if describer.projection is not None:
+    if function.projection is not None:
         found = _unit_length(graph, found)
-        mean = graph.constant("projection.mean", describer.projection.mean[None])
-        components = graph.constant("projection.components", describer.projection.components)
+        mean = graph.constant("projection.mean", function.projection.mean[None])
+        components = graph.constant("projection.components", function.projection.components)
         found = graph.add("MatMul", [graph.add("Sub", [found, mean]), components])
     return _unit_length(graph, found) if settings.l2 == "inside" else found
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from magnifier_jax.errors import UserError
 # Of what a failed process said; TensorFlow repeats whole programs.
 _LONGEST = 200
 _SCRIPT = pathlib.Path(__file__).with_name("fresh_process.py")
+_ROOT = _SCRIPT.parents[2]  # where our packages are
 
 
 def run_task(task: str, source: pathlib.Path, target: pathlib.Path) -> None:
@@ -24,8 +27,10 @@ def run_task(task: str, source: pathlib.Path, target: pathlib.Path) -> None:
     Raises:
         UserError: It failed; the last line that it said is repeated.
     """
+    paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {
         **os.environ,
+        "PYTHONPATH": os.pathsep.join(paths),
         # Accelerators round differently, and may be busy.
         "JAX_PLATFORMS": "cpu",
         "CUDA_VISIBLE_DEVICES": "",
@@ -40,8 +45,20 @@ def run_task(task: str, source: pathlib.Path, target: pathlib.Path) -> None:
         raise UserError(f"A fresh process could not {task.replace('-', ' ')}: {said}")
 
 
-def run_batches(task: str, source: pathlib.Path, batches: Sequence[np.ndarray]) -> list[np.ndarray]:
+def run_batches(
+    task: str,
+    source: pathlib.Path,
+    batches: Sequence[np.ndarray],
+    *,
+    definition: Mapping[str, Any] | None = None,
+) -> list[np.ndarray]:
     """Describes each batch by an export, in a fresh process.
+
+    Args:
+        task: Of `fresh_process.py`.
+        source: The export.
+        batches: What the export takes.
+        definition: The network that weights belong to, as the card has it.
 
     Raises:
         UserError: The export cannot be run.
@@ -50,5 +67,7 @@ def run_batches(task: str, source: pathlib.Path, batches: Sequence[np.ndarray]) 
         folder = pathlib.Path(name)
         for number, batch in enumerate(batches):
             np.save(folder / f"input_{number}.npy", batch)
+        if definition is not None:
+            (folder / "network.json").write_text(json.dumps(definition))
         run_task(task, source, folder)
         return [np.load(folder / f"output_{number}.npy") for number in range(len(batches))]

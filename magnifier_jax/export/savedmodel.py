@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import pathlib
 import tempfile
@@ -12,12 +11,12 @@ import jax
 import numpy as np
 
 from magnifier_jax.errors import UserError
-from magnifier_jax.export.describer import Describer
+from magnifier_jax.export.descriptor_function import DescriptorFunction
 from magnifier_jax.export.processes import run_batches, run_task
 from magnifier_jax.export.stablehlo import write_stablehlo
 
 
-def write_savedmodel(describer: Describer, path: pathlib.Path) -> None:
+def write_savedmodel(function: DescriptorFunction, path: pathlib.Path) -> None:
     """Writes a folder whose signature `serving_default` maps `images` to `descriptor`.
 
     Raises:
@@ -26,20 +25,20 @@ def write_savedmodel(describer: Describer, path: pathlib.Path) -> None:
     if importlib.util.find_spec("tensorflow") is None:
         raise UserError("--format=savedmodel needs TensorFlow: pip install tensorflow")
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        stablehlo = pathlib.Path(folder) / "describer"
-        write_stablehlo(describer, stablehlo)
+        stablehlo = pathlib.Path(folder) / "function"
+        write_stablehlo(function, stablehlo)
         run_task("make-savedmodel", stablehlo, path)
 
 
 def run_savedmodel(
-    describer: Describer, path: pathlib.Path, batches: Sequence[np.ndarray]
+    function: DescriptorFunction, path: pathlib.Path, batches: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
     """Describes each batch by the folder, in a fresh process.
 
     Raises:
         UserError: TensorFlow cannot run it.
     """
-    del describer  # The folder is all that is needed.
+    del function  # The folder is all that is needed.
     try:
         return run_batches("run-savedmodel", path, batches)
     except UserError as error:
@@ -47,9 +46,3 @@ def run_savedmodel(
             f"This TensorFlow cannot run what jax {jax.__version__} writes: install a newer "
             f"TensorFlow, or export with an older jax. {error}"
         ) from error
-
-
-def tensorflow_version() -> str:
-    """Version of the installed TensorFlow, whatever its distribution is called."""
-    names = importlib.metadata.packages_distributions()["tensorflow"]
-    return importlib.metadata.version(names[0])

@@ -7,34 +7,34 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from magnifier_jax.export.describer import Describer, describe_on_cpu
+from magnifier_jax.export.descriptor_function import DescriptorFunction
+from magnifier_jax.export.processes import run_batches
 from magnifier_jax.interop import (
-    from_torch_state_dict,
-    read_torch_file,
     to_torch_state_dict,
     write_safetensors,
     write_torch_file,
 )
 
 
-def write_weights(describer: Describer, path: pathlib.Path) -> None:
+def write_weights(function: DescriptorFunction, path: pathlib.Path) -> None:
     """Writes all tensors of the network.
 
     Raises:
         UserError: The file cannot be written.
     """
     state = to_torch_state_dict(
-        describer.variables, describer.model, num_batches_tracked=describer.step
+        function.variables, function.model, num_batches_tracked=function.step
     )
-    write = write_safetensors if describer.settings.format == "safetensors" else write_torch_file
+    write = write_safetensors if function.settings.format == "safetensors" else write_torch_file
     write(path, state)
 
 
 def run_weights(
-    describer: Describer, path: pathlib.Path, batches: Sequence[np.ndarray]
+    function: DescriptorFunction, path: pathlib.Path, batches: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
-    """Fills a network with nothing but the file, and describes each batch by it."""
-    variables = from_torch_state_dict(read_torch_file(path), describer.model).variables
-    pictures = np.concatenate([batch.transpose(0, 2, 3, 1) for batch in batches])
-    found = describe_on_cpu(describer.model, variables, pictures)
-    return np.split(found, np.cumsum([len(batch) for batch in batches])[:-1])
+    """Describes each batch in a fresh process, by a network that the file fills.
+
+    Raises:
+        UserError: The file does not fill it.
+    """
+    return run_batches("run-weights", path, batches, definition=function.definition)

@@ -29,6 +29,10 @@ def test_scores_that_do_not_tell_of_flipping_can_be_read():
     assert Score.from_mapping(mapping) == Score("market1501", measures())
 
 
+def test_a_run_that_stopped_early_has_no_table():
+    assert table(()).startswith("Not measured yet: ")
+
+
 def test_the_record_has_the_first_set_on_top_and_all_of_several():
     scores = [Score("one", measures(0.5)), Score("two", measures(0.25))]
     record = evaluation_record(scores, step=7, untrained=[Score("one", measures(0.125))])

@@ -15,6 +15,7 @@ from PIL import Image
 from magnifier_jax.augment import normalize
 from magnifier_jax.errors import UserError
 from magnifier_jax.export import choose_settings, export_network
+from tests.magnifier_jax.export.conftest import random_network
 
 ROOT = pathlib.Path(__file__).parents[3]
 CONSUMERS = dict(
@@ -91,8 +92,11 @@ def test_savedmodel(trained, tiny_run, tmp_path):
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
 
 
-def test_torch_reads_the_weights(trained, tmp_path):
+def test_torch(tiny_run, tmp_path):
     pytest.importorskip("torch")
-    export(trained, "torch", tmp_path)
-    said = consume("torch", tmp_path)
-    assert f"128 numbers of the global branch, {len(trained.identities)} identities" in said
+    network = random_network("resnet50", stem_relu=False, parsing_features=256)
+    export(network, "torch", tmp_path)
+    wanted = expected(network, tiny_run.dataset, tmp_path)
+    consume("torch", tmp_path, code=SAVE)
+    found = np.load(tmp_path / "descriptor.npy")
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())

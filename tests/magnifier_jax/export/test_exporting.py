@@ -5,6 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
+import safetensors
 
 from magnifier_jax.errors import UserError
 from magnifier_jax.export import choose_settings, export_network, exporting
@@ -26,6 +27,9 @@ def test_the_card_says_how_to_use_it(trained, tmp_path):
     assert [(p["start"], p["stop"]) for p in found["pieces"]] == [(0, 128), (128, 192)]
     assert found["dimension"] == 192
     assert written["versions"]["jax"] == jax.__version__
+    assert written["versions"]["safetensors"] == safetensors.__version__
+    assert written["verified"]["runtime"] == f"jax {jax.__version__}"
+    assert written["opset"] is None
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.safetensors", "m.safetensors.json"]
 
 

@@ -23,6 +23,8 @@ def test_every_option_agrees_with_the_network(trained, tmp_path, options):
     settings = choose_settings("onnx", **options)
     card = export_network(trained, settings, tmp_path / "a.onnx")
     assert 0 < card.verified.largest_relative_difference < 1e-5
+    assert card.verified.runtime == f"onnxruntime {onnxruntime.__version__}"
+    assert (card.opset, card.versions["onnx"]) == (17, onnx.__version__)
     (given,) = onnx.load(tmp_path / "a.onnx").graph.input
     shape = [d.dim_param or d.dim_value for d in given.type.tensor_type.shape.dim]
     assert shape == ["batch", *((3, 64, 32) if "layout" in options else (64, 32, 3))]

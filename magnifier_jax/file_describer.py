@@ -73,7 +73,7 @@ def _collect(chosen: np.ndarray, tasks: list[concurrent.futures.Future[np.ndarra
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Describer:
+class FileDescriber:
     """Describes picture files with one network.
 
     Attributes:
@@ -98,7 +98,7 @@ class Describer:
         *,
         which: Which = "latest",
         flip: bool | None = None,
-    ) -> Describer:
+    ) -> FileDescriber:
         """Loads the network of a work directory.
 
         Args:

@@ -23,6 +23,16 @@ from magnifier_jax.trained import Trained
 # Branch names as users say them, in the order of the descriptor, and their variables.
 _MODULES = {"global": "global_branch", "adversarial": "adversarial", "fusion": "fusion"}
 
+_NETWORK_FIELDS = (
+    "num_parts",
+    "use_global",
+    "use_adversarial",
+    "use_fusion",
+    "use_parsing",
+    "parsing_features",
+    "stem_relu",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
@@ -34,12 +44,13 @@ class Piece:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Describer:
+class DescriptorFunction:
     """A network that describes pictures, with nothing that the descriptor does not need.
 
     Attributes:
         model: The network, with the chosen branches only, computing in float32.
         variables: Its variables, on the host.
+        backbone: Name of its ResNet, in `model.BACKBONES`.
         image_size: Height and width of its input.
         settings: What the export is asked to be.
         step: Training steps behind it.
@@ -48,6 +59,7 @@ class Describer:
 
     model: MagnifierNet
     variables: Mapping[str, Any]
+    backbone: str
     image_size: tuple[int, int]
     settings: ExportSettings
     step: int
@@ -70,6 +82,13 @@ class Describer:
     def pieces(self) -> tuple[Piece, ...]:
         """Where each branch's numbers are."""
         return _pieces(self.variables)
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """What `MagnifierNet` is made with: `identities`, `backbone` and the `network` settings."""
+        network = {name: getattr(self.model, name) for name in _NETWORK_FIELDS}
+        identities = self.model.num_identities
+        return {"identities": identities, "backbone": self.backbone, "network": network}
 
     @property
     def dimension(self) -> int:
@@ -97,9 +116,9 @@ class Describer:
         return np.ascontiguousarray(images)
 
 
-def make_describer(
+def make_descriptor_function(
     trained: Trained, settings: ExportSettings, projection: Projection | None = None
-) -> Describer:
+) -> DescriptorFunction:
     """Takes from a trained network what the settings ask for.
 
     Raises:
@@ -114,8 +133,9 @@ def make_describer(
         }
     )
     model = model.clone(dtype=jnp.float32)
-    size = trained.config.data.image_size
-    return Describer(model, variables, size, settings, trained.step, projection)
+    config = trained.config
+    backbone, size = config.model.backbone, config.data.image_size
+    return DescriptorFunction(model, variables, backbone, size, settings, trained.step, projection)
 
 
 def select_branches(model: MagnifierNet, branches: tuple[str, ...]) -> MagnifierNet:
@@ -142,28 +162,35 @@ def select_branches(model: MagnifierNet, branches: tuple[str, ...]) -> Magnifier
     )
 
 
-def expected_descriptors(trained: Trained, describer: Describer, images: np.ndarray) -> np.ndarray:
+def expected_descriptors(
+    trained: Trained, function: DescriptorFunction, images: np.ndarray
+) -> np.ndarray:
     """What an export must say of uint8 pictures `[N, H, W, 3]`.
 
-    It comes from the whole trained network on the CPU, and the rest from NumPy, so that a mistake
-    in choosing branches, in the layout or in the projection is seen.
+    It comes from the whole trained network, on the CPU where jax may use it, and the rest from
+    NumPy, so that a mistake in choosing branches, in the layout or in the projection is seen.
     """
     variables = jax.device_get(trained.variables)
     whole = describe_on_cpu(
         trained.model.clone(dtype=jnp.float32), variables, normalize(jnp.asarray(images))
     )
-    chosen = {piece.branch for piece in describer.pieces}
+    chosen = {piece.branch for piece in function.pieces}
     found = np.concatenate(
         [whole[:, p.start : p.stop] for p in _pieces(variables) if p.branch in chosen], axis=1
     )
-    if describer.projection is not None:
-        found = describer.projection(_unit(found))
-    return _unit(found) if describer.settings.l2 == "inside" else found
+    if function.projection is not None:
+        found = function.projection(_unit(found))
+    return _unit(found) if function.settings.l2 == "inside" else found
 
 
 def describe_on_cpu(model: MagnifierNet, variables: Mapping[str, Any], images: Any) -> np.ndarray:
     """The descriptors of normalised pictures `[N, H, W, 3]`, not scaled, by the network itself."""
-    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+    try:
+        device = jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX_PLATFORMS=cuda, for example, leaves it out.
+        device = jax.local_devices()[0]
+    # An accelerator would round to fewer bits than an export is compared in.
+    with jax.default_device(device), jax.default_matmul_precision("highest"):
         return np.asarray(_describe(model, variables, np.asarray(images)))
 
 

@@ -11,7 +11,7 @@ from magnifier_jax.evaluation import Score
 from magnifier_jax.workdir import WorkDirectory, write_json
 
 # What decides the numbers of descriptors that are ranked by their distances alone.
-_PROTOCOL = ("average_precision", "camera_filter", "distance", "flip", "max_rank")
+_PROTOCOL = ("average_precision", "camera_filter", "distance", "max_rank")
 
 
 def write_untrained(workdir: WorkDirectory, config: Config, scores: Sequence[Score]) -> None:

@@ -39,6 +39,7 @@ def test_trains_from_every_layout(layout, tmp_path):
         f"--config.data.part_labels={'required' if labelled else 'bands'}",
         *command.SMALL,
         folder=tmp_path,
+        **command.QUICK,
     )
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "run" / "evaluation.json").read_text())

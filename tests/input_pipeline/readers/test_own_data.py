@@ -109,7 +109,7 @@ def test_random_names_have_no_cameras():
     source = random.Random(0)
     names = [f"{uuid.UUID(int=source.getrandbits(128))}.jpg" for _ in range(5000)]
     assert any("-c1" in name for name in names)
-    assert not any(folders._CAMERA.search(name) for name in names)
+    assert not any(folders.CAMERA.search(name) for name in names)
 
 
 def test_one_person_written_in_two_ways_is_one(tmp_path):

@@ -29,8 +29,8 @@ def small(config: ConfigDict, *, name: str, data: str) -> ConfigDict:
     # From random weights and for few steps, the published rate would be too low.
     config.optimizer.learning_rate = 2e-3
     config.optimizer.warmup_epochs = 1
-    config.optimizer.decay_epochs = (8, 11)
-    config.train.epochs = 12
+    config.optimizer.decay_epochs = (7, 9)
+    config.train.epochs = 10
     config.train.evaluate_every_epochs = 0
     config.train.checkpoint_every_steps = 200
     return config

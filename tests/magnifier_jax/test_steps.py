@@ -13,6 +13,8 @@ from magnifier_jax.steps import TrainBatch
 
 IDENTITIES = 6
 
+pytestmark = pytest.mark.usefixtures("quick_compiling")
+
 
 def config(**changes):
     config = quickstart.get_config()

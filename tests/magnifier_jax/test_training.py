@@ -20,6 +20,8 @@ from magnifier_jax.training import train
 from magnifier_jax.workdir import WorkDirectory
 from tests import runs
 
+pytestmark = pytest.mark.usefixtures("quick_compiling")
+
 
 @pytest.fixture(scope="module")
 def mesh():
@@ -176,7 +178,7 @@ def test_a_start_that_fails_leaves_the_run_as_it_was(tiny_run, tmp_path, mesh):
         train(dataclasses.replace(config, data=many), workdir, mesh=mesh, progress=False)
     few = dataclasses.replace(config.model, num_parts=6, use_adversarial=False)
     hiding = dataclasses.replace(config.occlusion, lower_parts=(5,))
-    with pytest.raises(UserError, match=r"num_parts is 6, but the part labels of .* up to class 7"):
+    with pytest.raises(DataError, match=r"classes up to 7 .* the network has 6 parts"):
         train(
             dataclasses.replace(config, model=few, occlusion=hiding),
             workdir,

@@ -40,7 +40,8 @@ def decode_parts(data: bytes, *, image_size: tuple[int, int]) -> np.ndarray:
         nearest_indices(source, target, np.arange(target))
         for source, target in zip(classes.shape, image_size, strict=True)
     )
-    return classes[:, columns][rows]  # two gathers are ten times as fast as one over both axes
+    # Two gathers are several times as fast as one over both axes.
+    return classes.take(rows, axis=0).take(columns, axis=1)
 
 
 def nearest_indices(source: Any, target: int, pixels: Any) -> Any:

@@ -99,6 +99,7 @@ def _batches(
             tf.data.Dataset.from_generator(
                 read, output_signature=tuple(tf.TensorSpec([None], kind) for kind in kinds)
             )
+            .prefetch(1)  # so that Pillow's threads go on while TensorFlow's work
             .unbatch()
             .map(
                 _decoder(tf, image_size=image_size, parts=parts),
@@ -109,6 +110,7 @@ def _batches(
             .prefetch(_PREFETCHED)
         )
         options = tf.data.Options()
+        options.autotune.enabled = False  # its thread takes half a second to end
         options.threading.private_threadpool_size = workers
         options.threading.max_intra_op_parallelism = 1
         try:

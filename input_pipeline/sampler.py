@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import functools
+import math
 
 import numpy as np
 
@@ -73,14 +74,20 @@ class IdentitySampler:
         """Pictures in a batch, P × K."""
         return self.identities_per_batch * self.images_per_identity
 
-    def first_step(self, epoch: int) -> int:
-        """Number of the first batch of `epoch`, counting both from 0."""
+    def first_step(self, epoch: int, *, at_most: int | None = None) -> int:
+        """Number of the first batch of `epoch`, counting both from 0.
+
+        Every epoch before it has to be drawn, unless the answer is `at_most` because it is larger.
+        """
         if epoch < 0:
             raise ValueError(f"epochs count from 0, got {epoch}")
+        limit = math.inf if at_most is None else at_most
         while len(self._first_steps) <= epoch:
+            if self._first_steps[-1] >= limit:
+                return int(limit)
             drawn = self._draw(len(self._first_steps) - 1)
             self._first_steps.append(self._first_steps[-1] + len(drawn))
-        return self._first_steps[epoch]
+        return int(min(self._first_steps[epoch], limit))
 
     def epoch(self, n: int) -> int:
         """The epoch that batch `n` belongs to, counting both from 0."""

@@ -134,9 +134,8 @@ class Run:
 
     def run(self) -> TrainingResult:
         """Trains to the end, or until asked to stop."""
-        last = self.sampler.first_step(self.config.train.epochs)
-        if self.config.train.max_steps:
-            last = min(last, self.config.train.max_steps)
+        settings = self.config.train
+        last = self.sampler.first_step(settings.epochs, at_most=settings.max_steps or None)
         state = self._start()
         self.workdir.write_config(self.config.to_mapping())
         first = int(state.step)

@@ -102,6 +102,16 @@ def test_epoch_and_first_step_agree():
     assert sampler.first_step(0) == 0
 
 
+def test_a_limit_spares_drawing_the_epochs_beyond_it():
+    limit = IdentitySampler(market_like()).first_step(2) + 1
+    sampler = IdentitySampler(market_like())
+    assert sampler.first_step(10**9, at_most=limit) == limit
+    assert sampler.first_step(2, at_most=limit) == limit - 1
+    assert sampler.first_step(3, at_most=limit) == limit
+    assert sampler.first_step(3) > limit
+    assert sampler.first_step(3, at_most=10**9) == sampler.first_step(3)
+
+
 def test_identities_may_be_any_numbers():
     labels = np.array([900, 7, 12345, 7, 900, 12345])
     dense = np.array([1, 0, 2, 0, 1, 2])

@@ -47,7 +47,7 @@ class Running:
         while not condition():
             assert self.process.poll() is None, self.stderr.read_text()
             assert time.monotonic() < end, self.stderr.read_text()
-            time.sleep(0.002)
+            time.sleep(0.005)
 
     def result(self) -> subprocess.CompletedProcess[str]:
         """Waits for its end."""

@@ -129,7 +129,7 @@ class Kills:
             done = latest(workdir) == STEPS
             seconds = self.random.uniform(0, self.start + (self.end if done else 0))
             while not over(seconds, not done):
-                time.sleep(0.002)
+                time.sleep(0.005)
             return
         aim = STEPS if kind == "end" else min(max(int(next(self.steps)), before + 1), STEPS)
         running.wait_for(lambda: reached(workdir) >= aim)

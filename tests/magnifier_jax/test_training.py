@@ -74,15 +74,16 @@ def interrupted(monkeypatch, should_stop):
     monkeypatch.setattr(training, "watch_for_stop", lambda: contextlib.nullcontext(should_stop))
 
 
-@pytest.mark.parametrize("stop", [1, 2, 4])
-def test_a_stopped_run_goes_on_with_the_same_bits(
-    tiny_run, whole, tmp_path, mesh, stop, monkeypatch
+def test_a_run_that_is_stopped_again_and_again_ends_with_the_same_bits(
+    tiny_run, whole, tmp_path, mesh, monkeypatch
 ):
     config, parts = longer(tiny_run.config), WorkDirectory(tmp_path)
-    with monkeypatch.context() as patch:
-        interrupted(patch, lambda step: step == stop)
-        assert not train(config, parts, mesh=mesh, progress=False).finished
-    assert CheckpointReader(parts.checkpoints).latest_step() == stop
+    # Where a checkpoint is saved anyhow, and where none is.
+    for stop in (1, 2, 4):
+        with monkeypatch.context() as patch:
+            interrupted(patch, lambda step, stop=stop: step == stop)
+            assert not train(config, parts, mesh=mesh, progress=False).finished
+        assert CheckpointReader(parts.checkpoints).latest_step() == stop
     assert train(config, parts, mesh=mesh, progress=False).finished
     check_same(whole, parts)
 

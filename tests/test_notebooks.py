@@ -10,6 +10,8 @@ import sys
 import nbformat
 import pytest
 
+from tests.command import QUICK
+
 ROOT = pathlib.Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "colab").glob("*.ipynb"))
 MOST_BYTES = 300_000
@@ -60,12 +62,7 @@ def test_there_are_two() -> None:
 
 
 def test_runs(path: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    environment = {
-        **os.environ,
-        "MAGNIFIER_TOY": "1",
-        # Compiling takes nearly all of the time, and this few steps need no fast program.
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-    }
+    environment = {**os.environ, "MAGNIFIER_TOY": "1", **QUICK}
     command = [sys.executable, "-m", "colab.execute", str(path), "--output", str(tmp_path)]
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False

@@ -77,7 +77,8 @@ def tiny_run(tmp_path_factory) -> TinyRun:
     config = tiny_config(root)
     workdir = WorkDirectory(root / "workdir")
     with compiling_quickly():
-        result = train(config, workdir, mesh=make_mesh(jax.devices()[:1]), progress=False)
+        # As many devices as in other tests of training, which share what is compiled.
+        result = train(config, workdir, mesh=make_mesh(jax.devices()[:2]), progress=False)
     return TinyRun(workdir, config, root / "synthetic_tiny", result)
 
 

@@ -11,6 +11,8 @@ from magnifier_jax.devices import make_mesh
 from magnifier_jax.evaluation import Evaluator, Measures, Score, evaluation_record, rank, table
 from magnifier_jax.trained import load_trained
 
+pytestmark = pytest.mark.usefixtures("quick_compiling")
+
 CMC = (0.125, *4 * [0.5], *5 * [1.0])
 
 

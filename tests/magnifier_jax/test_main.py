@@ -7,14 +7,15 @@ import pytest
 from input_pipeline.readers import read_dataset
 from tests import command, layouts
 
+# Body parts are learned from all the same, and less is to be compiled.
+FEWER_BRANCHES = ("--config.model.use_adversarial=False", "--config.model.use_fusion=False")
+
 
 def test_trains_then_evaluates_what_it_trained(tmp_path):
     workdir = tmp_path / "run"
-    # Compiled as for users.
-    plain = {"XLA_FLAGS": ""}
-    trained = command.run(
-        *command.TINY, f"--workdir={workdir}", folder=tmp_path, devices=2, **plain
-    )
+    plain = {"XLA_FLAGS": ""}  # Compiled as for users.
+    train = (*command.TINY, *FEWER_BRANCHES, f"--workdir={workdir}")
+    trained = command.run(*train, folder=tmp_path, devices=2, **plain)
     assert trained.returncode == 0, trained.stderr
     assert "INFO" not in trained.stderr
     assert "synthetic_tiny, untrained" in trained.stdout
@@ -42,9 +43,7 @@ def test_trains_from_every_layout(layout, tmp_path):
         f"--config.data.train={spec}",
         f"--config.data.root={tmp_path / 'data'}",
         f"--config.data.part_labels={'required' if labelled else 'bands'}",
-        # Body parts are learned from all the same, and less is to be compiled.
-        "--config.model.use_adversarial=False",
-        "--config.model.use_fusion=False",
+        *FEWER_BRANCHES,
         *command.SMALL,
         folder=tmp_path,
         **command.QUICK,

@@ -11,6 +11,8 @@ from magnifier_jax.starting import starting_state
 from magnifier_jax.steps import build_model
 from magnifier_jax.trained import load_trained
 
+pytestmark = pytest.mark.usefixtures("quick_compiling")
+
 
 @pytest.fixture(scope="module")
 def mesh():

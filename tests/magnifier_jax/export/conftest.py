@@ -12,6 +12,11 @@ from magnifier_jax.steps import build_model
 from magnifier_jax.trained import Trained, load_trained
 
 
+@pytest.fixture(autouse=True)
+def _quick_compiling(quick_compiling):
+    """Of every test of exports."""
+
+
 @pytest.fixture(scope="session")
 def trained(tiny_run):
     """The network of `tiny_run`."""

@@ -8,7 +8,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import pathlib
 
 # XLA's older emitters compile in two thirds of the time, which is most of what tests take. An
-# option that XLA does not know has no effect. What users run is compiled in `test_main.py`.
+# option that XLA does not know has no effect. `test_main.py` also runs the newer ones.
 QUICK_EMITTERS = "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters"
 os.environ.setdefault("XLA_FLAGS", QUICK_EMITTERS)
 

@@ -159,9 +159,9 @@ def test_twenty_kills_at_random_moments_change_nothing(whole, tmp_path):
     check_same(whole.workdir, workdir)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "partly deleted", "deleted"])
+@pytest.mark.parametrize("damage", ["truncated", "deleted"])
 def test_a_damaged_newest_checkpoint_costs_steps_and_no_bit(folder, damage):
-    workdir = folder / damage.replace(" ", "_")
+    workdir = folder / damage
     shutil.copytree(folder / "whole", workdir)
     newest = workdir / "checkpoints" / str(STEPS)
     if damage == "truncated":
@@ -170,12 +170,12 @@ def test_a_damaged_newest_checkpoint_costs_steps_and_no_bit(folder, damage):
         with largest.open("r+b") as file:
             file.truncate(largest.stat().st_size // 2)
     else:
-        shutil.rmtree(newest / "optimizer" if damage == "partly deleted" else newest)
+        shutil.rmtree(newest)
     done = finish(workdir)
     assert f"Going on from step {STEPS - EVERY} of {workdir}." in done.stdout
     assert f"logged after step {STEPS - EVERY} are dropped" in done.stderr
     words = f"The newest checkpoint, of step {STEPS}, is missing"
-    if damage != "deleted":
+    if damage == "truncated":
         words = f"The checkpoint {newest} cannot be read"
         shutil.rmtree(newest.with_name(f"{STEPS}.damaged"))
     assert words in done.stderr
@@ -191,7 +191,7 @@ def test_a_finished_run_has_nothing_left_to_do(folder):
 
 def test_a_request_to_stop_is_heeded_and_a_second_run_refused(folder):
     workdir = folder / "stopped"
-    longer = ("--config.train.max_steps=100000", "--config.train.checkpoint_every_steps=100000")
+    longer = ("--config.train.max_steps=3000", "--config.train.checkpoint_every_steps=3000")
     running = start(workdir, *longer)
     running.wait_for(lambda: len(runs.logged(workdir)) >= 3)
     second = start(workdir, *longer).result()
@@ -209,7 +209,7 @@ def test_a_request_to_stop_is_heeded_and_a_second_run_refused(folder):
     last = f"--config.train.max_steps={step + 2}"
     changed = start(workdir, *longer, last).result()
     assert changed.returncode == 2
-    assert f"train.max_steps: 100000 → {step + 2}" in changed.stderr
+    assert f"train.max_steps: 3000 → {step + 2}" in changed.stderr
     assert "--resume_with_changes" in changed.stderr
     assert runs.logged(workdir)[-1]["step"] == step
     finish(workdir, *longer, last, "--resume_with_changes")

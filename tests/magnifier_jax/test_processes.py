@@ -92,7 +92,7 @@ def test_two_processes_evaluate_like_one(folder):
 
 def test_a_request_to_stop_one_stops_all_at_the_same_step(folder):
     workdir = folder / "stopped"
-    endless = ("--config.train.max_steps=100000", "--config.train.epochs=100000")
+    endless = ("--config.train.max_steps=3000", "--config.train.epochs=3000")
     both = start_two(*TRAIN, *endless, f"--workdir={workdir}", folder=folder)
     both[0].wait_for(lambda: len(runs.logged(workdir)) >= 2)
     both[1].process.send_signal(signal.SIGINT)  # Which it passes on to jax as SIGTERM.

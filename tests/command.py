@@ -21,10 +21,7 @@ SMALL = (
 TINY = ("--config=configs/quickstart.py", "--config.data.train=synthetic:tiny", *SMALL)
 
 # Programs that are made fast instead of being fast.
-QUICK = {
-    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-}
+QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 
 # Only against tests that hang: the machines of continuous integration can be very slow.
 PATIENCE = 1800

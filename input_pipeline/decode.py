@@ -19,9 +19,22 @@ def decode_image(data: bytes, *, image_size: tuple[int, int]) -> np.ndarray:
     Returns:
         uint8 `[H, W, 3]`.
     """
-    height, width = image_size
     with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+        return resize_image(image, image_size=image_size)
+
+
+def resize_image(image: Image.Image, *, image_size: tuple[int, int]) -> np.ndarray:
+    """Resizes an opened RGB picture bilinearly, antialiased when it shrinks.
+
+    Args:
+        image: 8-bit RGB.
+        image_size: Height and width of the result, in pixels.
+
+    Returns:
+        uint8 `[H, W, 3]`.
+    """
+    height, width = image_size
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
 
 
 def decode_parts(data: bytes, *, image_size: tuple[int, int]) -> np.ndarray:

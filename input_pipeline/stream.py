@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
-import io
+import collections
 import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from input_pipeline.batch import Batch
-from input_pipeline.decode import decode_image, decode_parts, nearest_indices
+from input_pipeline.decode import nearest_indices
 from input_pipeline.errors import DataError
-from input_pipeline.prepared import EncodedSample, PreparedSplit
+from input_pipeline.prepared import PreparedSplit
+from input_pipeline.records import EncodedSample
+from input_pipeline.shrinking import ShrinkingPictures, start_shrinking, undecodable
 
 _PREFETCHED = 2  # batches that wait ready for the devices
 
@@ -76,142 +76,108 @@ def _batches(
     first = next(batches, None)
     if first is None:
         return
+    started: collections.deque[tuple[np.ndarray, ShrinkingPictures]] = collections.deque()
     failures: list[Exception] = []
-    with ThreadPoolExecutor(workers) as pool:
-        shrinker = _Shrinker(pool, image_size=image_size, parts=parts)
+    nothing = EncodedSample(b"", None)
+    pool = ThreadPoolExecutor(workers)
 
-        def read() -> Iterator[tuple[np.ndarray, list[bytes], list[bytes], list[bool]]]:
-            # tf.data would turn an exception into text.
-            try:
-                for ids in _equally_long(itertools.chain([first], batches), len(first)):
-                    pieces = shrinker.shrink(split.read(ids))
-                    yield (
-                        ids,
-                        [piece.image for piece in pieces],
-                        [piece.part_map for piece in pieces],
-                        [piece.decoded for piece in pieces],
-                    )
-            except Exception as error:
-                failures.append(error)
-
-        kinds = (tf.int64, tf.string, tf.string, tf.bool)
-        dataset = (
-            tf.data.Dataset.from_generator(
-                read, output_signature=tuple(tf.TensorSpec([None], kind) for kind in kinds)
-            )
-            .prefetch(1)  # so that Pillow's threads go on while TensorFlow's work
-            .unbatch()
-            .map(
-                _decoder(tf, image_size=image_size, parts=parts),
-                num_parallel_calls=workers,
-                deterministic=True,
-            )
-            .batch(len(first))
-            .prefetch(_PREFETCHED)
-        )
-        options = tf.data.Options()
-        options.autotune.enabled = False  # its thread takes half a second to end
-        options.threading.private_threadpool_size = workers
-        options.threading.max_intra_op_parallelism = 1
+    def read() -> Iterator[tuple[list[bytes], list[bytes]]]:
+        """What TensorFlow decodes of each batch; nothing in the place of a picture that shrinks."""
+        # tf.data would turn an exception into text.
         try:
-            for ids, images, maps in dataset.with_options(options).as_numpy_iterator():
-                yield Batch(images=images, parts=maps if parts else None, ids=ids)
-        except tf.errors.InvalidArgumentError as error:
-            raise _damaged(str(error).splitlines()[0]) from error
+            for ids in _equally_long(itertools.chain([first], batches), len(first)):
+                samples = split.read(ids)
+                shrinking = start_shrinking(samples, image_size=image_size, parts=parts, pool=pool)
+                started.append((ids, shrinking))
+                left = [
+                    nothing if place in shrinking.tasks else sample
+                    for place, sample in enumerate(samples)
+                ]
+                yield [s.image for s in left], [s.part_map or b"" for s in left]
+        except Exception as error:
+            failures.append(error)
+
+    dataset = _decoded(
+        tf, read, image_size=image_size, parts=parts, workers=workers, batch_size=len(first)
+    )
+    try:
+        for images, maps in dataset.as_numpy_iterator():
+            ids, shrinking = started.popleft()
+            images, maps = shrinking.join(images, maps if parts else None)
+            yield Batch(images=images, parts=maps, ids=ids)
+    except tf.errors.InvalidArgumentError as error:
+        raise undecodable(error) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
     if failures:
         raise failures[0]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Piece:
-    """A picture and its part map, as bytes that are encoded, or pixels if `decoded`."""
-
-    image: bytes
-    part_map: bytes
-    decoded: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class _Shrinker:
-    """Decodes and resizes what has to shrink with Pillow.
-
-    TensorFlow's antialiased resizing gives the same numbers in twice the time, and Pillow called
-    by TensorFlow waits for Python's lock more than it works.
-    """
-
-    pool: Executor
-    image_size: tuple[int, int]
-    parts: bool
-
-    def shrink(self, samples: Sequence[EncodedSample]) -> list[_Piece]:
-        """The samples, decoded where they have to shrink in height or in width."""
-        pieces = [_Piece(sample.image, sample.part_map or b"") for sample in samples]
-        large = [place for place, piece in enumerate(pieces) if self._shrinks(piece.image)]
-        smaller = self.pool.map(self._decode, [pieces[place] for place in large])
-        for place, piece in zip(large, smaller, strict=True):
-            pieces[place] = piece
-        return pieces
-
-    def _shrinks(self, data: bytes) -> bool:
-        try:
-            with Image.open(io.BytesIO(data)) as image:  # reads no more than the header
-                return image.height > self.image_size[0] or image.width > self.image_size[1]
-        except OSError as error:
-            raise _damaged(str(error)) from error
-
-    def _decode(self, piece: _Piece) -> _Piece:
-        try:
-            image = decode_image(piece.image, image_size=self.image_size).tobytes()
-            if not self.parts:
-                return _Piece(image, b"", decoded=True)
-            part_map = decode_parts(piece.part_map, image_size=self.image_size)
-        except (OSError, SyntaxError) as error:  # which Pillow raises for a bad PNG
-            raise _damaged(str(error)) from error
-        return _Piece(image, part_map.tobytes(), decoded=True)
-
-
-def _damaged(reason: str) -> DataError:
-    return DataError(
-        "a prepared picture cannot be decoded: delete the prepared dataset so that it is made "
-        f"again ({reason})"
+def _decoded(
+    tf: Any,
+    read: Callable[[], Iterator[tuple[list[bytes], list[bytes]]]],
+    *,
+    image_size: tuple[int, int],
+    parts: bool,
+    workers: int,
+    batch_size: int,
+) -> Any:
+    """A dataset of (images, part maps) of each batch that `read` yields."""
+    strings = tf.TensorSpec([None], tf.string)
+    options = tf.data.Options()
+    options.autotune.enabled = False  # its thread takes half a second to end
+    options.threading.private_threadpool_size = workers
+    options.threading.max_intra_op_parallelism = 1
+    return (
+        tf.data.Dataset.from_generator(read, output_signature=(strings, strings))
+        .prefetch(1)  # so that Pillow's threads have work while TensorFlow's decode
+        .unbatch()
+        .map(
+            _decoder(tf, image_size=image_size, parts=parts),
+            num_parallel_calls=workers,
+            deterministic=True,
+        )
+        .batch(batch_size)
+        .prefetch(_PREFETCHED)
+        .with_options(options)
     )
 
 
 def _decoder(tf: Any, *, image_size: tuple[int, int], parts: bool) -> Callable[..., Any]:
-    """A graph function (id, picture, part map, decoded) → (id, `[H, W, 3]`, `[H, W]`), uint8."""
-    height, width = image_size
+    """A graph function (picture, part map) → (`[H, W, 3]`, `[H, W]`), uint8.
 
-    def pixels(data: Any, *shape: int) -> Any:
-        return tf.reshape(tf.io.decode_raw(data, tf.uint8), shape)
+    No picture gives zeros, so that each batch has all its places. Without `parts`, a map is `[0]`.
+    """
+    height, width = image_size
+    shapes = ((height, width, 3), (height, width) if parts else (0,))
+    nothing = tuple(np.zeros(shape, np.uint8) for shape in shapes)
 
     def grow(image: Any) -> Any:
         resized = tf.image.resize(tf.cast(image, tf.float32), image_size)
         return tf.cast(tf.round(resized), tf.uint8)
 
-    def decode_small(data: Any) -> Any:
+    def image(data: Any) -> Any:
         # The default method of the inverse cosine transform is not the one that Pillow uses.
-        image = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
-        same = tf.reduce_all(tf.shape(image)[:2] == image_size)
-        return tf.cond(same, lambda: image, lambda: grow(image))
+        decoded = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+        same = tf.reduce_all(tf.shape(decoded)[:2] == image_size)
+        return tf.cond(same, lambda: decoded, lambda: grow(decoded))
 
-    def decode_small_parts(data: Any) -> Any:
+    def part_map(data: Any) -> Any:
         classes = tf.io.decode_png(data, channels=1)[..., 0]
         size = tf.shape(classes)
         rows = nearest_indices(size[0], height, tf.range(height))
         columns = nearest_indices(size[1], width, tf.range(width))
         return tf.gather(tf.gather(classes, columns, axis=1), rows)
 
-    def decode(number: Any, image: Any, part_map: Any, decoded: Any) -> Any:
-        picture = tf.cond(
-            decoded, lambda: pixels(image, height, width, 3), lambda: decode_small(image)
+    def decode(image_data: Any, part_data: Any) -> Any:
+        picture, classes = tf.cond(
+            tf.strings.length(image_data) > 0,
+            lambda: (image(image_data), part_map(part_data) if parts else nothing[1]),
+            lambda: nothing,
         )
-        picture = tf.ensure_shape(picture, (height, width, 3))
-        if not parts:
-            return number, picture, tf.zeros((0,), tf.uint8)
-        classes = tf.cond(
-            decoded, lambda: pixels(part_map, height, width), lambda: decode_small_parts(part_map)
+        return tf.ensure_shape(picture, nothing[0].shape), tf.ensure_shape(
+            classes, nothing[1].shape
         )
-        return number, picture, tf.ensure_shape(classes, (height, width))
 
     return decode
 

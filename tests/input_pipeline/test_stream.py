@@ -25,6 +25,8 @@ def test_stream_and_resident_agree(small, image_size):
     np.testing.assert_array_equal(batch.ids, ids, strict=True)
     assert batch.images.dtype == batch.parts.dtype == np.uint8
     assert batch.images.shape == (14, *image_size, 3)
+    assert not batch.images.flags.writeable
+    assert not batch.parts.flags.writeable
     np.testing.assert_array_equal(batch.parts, resident.parts[ids])
     difference = np.abs(batch.images.astype(int) - resident.images[ids])
     assert difference.max() <= 1
@@ -108,6 +110,15 @@ def test_a_damaged_record_is_refused(small, monkeypatch):
     )
     with pytest.raises(DataError, match="delete the prepared dataset"):
         list(stream(small.train, iter([np.arange(3)]), image_size=(24, 16), parts=False))
+
+
+@pytest.mark.parametrize("image_size", [(24, 16), (96, 48)])
+def test_a_truncated_record_is_refused(small, monkeypatch, image_size):
+    first, second = small.train.read(np.arange(2))
+    cut = EncodedSample(second.image[: len(second.image) // 2], second.part_map)
+    monkeypatch.setattr(type(small.train), "read", lambda self, ids: [first, cut])
+    with pytest.raises(DataError, match="delete the prepared dataset"):
+        list(stream(small.train, iter([np.arange(2)]), image_size=image_size))
 
 
 def test_without_tensorflow_the_message_says_what_to_do():

@@ -37,7 +37,10 @@ BACKBONES = {
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What all contestants have in common."""
+    """What all contestants have in common.
+
+    `warm_steps` are taken before each round: a pause lets queues fill and devices cool.
+    """
 
     size: tuple[int, int]
     batch: int
@@ -45,6 +48,7 @@ class Settings:
     backbone: str
     pictures: int
     identities: int
+    warm_steps: int
     folder: pathlib.Path
     profile: pathlib.Path | None
 

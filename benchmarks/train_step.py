@@ -88,6 +88,7 @@ def main() -> int:
             backbone=options.backbone,
             pictures=options.pictures,
             identities=options.identities,
+            warm_steps=options.warm_steps,
             folder=pathlib.Path(folder),
             profile=options.profile,
         )
@@ -133,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--images-per-identity", type=int, default=4)
     add("--backbone", choices=BACKBONES, default="resnet50")
     add("--steps", type=int, default=30, help="steps a round")
+    add("--warm-steps", type=int, default=3, help="steps before each round, not timed")
     add("--rounds", type=int, default=3)
     add("--pictures", type=int, default=12936, help="pictures of the training set")
     add("--identities", type=int, default=751)

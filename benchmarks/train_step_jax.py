@@ -22,8 +22,6 @@ from magnifier_jax.model import BackboneSpec, MagnifierNet
 from magnifier_jax.pictures import open_pictures
 from magnifier_jax.steps import TrainBatch, build_model, initial_state, make_train_step
 
-_WARM_STEPS = 3  # before each round; a pause lets queues fill and devices cool
-
 
 def open_racer(contestant: Contestant, settings: Settings) -> JaxRacer:
     """Compiles the contestant's step."""
@@ -64,6 +62,7 @@ class JaxRacer:
             )
         self._state = initial_state(config, model, self._mesh)
         self._done = 0
+        self._warm_steps = settings.warm_steps
         self._advance(1)
         device = jax.devices()[0]
         trained = jax.tree.leaves(self._state.params)
@@ -76,14 +75,14 @@ class JaxRacer:
 
     def run(self, steps: int) -> float:
         """Takes so many steps and returns the seconds that one took."""
-        self._advance(_WARM_STEPS)
+        self._advance(self._warm_steps)
         start = time.perf_counter()
         self._advance(steps)
         return (time.perf_counter() - start) / steps
 
     def profile(self, folder: pathlib.Path) -> None:
         """Writes a trace of a few steps for TensorBoard or XProf."""
-        self._advance(_WARM_STEPS)
+        self._advance(self._warm_steps)
         with jax.profiler.trace(str(folder)):
             self._advance(5)
 

@@ -11,7 +11,6 @@ import torch
 from benchmarks import torch_magnifier
 from benchmarks.racing import BACKBONES, Contestant, Entry, Settings
 
-_WARM_STEPS = 3
 _DRAWS = 64  # of hidden parts, made ahead so that drawing costs nothing
 
 
@@ -42,7 +41,8 @@ class TorchRacer:
             self._losses = torch.compile(torch_magnifier.losses)
         self._make_batch(settings)
         self._done = 0
-        self._advance(_WARM_STEPS)
+        self._warm_steps = settings.warm_steps
+        self._advance(max(1, self._warm_steps))
         trained = [tensor for tensor in network.parameters() if tensor.requires_grad]
         self.entry = Entry(
             kind="gpu" if gpu else "cpu",
@@ -53,7 +53,7 @@ class TorchRacer:
 
     def run(self, steps: int) -> float:
         """Takes so many steps and returns the seconds that one took."""
-        self._advance(_WARM_STEPS)
+        self._advance(self._warm_steps)
         start = time.perf_counter()
         self._advance(steps)
         return (time.perf_counter() - start) / steps

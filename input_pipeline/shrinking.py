@@ -81,6 +81,7 @@ def start_shrinking(
         DataError: A picture has no header that can be read.
     """
     height, width = image_size
+    # Memory that no picture is written to is never touched, and so costs nothing.
     images = np.empty((len(samples), height, width, 3), np.uint8)
     maps = np.empty((len(samples), height, width), np.uint8) if parts else None
 

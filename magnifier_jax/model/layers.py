@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,7 +45,7 @@ def convolution(
 
 
 class PointwiseConvolution(nn.Module):
-    """A 1×1 convolution as the matrix product that it is, twice as fast on XLA's CPU backend.
+    """A 1×1 convolution as the matrix product that it is, much faster on XLA's CPU backend.
 
     The kernel is `[1, 1, C_in, C_out]`.
     """
@@ -60,7 +61,7 @@ class PointwiseConvolution(nn.Module):
         shape = (1, 1, x.shape[-1], self.features)
         kernel = self.param("kernel", HE_INIT, shape, self.param_dtype)
         x = x[:, :: self.stride, :: self.stride].astype(self.dtype)
-        return jnp.einsum("nhwc,cd->nhwd", x, kernel[0, 0].astype(self.dtype))
+        return _times(x, kernel[0, 0].astype(self.dtype))
 
 
 class BatchNorm(nn.Module):
@@ -93,28 +94,66 @@ class BatchNorm(nn.Module):
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape, self.param_dtype)
         var = self.variable("batch_stats", "var", jnp.ones, shape, self.param_dtype)
 
-        if train:
-            axes = tuple(range(x.ndim - self.feature_axes))
-            wide = x.astype(self.param_dtype)
-            use_mean = wide.mean(axes)
-            use_var = jnp.square(wide - _expand(use_mean, x.ndim)).mean(axes)
-            if not self.is_initializing():
-                count = x.size // use_mean.size
-                unbiased = use_var * (count / max(count - 1, 1))
-                mean.value = BATCH_NORM_DECAY * mean.value + (1 - BATCH_NORM_DECAY) * use_mean
-                var.value = BATCH_NORM_DECAY * var.value + (1 - BATCH_NORM_DECAY) * unbiased
-        else:
-            use_mean, use_var = mean.value, var.value
-
-        factor = scale * jax.lax.rsqrt(use_var + BATCH_NORM_EPSILON)
-        offset = bias - use_mean * factor
-        if train:
-            # Centring first keeps the digits that a product with a large mean would lose.
-            centred = x.astype(self.param_dtype) - _expand(use_mean, x.ndim)
-            y = centred * _expand(factor, x.ndim) + _expand(bias, x.ndim)
-        else:
+        if not train:
+            factor = scale * jax.lax.rsqrt(var.value + BATCH_NORM_EPSILON)
+            offset = bias - mean.value * factor
             y = x.astype(self.param_dtype) * _expand(factor, x.ndim) + _expand(offset, x.ndim)
-        return y.astype(self.dtype)
+            return y.astype(self.dtype)
+
+        y, batch_mean, batch_var = _normalize(x, scale, bias, self.dtype)
+        if not self.is_initializing():
+            count = x.size // batch_mean.size
+            unbiased = batch_var * (count / max(count - 1, 1))
+            mean.value = BATCH_NORM_DECAY * mean.value + (1 - BATCH_NORM_DECAY) * batch_mean
+            var.value = BATCH_NORM_DECAY * var.value + (1 - BATCH_NORM_DECAY) * unbiased
+        return y
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _normalize(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, dtype: Dtype
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The normalised batch in `dtype`, and its mean and biased variance.
+
+    The gradient is that of Ioffe and Szegedy, "Batch Normalization", ICML 2015, written out: two
+    sums over the batch where differentiating the mean and the variance takes four. Mean and
+    variance are for the running statistics; nothing is differentiated through them.
+    """
+    return _normalize_forward(x, scale, bias, dtype)[0]
+
+
+def _normalize_forward(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, dtype: Dtype
+) -> tuple[tuple[jax.Array, jax.Array, jax.Array], tuple[jax.Array, ...]]:
+    axes = tuple(range(x.ndim - scale.ndim))
+    wide = x.astype(scale.dtype)
+    mean = wide.mean(axes)
+    # Centring first keeps the digits that a product with a large mean would lose.
+    centred = wide - _expand(mean, x.ndim)
+    var = jnp.square(centred).mean(axes)
+    inverse = jax.lax.rsqrt(var + BATCH_NORM_EPSILON)
+    y = centred * _expand(scale * inverse, x.ndim) + _expand(bias, x.ndim)
+    return (y.astype(dtype), mean, var), (x, scale, mean, inverse)
+
+
+def _normalize_backward(
+    dtype: Dtype, kept: tuple[jax.Array, ...], gradients: tuple[jax.Array, jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    x, scale, mean, inverse = kept
+    axes = tuple(range(x.ndim - scale.ndim))
+    count = x.size // scale.size
+    dy = gradients[0].astype(scale.dtype)
+    centred = x.astype(scale.dtype) - _expand(mean, x.ndim)
+    bias_gradient = dy.sum(axes)
+    scale_gradient = (dy * centred).sum(axes) * inverse
+    slope = _expand(scale_gradient * inverse / count, x.ndim)
+    dx = _expand(scale * inverse, x.ndim) * (
+        dy - _expand(bias_gradient / count, x.ndim) - centred * slope
+    )
+    return dx.astype(x.dtype), scale_gradient, bias_gradient
+
+
+_normalize.defvjp(_normalize_forward, _normalize_backward)
 
 
 class Classifier(nn.Module):
@@ -156,15 +195,26 @@ class UpConvolution(nn.Module):
         shape = (3, 3, x.shape[-1], self.features)
         kernel = self.param("kernel", HE_INIT, shape, self.param_dtype)
         x = x.astype(self.dtype)
-        taps = jnp.einsum("nhwc,ijcd->ijnhwd", x, kernel.astype(self.dtype))
-        even = taps[1]
-        odd = taps[2] + _next(taps[0], axis=2)
-        rows = jnp.stack([even, odd], axis=3)  # [3 (columns), N, h, 2, w, D]
-        even = rows[1]
-        odd = rows[2] + _next(rows[0], axis=3)
+        side_by_side = kernel.astype(self.dtype).transpose(2, 0, 1, 3).reshape(x.shape[-1], -1)
+        taps = _times(x, side_by_side).reshape(*x.shape[:-1], 3, 3, self.features)
+        even = taps[:, :, :, 1]
+        odd = taps[:, :, :, 2] + _next(taps[:, :, :, 0], axis=1)
+        rows = jnp.stack([even, odd], axis=2)  # [N, h, 2, w, 3 (columns), D]
+        even = rows[..., 1, :]
+        odd = rows[..., 2, :] + _next(rows[..., 0, :], axis=3)
         full = jnp.stack([even, odd], axis=4)  # [N, h, 2, w, 2, D]
         n, h, _, w, _, d = full.shape
         return full.reshape(n, 2 * h, 2 * w, d)
+
+
+def _times(x: jax.Array, matrix: jax.Array) -> jax.Array:
+    """`[..., C]` times `[C, D]`.
+
+    As a product of two matrices: for the gradient of `matrix`, XLA's CPU backend then reads `x`
+    and the incoming gradient as they lie. With more axes to sum over it writes a transposed copy,
+    and computes what leads to the gradient a second time for it.
+    """
+    return (x.reshape(-1, x.shape[-1]) @ matrix).reshape(*x.shape[:-1], matrix.shape[-1])
 
 
 def _next(x: jax.Array, *, axis: int) -> jax.Array:

@@ -1,11 +1,40 @@
-"""Max-pooling of a feature map over the cells of each body part."""
+"""Max-pooling: of the stem, and over the cells of each body part."""
 
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
+
+
+def stem_max_pool(features: jax.Array) -> jax.Array:
+    """The 3×3 max-pool of stride 2, padded by one, `[N, H, W, C]` to `[N, ⌈H/2⌉, ⌈W/2⌉, C]`.
+
+    The gradient goes to one cell of each window, the first of equals from the top left.
+    """
+    # Padding by hand: exporters get an explicitly padded pooling wrong.
+    edges = ((0, 0), (1, 1), (1, 1), (0, 0))
+    padded = jnp.pad(features, edges, constant_values=-jnp.inf)
+    # The gradient of XLA's window reduction takes its CPU backend three times as long.
+    return jax.lax.platform_dependent(padded, cpu=_pool_by_slices, default=_pool_by_window)
+
+
+def _pool_by_window(padded: jax.Array) -> jax.Array:
+    return nn.max_pool(padded, (3, 3), strides=(2, 2))
+
+
+def _pool_by_slices(padded: jax.Array) -> jax.Array:
+    x = padded
+    for axis in (2, 1):
+        stop = x.shape[axis] - 2
+        pieces = [
+            jax.lax.slice_in_dim(x, start, start + stop, stride=2, axis=axis) for start in range(3)
+        ]
+        x = functools.reduce(lambda best, piece: jnp.where(best >= piece, best, piece), pieces)
+    return x
 
 
 def max_of_cells(features: jax.Array) -> jax.Array:
@@ -15,7 +44,27 @@ def max_of_cells(features: jax.Array) -> jax.Array:
     and is undefined when XLA computes the features anew for that and rounds otherwise.
     """
     cells = features.reshape(features.shape[0], -1, features.shape[-1])
-    return jnp.take_along_axis(cells, cells.argmax(1, keepdims=True), axis=1)[:, 0]
+    # XLA's CPU backend goes through memory against the grain in an arg-max over cells.
+    greatest = jax.lax.platform_dependent(
+        jax.lax.stop_gradient(cells), cpu=_argmax_by_loop, default=_argmax_by_reduction
+    )
+    return jnp.take_along_axis(cells, greatest[:, None], axis=1)[:, 0]
+
+
+def _argmax_by_reduction(cells: jax.Array) -> jax.Array:
+    """The first of the greatest cells, `[N, cells, C]` to int32 `[N, C]`."""
+    return cells.argmax(1).astype(jnp.int32)
+
+
+def _argmax_by_loop(cells: jax.Array) -> jax.Array:
+    def compare(index: jax.Array, found: tuple[jax.Array, jax.Array]) -> Any:
+        best, first = found
+        cell = jax.lax.dynamic_index_in_dim(cells, index, axis=1, keepdims=False)
+        kept = best >= cell
+        return jnp.where(kept, best, cell), jnp.where(kept, first, index)
+
+    start = cells[:, 0], jnp.zeros((cells.shape[0], cells.shape[2]), jnp.int32)
+    return jax.lax.fori_loop(jnp.int32(1), jnp.int32(cells.shape[1]), compare, start)[1]
 
 
 def part_max_pool(features: jax.Array, part_map: jax.Array, *, num_parts: int) -> jax.Array:

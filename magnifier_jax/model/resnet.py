@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from magnifier_jax.model.layers import BatchNorm, Dtype, convolution
+from magnifier_jax.model.pooling import stem_max_pool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,9 +151,7 @@ class Backbone(nn.Module):
         if self.stem_relu:
             x = nn.relu(x)
         if spec.stem_pool:
-            # Padding by hand: exporters get an explicitly padded pooling wrong.
-            x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
-            x = nn.max_pool(x, (3, 3), strides=(2, 2))
+            x = stem_max_pool(x)
 
         block = Bottleneck if spec.bottleneck else BasicBlock
         trunk = x

@@ -63,6 +63,35 @@ def test_batch_norm(feature_axes: int, train: bool) -> None:
         np.testing.assert_allclose(new["batch_stats"][name], stats[name], rtol=1e-5)
 
 
+@pytest.mark.parametrize("feature_axes", NORM_CASES)
+def test_gradient_of_batch_norm(feature_axes: int) -> None:
+    """What differentiating the definition gives, through the mean and the variance."""
+    x = jnp.asarray(normal(*NORM_CASES[feature_axes]) * 3 + 1)
+    weights = normal(*x.shape, seed=1)
+    variables = norm_variables(x.shape[x.ndim - feature_axes :])
+    stats = variables["batch_stats"]
+
+    def layer(params: dict, x: jax.Array) -> jax.Array:
+        variables = {"params": params, "batch_stats": stats}
+        y, _ = BatchNorm(feature_axes).apply(variables, x, train=True, mutable=["batch_stats"])
+        return (y * weights).sum()
+
+    def definition(params: dict, x: jax.Array) -> jax.Array:
+        axes = tuple(range(x.ndim - feature_axes))
+        centred = x - x.mean(axes, keepdims=True)
+        normed = centred / jnp.sqrt(jnp.square(centred).mean(axes, keepdims=True) + 1e-5)
+        lead = (1,) * len(axes)
+        scale, bias = (
+            params[name].reshape(lead + params[name].shape) for name in ("scale", "bias")
+        )
+        return ((normed * scale + bias) * weights).sum()
+
+    found = jax.grad(layer, (0, 1))(variables["params"], x)
+    expected = jax.grad(definition, (0, 1))(variables["params"], x)
+    for mine, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
 def test_batch_norm_keeps_digits_beside_a_large_mean() -> None:
     noise = normal(1000, 1)
     y, new = BatchNorm().apply(

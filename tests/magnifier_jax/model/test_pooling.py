@@ -68,3 +68,38 @@ def test_the_gradient_of_a_part_goes_to_one_cell_of_it() -> None:
     np.testing.assert_array_equal(gradient, expected)
     text = str(jax.make_jaxpr(jax.grad(lambda x: pooling.max_of_cells(x).sum()))(features))
     assert " eq " not in text
+
+
+STEM_WAYS = {
+    "slices": pooling._pool_by_slices,
+    "window": pooling._pool_by_window,
+}
+
+
+@pytest.mark.parametrize("way", STEM_WAYS)
+@pytest.mark.parametrize("size", [(6, 4), (5, 7), (1, 2)])
+def test_stem_pool(way: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pooling, "_pool_by_slices", STEM_WAYS[way])
+    # Few values, so that many cells of a window are equal.
+    x = np.random.default_rng(0).integers(-3, 3, (2, *size, 3)).astype(np.float32)
+    height, width = -(-size[0] // 2), -(-size[1] // 2)
+    weights = np.random.default_rng(1).standard_normal((2, height, width, 3)).astype(np.float32)
+    found, back = jax.vjp(pooling.stem_max_pool, jnp.asarray(x))
+    expected, gradient = np.zeros_like(weights), np.zeros_like(x)
+    for n, i, j, c in np.ndindex(weights.shape):
+        top, left = max(2 * i - 1, 0), max(2 * j - 1, 0)
+        window = x[n, top : 2 * i + 2, left : 2 * j + 2, c]
+        expected[n, i, j, c] = window.max()
+        row, column = np.unravel_index(window.argmax(), window.shape)
+        gradient[n, top + row, left + column, c] += weights[n, i, j, c]
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_allclose(back(jnp.asarray(weights))[0], gradient, rtol=1e-6, atol=1e-6)
+
+
+def test_both_searches_find_the_first_of_the_greatest_cells() -> None:
+    cells = np.random.default_rng(0).integers(0, 4, (3, 9, 5)).astype(np.float32)
+    expected = cells.argmax(1)
+    for search in (pooling._argmax_by_loop, pooling._argmax_by_reduction):
+        found = search(jnp.asarray(cells))
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == jnp.int32

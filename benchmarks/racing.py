@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import multiprocessing
 import pathlib
@@ -52,6 +53,23 @@ class Settings:
     folder: pathlib.Path
     profile: pathlib.Path | None
 
+    @classmethod
+    def chosen(cls, options: argparse.Namespace, folder: pathlib.Path) -> Settings:
+        """What the arguments of `add_settings` ask for, with its pictures in `folder`."""
+        settings = cls(
+            size=tuple(options.size),
+            batch=options.batch,
+            images_per_identity=options.images_per_identity,
+            backbone=options.backbone,
+            pictures=options.pictures,
+            identities=options.identities,
+            warm_steps=options.warm_steps,
+            folder=folder,
+            profile=getattr(options, "profile", None),
+        )
+        settings.write_pictures()
+        return settings
+
     def write_pictures(self) -> None:
         """Writes the training pictures and prepares them."""
         splits = {"train": (self.pictures, self.identities)}
@@ -63,6 +81,21 @@ class Settings:
         splits = {"train": (self.pictures, self.identities)}
         dataset = list_dataset(self.folder / "pictures", splits=splits)
         return prepare(dataset, data_dir=self.folder / "prepared", progress=False).train
+
+
+def add_settings(parser: argparse.ArgumentParser, *, steps: int, rounds: int) -> None:
+    """Adds what all comparisons of training steps can be told."""
+    add = parser.add_argument
+    add("--size", type=int, nargs=2, default=(384, 192), metavar=("H", "W"))
+    add("--batch", type=int, default=64, help="pictures a step")
+    add("--images-per-identity", type=int, default=4)
+    add("--backbone", choices=BACKBONES, default="resnet50")
+    add("--steps", type=int, default=steps, help="steps a round")
+    add("--warm-steps", type=int, default=3, help="steps before each round, not timed")
+    add("--rounds", type=int, default=rounds)
+    add("--pictures", type=int, default=12936, help="pictures of the training set")
+    add("--identities", type=int, default=751)
+    add("--precision", nargs="+", choices=PRECISIONS, default=PRECISIONS)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,10 +9,11 @@ that a busy machine disturbs all of them alike; figures are medians over rounds.
 
 magnifier_jax runs what training runs: pictures streamed from JPEG files (`stream`) or resident on
 the device (`device`), augmentation, forward, losses, backward and update, looking at each loss one
-step later. `fixed` is its step on one batch that stays on the device. PyTorch is spared everything
-before the forward pass: it steps on one normalised batch that stays on the device, in channels-last
-order, with fused Adam and TF32 where the device has them. Only this script and its PyTorch half
-need PyTorch.
+step later. `fixed` is its step on one batch that stays on the device (processes differ by a few
+percent; `benchmarks/resident_step.py` compares it with `device` in one). PyTorch is spared
+everything before the forward pass: it steps on one normalised batch that stays on the device, in
+channels-last order, with fused Adam and TF32 where the device has them. Only this script and its
+PyTorch half need PyTorch.
 """
 
 from __future__ import annotations
@@ -23,20 +24,18 @@ import json
 import os
 import pathlib
 import platform
-import statistics
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 
 from benchmarks.racing import (
-    BACKBONES,
-    PRECISIONS,
     WAYS,
     Contestant,
     Entry,
     Failure,
     Result,
     Settings,
+    add_settings,
     race,
 )
 
@@ -67,10 +66,6 @@ def report(results: Sequence[Result], *, batch: int) -> Iterator[str]:
         yield f"No ratios: the frameworks run on different devices ({', '.join(sorted(kinds))})."
     if len(counts) > 1:
         yield f"These are different networks: {sorted(counts)} parameters."
-    if {"jax device", "jax fixed"} <= finished.keys():
-        pairs = zip(finished["jax device"].seconds, finished["jax fixed"].seconds, strict=True)
-        ratio = statistics.median(device / fixed for device, fixed in pairs)
-        yield f"A step on resident pictures takes {ratio:.3f} of a step on one fixed batch."
 
 
 def main() -> int:
@@ -81,18 +76,7 @@ def main() -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     results: list[Result] = []
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(
-            size=tuple(options.size),
-            batch=options.batch,
-            images_per_identity=options.images_per_identity,
-            backbone=options.backbone,
-            pictures=options.pictures,
-            identities=options.identities,
-            warm_steps=options.warm_steps,
-            folder=pathlib.Path(folder),
-            profile=options.profile,
-        )
-        settings.write_pictures()
+        settings = Settings.chosen(options, pathlib.Path(folder))
         for precision in options.precision:
             chosen = [Contestant(way, precision) for way in options.ways]
             groups = [[one] for one in chosen] if options.alone else [chosen]
@@ -128,17 +112,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    add_settings(parser, steps=30, rounds=3)
     add = parser.add_argument
-    add("--size", type=int, nargs=2, default=(384, 192), metavar=("H", "W"))
-    add("--batch", type=int, default=64, help="pictures a step")
-    add("--images-per-identity", type=int, default=4)
-    add("--backbone", choices=BACKBONES, default="resnet50")
-    add("--steps", type=int, default=30, help="steps a round")
-    add("--warm-steps", type=int, default=3, help="steps before each round, not timed")
-    add("--rounds", type=int, default=3)
-    add("--pictures", type=int, default=12936, help="pictures of the training set")
-    add("--identities", type=int, default=751)
-    add("--precision", nargs="+", choices=PRECISIONS, default=PRECISIONS)
     add("--ways", nargs="+", choices=WAYS, default=WAYS, help="contestants")
     add("--alone", action="store_true", help="one process at a time, for little device memory")
     add("--profile", type=pathlib.Path, metavar="DIR", help="write profiles of the JAX steps there")

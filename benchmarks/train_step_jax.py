@@ -18,7 +18,7 @@ from magnifier_jax.config import Config
 from magnifier_jax.datasets import TrainingSet
 from magnifier_jax.devices import enable_compilation_cache, make_mesh, put_batch, put_replicated
 from magnifier_jax.feeding import Step, steps_from
-from magnifier_jax.model import BackboneSpec, MagnifierNet
+from magnifier_jax.model import BackboneSpec
 from magnifier_jax.pictures import open_pictures
 from magnifier_jax.steps import TrainBatch, build_model, initial_state, make_train_step
 
@@ -34,33 +34,22 @@ class JaxRacer:
 
     def __init__(self, contestant: Contestant, settings: Settings) -> None:
         way = contestant.way.removeprefix("jax ")
-        config = _config(settings, precision=contestant.precision, placement=way)
+        self._config = _config(settings, precision=contestant.precision, placement=way)
         split = settings.split()
         identities, labels = np.unique(split.identities, return_inverse=True)
-        data = TrainingSet(split, labels.astype(np.int32), tuple(map(str, identities)))
+        self._data = TrainingSet(split, labels.astype(np.int32), tuple(map(str, identities)))
         shape = BACKBONES[settings.backbone]
-        model = build_model(config, num_identities=len(identities)).clone(
+        self._model = build_model(self._config, num_identities=len(identities)).clone(
             backbone=BackboneSpec(shape.blocks, width=shape.width)
         )
         self._mesh = make_mesh(jax.devices()[:1])
         self._sampler = IdentitySampler(
             labels,
-            identities_per_batch=config.data.identities_per_batch,
-            images_per_identity=config.data.images_per_identity,
+            identities_per_batch=self._config.data.identities_per_batch,
+            images_per_identity=self._config.data.images_per_identity,
         )
-        if way == "fixed":
-            self._steps = self._fixed(config, model, data)
-        else:
-            self._steps = steps_from(
-                0,
-                config=config,
-                model=model,
-                data=data,
-                sampler=self._sampler,
-                mesh=self._mesh,
-                progress=False,
-            )
-        self._state = initial_state(config, model, self._mesh)
+        self.steps = self.fixed_steps() if way == "fixed" else self._fed_steps()
+        self._state = initial_state(self._config, self._model, self._mesh)
         self._done = 0
         self._warm_steps = settings.warm_steps
         self._advance(1)
@@ -90,7 +79,7 @@ class JaxRacer:
         previous = None
         for _ in range(steps):
             epoch = put_replicated(np.int32(self._sampler.epoch(self._done)), self._mesh)
-            self._state, metrics = next(self._steps)(self._state, epoch)
+            self._state, metrics = next(self.steps)(self._state, epoch)
             self._done += 1
             # As the training loop does: the loss before is looked at while this step runs.
             if previous is not None:
@@ -98,11 +87,23 @@ class JaxRacer:
             previous = metrics
         jax.block_until_ready(self._state)
 
-    def _fixed(self, config: Config, model: MagnifierNet, data: TrainingSet) -> Iterator[Step]:
-        step = make_train_step(config, model, self._mesh)
-        pictures = open_pictures(data.split, config.data, parts=True, progress=False)
+    def _fed_steps(self) -> Iterator[Step]:
+        return steps_from(
+            0,
+            config=self._config,
+            model=self._model,
+            data=self._data,
+            sampler=self._sampler,
+            mesh=self._mesh,
+            progress=False,
+        )
+
+    def fixed_steps(self) -> Iterator[Step]:
+        """Steps on one batch that stays on the device."""
+        step = make_train_step(self._config, self._model, self._mesh)
+        pictures = open_pictures(self._data.split, self._config.data, parts=True, progress=False)
         [batch] = pictures.batches([self._sampler.batch(0)])
-        labels = data.labels[batch.ids]
+        labels = self._data.labels[batch.ids]
         fixed = put_batch(TrainBatch(batch.images, batch.parts, labels), self._mesh)
         del pictures
         return itertools.repeat(lambda state, epoch: step(state, fixed, epoch))

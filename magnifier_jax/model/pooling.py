@@ -81,23 +81,6 @@ def part_max_pool(features: jax.Array, part_map: jax.Array, *, num_parts: int) -
     Returns:
         `[N, P, C]`; zeros for a part that a picture does not show.
     """
-    # XLA's CPU reductions are slow, its scatters are slow on accelerators.
-    return jax.lax.platform_dependent(
-        features,
-        part_map,
-        cpu=functools.partial(_by_scatter, num_parts=num_parts),
-        default=functools.partial(_by_reduction, num_parts=num_parts),
-    )
-
-
-def _by_scatter(features: jax.Array, part_map: jax.Array, *, num_parts: int) -> jax.Array:
-    n, h, w, channels = features.shape
-    start = jnp.zeros((num_parts, channels), features.dtype)
-    pool = jax.vmap(lambda cells, parts: start.at[parts].max(cells))
-    return pool(features.reshape(n, h * w, channels), part_map.reshape(n, h * w))
-
-
-def _by_reduction(features: jax.Array, part_map: jax.Array, *, num_parts: int) -> jax.Array:
     pooled = [
         max_of_cells(jnp.where((part_map == part)[..., None], features, 0))
         for part in range(num_parts)

@@ -13,11 +13,6 @@ from magnifier_jax.model import pooling
 
 PARTS = 5
 ABSENT = 3
-WAYS = {
-    "chosen": pooling.part_max_pool,
-    "scatter": pooling._by_scatter,
-    "reduction": pooling._by_reduction,
-}
 Pool = Callable[..., jax.Array]
 
 
@@ -35,17 +30,15 @@ def masked(features: jax.Array, part_map: np.ndarray) -> jax.Array:
     return jnp.stack([copy.max((1, 2)) for copy in copies], axis=1)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_maximum_of_each_part(way: str) -> None:
+def test_maximum_of_each_part() -> None:
     features, part_map = case()
-    pooled = WAYS[way](jnp.asarray(features), jnp.asarray(part_map), num_parts=PARTS)
+    pooled = pooling.part_max_pool(jnp.asarray(features), jnp.asarray(part_map), num_parts=PARTS)
     assert pooled.shape == (3, PARTS, 7)
     np.testing.assert_array_equal(pooled, masked(jnp.asarray(features), part_map))
     np.testing.assert_array_equal(pooled[1, ABSENT], np.zeros(7))
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_gradient_of_each_part(way: str) -> None:
+def test_gradient_of_each_part() -> None:
     features, part_map = case()
     weights = np.random.default_rng(1).standard_normal((3, PARTS, 7)).astype(np.float32)
 
@@ -54,7 +47,7 @@ def test_gradient_of_each_part(way: str) -> None:
         return gradient(jnp.asarray(features))
 
     expected = total(masked, part_map)
-    found = total(WAYS[way], jnp.asarray(part_map), num_parts=PARTS)
+    found = total(pooling.part_max_pool, jnp.asarray(part_map), num_parts=PARTS)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
@@ -62,7 +55,7 @@ def test_the_gradient_of_a_part_goes_to_one_cell_of_it() -> None:
     """Comparing cells with their maximum, as `max` does, would give every equal one a share."""
     features = jnp.ones((1, 2, 2, 3))
     part_map = jnp.array([[[0, 1], [1, 1]]])
-    gradient = jax.grad(lambda x: pooling._by_reduction(x, part_map, num_parts=2).sum())(features)
+    gradient = jax.grad(lambda x: pooling.part_max_pool(x, part_map, num_parts=2).sum())(features)
     expected = np.zeros((1, 2, 2, 3))
     expected[0, 0] = 1
     np.testing.assert_array_equal(gradient, expected)

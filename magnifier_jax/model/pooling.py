@@ -71,7 +71,7 @@ def part_max_pool(features: jax.Array, part_map: jax.Array, *, num_parts: int) -
     """The maximum of each channel over the cells of each part.
 
     The same numbers as multiplying the map by each part's 0/1 mask and max-pooling the P copies,
-    for features that are not negative (they follow a ReLU); without holding the copies.
+    for features that are not negative (they follow a ReLU).
 
     Args:
         features: `[N, h, w, C]`, 0 or more.

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from magnifier_jax.model import layers
 from magnifier_jax.model.layers import BatchNorm, Classifier, UpConvolution, convolution
 
 NORM_CASES = {1: (6, 5, 4, 3), 2: (7, 2, 3)}
@@ -175,7 +179,8 @@ def test_gradient_of_up_convolution() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kernel", "stride", "shape"), [(1, 1, (6, 4)), (3, 2, (3, 2)), (7, 2, (3, 2))]
+    ("kernel", "stride", "shape"),
+    [(1, 1, (6, 4)), (1, 2, (3, 2)), (3, 2, (3, 2)), (7, 2, (3, 2))],
 )
 def test_convolution_pads_as_pytorch_does(kernel: int, stride: int, shape: tuple[int, int]) -> None:
     layer = convolution(1, kernel, stride=stride, name="conv", dtype=jnp.float32)
@@ -187,3 +192,34 @@ def test_convolution_pads_as_pytorch_does(kernel: int, stride: int, shape: tuple
     expected = np.einsum("hwij,ij->hw", windows, weights[:, :, 0, 0])
     assert y.shape == (1, *shape, 1)
     np.testing.assert_allclose(y[0, :, :, 0], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [(6, 4), (5, 7)])
+def test_a_pointwise_convolution_is_a_product(stride: int, size: tuple[int, int]) -> None:
+    x, kernel = jnp.asarray(normal(2, *size, 5)), jnp.asarray(normal(1, 1, 5, 3, seed=1))
+    product, back = jax.vjp(
+        functools.partial(layers._pointwise_by_product, stride=stride), x, kernel
+    )
+    convolved, back_of_convolution = jax.vjp(
+        functools.partial(layers._pointwise_by_convolution, stride=stride), x, kernel
+    )
+    np.testing.assert_allclose(product, convolved, rtol=1e-5, atol=1e-6)
+    weights = jnp.asarray(normal(*product.shape, seed=2))
+    for one, other in zip(back(weights), back_of_convolution(weights), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_only_cpus_multiply_where_others_convolve(platform: str) -> None:
+    """On a GPU, XLA aborts where the left side of a product is every other cell of a map."""
+    layer = convolution(3, 1, stride=2, name="conv", dtype=jnp.float32)
+    variables = {"params": {"kernel": jnp.ones((1, 1, 5, 3))}}
+
+    def total(x: jax.Array) -> jax.Array:
+        return jnp.square(layer.apply(variables, x)).sum()
+
+    lower = jax.export.export(jax.jit(jax.grad(total)), platforms=[platform])
+    module = lower(jax.ShapeDtypeStruct((2, 6, 4, 5), jnp.float32)).mlir_module()
+    assert ("stablehlo.dot_general" in module) == (platform == "cpu")
+    assert ("stablehlo.convolution" in module) == (platform != "cpu")

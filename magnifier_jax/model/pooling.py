@@ -48,7 +48,28 @@ def max_of_cells(features: jax.Array) -> jax.Array:
     greatest = jax.lax.platform_dependent(
         jax.lax.stop_gradient(cells), cpu=_argmax_by_loop, default=_argmax_by_reduction
     )
-    return jnp.take_along_axis(cells, greatest[:, None], axis=1)[:, 0]
+    return _choose(cells, greatest)
+
+
+@jax.custom_vjp
+def _choose(cells: jax.Array, index: jax.Array) -> jax.Array:
+    """The chosen cell of each channel, `[N, cells, C]` and `[N, C]` to `[N, C]`."""
+    return jnp.take_along_axis(cells, index[:, None], axis=1)[:, 0]
+
+
+def _choose_forward(cells: jax.Array, index: jax.Array) -> tuple[jax.Array, tuple[jax.Array, int]]:
+    return _choose(cells, index), (index, cells.shape[1])
+
+
+def _choose_backward(kept: tuple[jax.Array, int], gradient: jax.Array) -> tuple[jax.Array, None]:
+    # Comparing writes the cells once for all parts; the stock gradient scatters into zeros, a map
+    # for each part, which accelerators are slow at.
+    index, count = kept
+    chosen = jnp.arange(count, dtype=index.dtype)[None, :, None] == index[:, None]
+    return jnp.where(chosen, gradient[:, None], 0), None
+
+
+_choose.defvjp(_choose_forward, _choose_backward)
 
 
 def _argmax_by_reduction(cells: jax.Array) -> jax.Array:

@@ -152,6 +152,15 @@ def transposed_convolution(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return full[:, 1 : 2 * h + 1, 1 : 2 * w + 1]
 
 
+DOUBLING = {"product": layers._double_by_product, "convolution": layers._double_by_convolution}
+
+
+@pytest.fixture(params=DOUBLING)
+def each_way_of_doubling(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "_double_by_product", DOUBLING[request.param])
+
+
+@pytest.mark.usefixtures("each_way_of_doubling")
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 2), (4, 5)])
 def test_up_convolution(height: int, width: int) -> None:
     x = normal(2, height, width, 3)
@@ -161,6 +170,7 @@ def test_up_convolution(height: int, width: int) -> None:
     np.testing.assert_allclose(y, transposed_convolution(x, kernel), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.usefixtures("each_way_of_doubling")
 def test_gradient_of_up_convolution() -> None:
     x, kernel = normal(1, 3, 2, 2), normal(3, 3, 2, 2, seed=1)
     weights = normal(1, 6, 4, 2, seed=2)
@@ -223,3 +233,12 @@ def test_only_cpus_multiply_where_others_convolve(platform: str) -> None:
     module = lower(jax.ShapeDtypeStruct((2, 6, 4, 5), jnp.float32)).mlir_module()
     assert ("stablehlo.dot_general" in module) == (platform == "cpu")
     assert ("stablehlo.convolution" in module) == (platform != "cpu")
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_only_tpus_double_by_convolution(platform: str) -> None:
+    layer = UpConvolution(3)
+    variables = {"params": {"kernel": jnp.ones((3, 3, 5, 3))}}
+    lower = jax.export.export(jax.jit(lambda x: layer.apply(variables, x)), platforms=[platform])
+    module = lower(jax.ShapeDtypeStruct((2, 6, 4, 5), jnp.float32)).mlir_module()
+    assert ("stablehlo.convolution" in module) == (platform == "tpu")

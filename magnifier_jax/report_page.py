@@ -36,7 +36,7 @@ svg { width:100%; display:block } svg .title { font-size:13px; font-weight:600; 
 svg .tick { font-size:11px; fill:var(--faint) } svg .grid { stroke:var(--line) }
 .ranking { display:flex; gap:8px; padding:12px 0; border-top:1px solid var(--line);
   overflow-x:auto } .ranking:first-child { border-top:0 }
-figure { margin:0; flex:0 0 92px; font-size:12px; line-height:1.35 }
+figure { margin:0; flex:1 0 76px; max-width:92px; font-size:12px; line-height:1.35 }
 figure img { width:100%; display:block; border:4px solid #a8aeba; border-radius:5px }
 figure.right img { border-color:var(--right) } figure.wrong img { border-color:var(--wrong) }
 figure.right b { color:var(--right) } figure.wrong b { color:var(--wrong) }

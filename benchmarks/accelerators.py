@@ -3,40 +3,50 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import os
 
 import jax
 from jax.experimental import topologies
 
-_MISSING = "jax has no compiler for it here; pip install '.[{}]'"
+# Of a GPU's memory, unless XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise.
+_SHARE_OF_JAX = 0.75
 
 
-class NoCompilerError(RuntimeError):
-    """jax cannot compile for an accelerator here."""
+class CannotCompileError(RuntimeError):
+    """jax cannot compile for an accelerator here, whatever the program."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Tpu:
-    """A TPU by the name of its smallest group and of eight of them."""
+    """A TPU by the names of its groups of four and of eight, and the bytes of its memory."""
 
-    small: str
+    four: str
     eight: str
+    memory: int
+
+    @property
+    def room(self) -> float:
+        """Bytes that jax can have."""
+        return self.memory
 
     def describe(self, devices: int) -> list[jax.Device]:
         """Devices to compile for, as many as the group has.
 
         Raises:
-            NoCompilerError: libtpu is not installed.
+            CannotCompileError: libtpu is not installed, or cannot be used.
         """
+        if importlib.util.find_spec("libtpu") is None:
+            raise CannotCompileError("jax has no compiler for it here: pip install -e '.[tpu]'")
         # Without these libtpu asks the network which machine this is.
         os.environ["TPU_SKIP_MDS_QUERY"] = "1"
         os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-8")
         os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-        name = self.small if devices <= 4 else self.eight
+        name = self.four if devices <= 4 else self.eight
         try:
             return list(topologies.get_topology_desc(name, "tpu").devices)
         except RuntimeError as error:
-            raise NoCompilerError(f"{_MISSING.format('tpu')} ({error})") from error
+            raise CannotCompileError(f"jax cannot compile for {name}: {error}") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,18 +73,26 @@ class Gpu:
     cache: int
     shared: int
 
+    @property
+    def room(self) -> float:
+        """Bytes that jax takes of the memory."""
+        return _SHARE_OF_JAX * self.memory
+
     def describe(self, devices: int) -> list[jax.Device]:
         """Devices to compile for.
 
         Raises:
-            NoCompilerError: jax's plugin for CUDA is not installed.
+            CannotCompileError: jax's plugin for CUDA is not installed, or cannot be used.
         """
         try:
             found = topologies.get_topology_desc(
                 self.name, "cuda", target_config=self._target(), topology=f"1x1x{devices}"
             )
-        except (RuntimeError, NotImplementedError) as error:
-            raise NoCompilerError(f"{_MISSING.format('gpu')} ({error})") from error
+        except NotImplementedError as error:
+            reason = "jax has no compiler for it here: pip install -e '.[gpu]'"
+            raise CannotCompileError(reason) from error
+        except RuntimeError as error:
+            raise CannotCompileError(f"jax cannot compile for {self.name}: {error}") from error
         return list(found.devices)
 
     def _target(self) -> str:
@@ -122,8 +140,8 @@ class Gpu:
 
 
 ACCELERATORS: dict[str, Tpu | Gpu] = {
-    "v5e": Tpu(small="v5e:2x2", eight="v5e:2x4"),
-    "v6e": Tpu(small="v6e:2x2", eight="v6e:2x4"),
+    "v5e": Tpu(four="v5e:2x2", eight="v5e:2x4", memory=16 * 2**30),
+    "v6e": Tpu(four="v6e:2x2", eight="v6e:2x4", memory=32 * 2**30),
     "a100": Gpu(
         name="NVIDIA A100-SXM4-80GB",
         capability=(8, 0),

@@ -5,9 +5,12 @@
 
 For each program it says how much memory of a device XLA's plan needs: what the program is given
 (weights, the optimiser's moments, pictures that live on the devices) and what it keeps while it
-runs. So it answers whether a batch fits, and finds what XLA cannot compile for a device. It needs
-Linux on x86-64 and some minutes. Nothing runs, so it says nothing about speed, and GPUs choose
-their kernels when a program first runs, which may take more memory than was planned.
+runs. So it finds what does not fit, and what XLA cannot compile for a device; the exit status is
+then 1. The row of the descriptor is that of a command that only describes: beside training, the
+moments and the resident pictures stay on the device too.
+
+It needs Linux on x86-64 and some minutes. Nothing runs, so it says nothing about speed. With a GPU
+present XLA also tries kernels out while it compiles, and may choose ones that take more memory.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import argparse
 import concurrent.futures
 import dataclasses
 import itertools
+import math
 import multiprocessing
 import sys
 import time
@@ -27,11 +31,13 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
-from benchmarks.accelerators import ACCELERATORS, NoCompilerError
+from benchmarks.accelerators import ACCELERATORS, CannotCompileError
 from configs import market1501
 from magnifier_jax import steps
+from magnifier_jax.cli import positive
 from magnifier_jax.config import Config
 from magnifier_jax.devices import make_mesh, replicated, split_over
+from magnifier_jax.errors import UserError
 from magnifier_jax.model import BACKBONES
 
 PROGRAMS = ("step", "resident step", "descriptor")
@@ -48,7 +54,7 @@ class Task:
         precision: One of `PRECISIONS`.
         accelerator: A key of `ACCELERATORS`, or 'cpu'.
         devices: How many of them.
-        batch: Pictures of a step, or described at a time, over all devices.
+        batch: Pictures of the program's batch, over all devices.
         size: Height and width.
         backbone: A key of `BACKBONES`.
         pictures: Pictures of the training set.
@@ -68,58 +74,82 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a program needs of each device, in bytes, and how long compiling took."""
+    """What a program needs of each device, and how long compiling took.
+
+    Attributes:
+        given: Bytes of its arguments.
+        kept: Bytes beside them while it runs.
+        seconds: Tracing and compiling.
+    """
 
     given: int
     kept: int
     seconds: float
+
+    @classmethod
+    def of(cls, memory: Any, *, seconds: float) -> Plan:
+        """From jax's `CompiledMemoryStats`."""
+        # What leaves in the place of what came, as a step's state does, is counted once.
+        kept = (
+            memory.temp_size_in_bytes
+            + memory.output_size_in_bytes
+            - memory.alias_size_in_bytes
+            + memory.generated_code_size_in_bytes
+        )
+        return cls(given=memory.argument_size_in_bytes, kept=kept, seconds=seconds)
+
+    @property
+    def together(self) -> int:
+        """Bytes of a device."""
+        return self.given + self.kept
 
 
 def mesh_for(accelerator: str, *, devices: int) -> Mesh:
     """Devices to compile for.
 
     Raises:
-        NoCompilerError: jax cannot compile for them here.
-        RuntimeError: There is no group of so many.
+        CannotCompileError: jax cannot compile for them here.
     """
     if accelerator == "cpu":
         found = jax.devices("cpu")
     else:
         found = ACCELERATORS[accelerator].describe(devices)
     if len(found) < devices:
-        raise RuntimeError(f"no group of more than {len(found)} {accelerator} is known here")
+        raise CannotCompileError(f"{devices} devices were asked for, of {len(found)}")
     return make_mesh(found[:devices])
 
 
 def compile_task(task: Task) -> Plan:
-    """Compiles one program; without an accelerator in this process."""
+    """Compiles one program. This process uses no accelerator, even if there is one."""
     jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_enable_compilation_cache", False)
     mesh = mesh_for(task.accelerator, devices=task.devices)
     function, arguments = program_of(task, mesh)
-    start = time.perf_counter()
+    # A device calls itself gpu, lowering tells CUDA from ROCm. Without a name jax would lower for
+    # the devices of this process.
     platform = mesh.devices.flat[0].platform
-    lowered = function.trace(*arguments).lower(
-        lowering_platforms=("cuda" if platform == "gpu" else platform,)
-    )
-    memory = lowered.compile().memory_analysis()
-    return Plan(
-        given=memory.argument_size_in_bytes,
-        # What leaves in the place of what came, as a step's state does, is counted once.
-        kept=memory.temp_size_in_bytes
-        + memory.output_size_in_bytes
-        - memory.alias_size_in_bytes
-        + memory.generated_code_size_in_bytes,
-        seconds=time.perf_counter() - start,
-    )
+    platforms = ("cuda" if platform == "gpu" else platform,)
+    start = time.perf_counter()
+    compiled = function.trace(*arguments).lower(lowering_platforms=platforms).compile()
+    return Plan.of(compiled.memory_analysis(), seconds=time.perf_counter() - start)
 
 
-def program_of(task: Task, mesh: Mesh) -> tuple[Any, tuple[Any, ...]]:
-    """The jitted function of a task and the shapes of its arguments."""
+def configure(task: Task) -> Config:
+    """The published recipe with a task's sizes.
+
+    Raises:
+        UserError: They do not go together.
+    """
     settings = market1501.get_config()
     settings.model.backbone = task.backbone
     settings.data.image_size = task.size
     settings.precision = task.precision
-    config = Config.from_mapping(settings.to_dict())
+    return Config.from_mapping(settings.to_dict())
+
+
+def program_of(task: Task, mesh: Mesh) -> tuple[Any, tuple[Any, ...]]:
+    """The jitted function of a task and the shapes of its arguments."""
+    config = configure(task)
     model = steps.build_model(config, num_identities=task.identities)
     state = steps.abstract_state(config, model, mesh)
     everywhere, split = replicated(mesh), split_over(mesh)
@@ -144,11 +174,15 @@ def program_of(task: Task, mesh: Mesh) -> tuple[Any, tuple[Any, ...]]:
     return resident, (state, pictures(task.pictures, everywhere), ids, epoch)
 
 
-def line(task: Task, plan: Plan) -> str:
-    """A row of the table."""
-    numbers = (plan.given, plan.kept, plan.given + plan.kept)
+def line(plan: Plan, *, room: float) -> str:
+    """What a row of the table says of a plan."""
+    numbers = (plan.given, plan.kept, plan.together)
     columns = "".join(f"{number / GIB:10.2f}" for number in numbers)
-    return f"{task.program:<14}{task.precision:>8}{columns}{plan.seconds:12.0f}"
+    return f"{columns}{plan.seconds:10.0f}{'' if plan.together <= room else '  does not fit'}"
+
+
+def _room(accelerator: str) -> float:
+    return ACCELERATORS[accelerator].room if accelerator in ACCELERATORS else math.inf
 
 
 def run(
@@ -157,52 +191,65 @@ def run(
     show: Callable[[str], None],
     compiler: Callable[[Task], Plan] = compile_task,
 ) -> bool:
-    """Compiles all, each in a process of its own: a failed check of XLA's ends its process."""
-    show(f"{'GiB a device':<22}{'given':>10}{'kept':>10}{'together':>10}{'seconds':>12}")
+    """Compiles all, each in a process of its own: a failed check of XLA's ends its process.
+
+    Returns:
+        Whether all could be compiled and fit.
+    """
+    columns = ("given", "kept", "together", "seconds")
+    show(f"{'GiB a device':<22}{'pictures':>10}" + "".join(f"{name:>10}" for name in columns))
     context = multiprocessing.get_context("spawn")
     good = True
     for task in tasks:
         with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
             try:
-                show(line(task, pool.submit(compiler, task).result()))
-                continue
-            except NoCompilerError as error:
+                plan = pool.submit(compiler, task).result()
+            except CannotCompileError as error:
                 show(str(error))
                 return False
             except BrokenProcessPool:
-                reason = "the compiler aborted; its last words are above"
-            except RuntimeError as error:
-                reason = str(error).splitlines()[0]
-        show(f"{task.program:<14}{task.precision:>8}  {reason}")
-        good = False
+                text = "  the compiler aborted, or was killed for want of memory here"
+                good = False
+            except Exception as error:
+                first = next(iter(str(error).splitlines()), "")
+                text = f"  {type(error).__name__}: {first}"
+                good = False
+            else:
+                room = _room(task.accelerator)
+                text = line(plan, room=room)
+                good &= plan.together <= room
+        show(f"{task.program:<14}{task.precision:>8}{task.batch:>10}{text}")
     return good
 
 
 def main() -> int:
-    """Prints the table; the exit status is 1 if a program could not be compiled."""
+    """Prints the table; the exit status is 1 if a program does not compile or does not fit."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
     add("accelerator", choices=(*ACCELERATORS, "cpu"))
-    add("--devices", type=int, default=1)
-    add("--batch", type=int, default=64, help="pictures over all devices")
-    add("--size", type=int, nargs=2, default=(384, 192), metavar=("H", "W"))
+    add("--devices", type=positive, default=1)
+    add("--batch", type=positive, default=64, help="pictures of a step, over all devices")
+    add("--describe-batch", type=positive, default=128, help="pictures described at a time")
+    add("--size", type=positive, nargs=2, default=(384, 192), metavar=("H", "W"))
     add("--backbone", choices=BACKBONES, default="resnet50")
-    add("--pictures", type=int, default=12936, help="pictures of the training set")
-    add("--identities", type=int, default=751)
+    add("--pictures", type=positive, default=12936, help="pictures of the training set")
+    add("--identities", type=positive, default=751)
     add("--precision", nargs="+", choices=PRECISIONS, default=PRECISIONS)
     add("--programs", nargs="+", choices=PROGRAMS, default=PROGRAMS)
     chosen = parser.parse_args()
     if chosen.batch % chosen.devices:
         parser.error(f"--batch {chosen.batch} does not divide by {chosen.devices} devices")
+    # As describing does.
+    described = -(-chosen.describe_batch // chosen.devices) * chosen.devices
     tasks = [
         Task(
             program=program,
             precision=precision,
             accelerator=chosen.accelerator,
             devices=chosen.devices,
-            batch=chosen.batch,
+            batch=described if program == "descriptor" else chosen.batch,
             size=tuple(chosen.size),
             backbone=chosen.backbone,
             pictures=chosen.pictures,
@@ -210,8 +257,14 @@ def main() -> int:
         )
         for precision, program in itertools.product(chosen.precision, chosen.programs)
     ]
-    pictures = f"{chosen.batch} pictures of {chosen.size[0]} × {chosen.size[1]}"
-    print(f"{chosen.devices} × {chosen.accelerator}, {pictures} ({chosen.backbone}):")
+    try:
+        configure(tasks[0])
+    except UserError as error:
+        parser.error(str(error))
+    room = _room(chosen.accelerator)
+    limit = "" if math.isinf(room) else f" with {room / GIB:.1f} GiB for jax"
+    size = f"{chosen.size[0]} × {chosen.size[1]}"
+    print(f"{chosen.devices} × {chosen.accelerator}{limit}, {chosen.backbone}, {size}:")
     return 0 if run(tasks, show=lambda text: print(text, flush=True)) else 1
 
 

@@ -45,7 +45,9 @@ def convolution(
 
 
 class PointwiseConvolution(nn.Module):
-    """A 1×1 convolution, on CPUs as the matrix product that it is. Its kernel is `[1, 1, C, D]`.
+    """A 1×1 convolution, on CPUs as the matrix product that it is.
+
+    The kernel is `[1, 1, C_in, C_out]`.
 
     XLA's CPU backend multiplies matrices much faster than it convolves. On GPUs and TPUs XLA fuses
     more of what is around a convolution, and on GPUs it aborts (jax 0.10 and 0.11) where the left
@@ -70,10 +72,12 @@ class PointwiseConvolution(nn.Module):
 
 
 def _pointwise_by_product(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
+    """`[N, h, w, C]` by `[1, 1, C, D]` to `[N, h/s, w/s, D]`."""
     return _times(x[:, ::stride, ::stride], kernel[0, 0])
 
 
 def _pointwise_by_convolution(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
+    """The same."""
     return jax.lax.conv_general_dilated(
         x, kernel, (stride, stride), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
@@ -216,10 +220,10 @@ class UpConvolution(nn.Module):
 
 
 def _double_by_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """One matrix product makes all nine taps at the input's size, and shifted sums place them.
+    """`[N, h, w, C]` by `[3, 3, C, D]` to `[N, 2h, 2w, D]`, for CPUs and GPUs.
 
-    A dilated convolution multiplies four times as many numbers, mostly zeros, where no special
-    operation is behind it.
+    One matrix product makes all nine taps at the input's size, and shifted sums place them. A
+    dilated convolution would multiply four times as many numbers, mostly zeros.
     """
     channels, features = kernel.shape[2:]
     side_by_side = kernel.transpose(2, 0, 1, 3).reshape(channels, -1)
@@ -235,7 +239,10 @@ def _double_by_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _double_by_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """A convolution over the input with zeros in between, which TPUs' compiler never writes."""
+    """The same as a convolution over the input with zeros in between.
+
+    For TPUs, whose compiler plans less memory and less traffic for it than for the shifted sums.
+    """
     return jax.lax.conv_general_dilated(
         x,
         kernel[::-1, ::-1],

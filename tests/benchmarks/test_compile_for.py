@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import jax
 import pytest
 
 from benchmarks import accelerators, compile_for
-from benchmarks.accelerators import NoCompilerError
+from benchmarks.accelerators import CannotCompileError
 from benchmarks.compile_for import Plan, Task
+from magnifier_jax.devices import make_mesh
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def task(program: str) -> Task:
+def task(program: str, accelerator: str = "cpu") -> Task:
     return Task(
         program=program,
         precision="bf16",
-        accelerator="cpu",
+        accelerator=accelerator,
         devices=1,
         batch=8,
         size=(32, 16),
@@ -35,12 +38,12 @@ def compile_or_die(task: Task) -> Plan:
     if task.program == "descriptor":
         os.abort()
     if task.program == "resident step":
-        raise RuntimeError("no room\nfor it")
-    return Plan(given=2**30, kept=2**29, seconds=7)
+        raise ValueError("no room\nfor it")
+    return Plan(given=10 * 2**30, kept=2**29, seconds=7)
 
 
 def compile_nothing(task: Task) -> Plan:
-    raise NoCompilerError("no compiler")
+    raise CannotCompileError("no compiler")
 
 
 def test_a_compiler_that_aborts_does_not_end_the_others() -> None:
@@ -48,13 +51,23 @@ def test_a_compiler_that_aborts_does_not_end_the_others() -> None:
     tasks = [task(program) for program in ("descriptor", "resident step", "step")]
     assert not compile_for.run(tasks, show=lines.append, compiler=compile_or_die)
     _, aborted, failed, good = lines
-    assert "descriptor" in aborted
-    assert "aborted" in aborted
-    assert failed.endswith("no room")
-    assert good.split() == ["step", "bf16", "1.00", "0.50", "1.50", "7"]
+    assert aborted.split()[:5] == ["descriptor", "bf16", "8", "the", "compiler"]
+    assert failed.endswith("  ValueError: no room")
+    assert good.split() == ["step", "bf16", "8", "10.00", "0.50", "10.50", "7"]
 
 
-def test_a_missing_compiler_is_said_once() -> None:
+@pytest.mark.parametrize(("accelerator", "fits"), [("a100", True), ("v5e", True), ("small", False)])
+def test_what_does_not_fit(accelerator: str, fits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Three quarters of 13 GiB are less than the 10.5 GiB of the plan.
+    small = dataclasses.replace(accelerators.ACCELERATORS["a100"], memory=13 * 2**30)
+    monkeypatch.setitem(accelerators.ACCELERATORS, "small", small)
+    lines: list[str] = []
+    good = compile_for.run([task("step", accelerator)], show=lines.append, compiler=compile_or_die)
+    assert good == fits
+    assert lines[1].endswith("does not fit") != fits
+
+
+def test_what_fails_for_every_program_is_said_once() -> None:
     lines: list[str] = []
     tasks = [task("step"), task("descriptor")]
     assert not compile_for.run(tasks, show=lines.append, compiler=compile_nothing)
@@ -62,40 +75,106 @@ def test_a_missing_compiler_is_said_once() -> None:
 
 
 def test_more_devices_than_there_are() -> None:
-    with pytest.raises(RuntimeError, match="no group of more than"):
+    with pytest.raises(CannotCompileError, match="devices were asked for"):
         compile_for.mesh_for("cpu", devices=1 + len(jax.devices("cpu")))
 
 
-def test_an_accelerator_without_its_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_counts_what_is_replaced_once() -> None:
+    memory = types.SimpleNamespace(
+        argument_size_in_bytes=1000,
+        temp_size_in_bytes=1,
+        output_size_in_bytes=70,
+        alias_size_in_bytes=60,
+        generated_code_size_in_bytes=200,
+    )
+    plan = Plan.of(memory, seconds=3)
+    assert (plan.given, plan.kept, plan.together) == (1000, 211, 1211)
+
+
+def test_programs() -> None:
+    mesh = make_mesh(jax.devices()[:1])
+
+    def given(program: str) -> int:
+        _, arguments = compile_for.program_of(task(program), mesh)
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(arguments))
+
+    # 64 pictures with part maps and labels, and 8 numbers, instead of a batch of 8 pictures.
+    picture = 32 * 16 * 4 + 4
+    assert given("resident step") - given("step") == 64 * picture + 8 * 4 - 8 * picture
+    assert given("descriptor") < given("step")
+
+
+def test_a_gpu_without_its_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
     def no_plugin(name: str, platform: str, **options: str) -> None:
-        asked.append(options.get("target_config", ""))
+        asked.append(options["target_config"])
         raise NotImplementedError(f"topology not implemented for {platform}")
 
     monkeypatch.setattr(accelerators.topologies, "get_topology_desc", no_plugin)
-    with pytest.raises(NoCompilerError, match=r"pip install '.\[gpu\]'"):
+    with pytest.raises(CannotCompileError, match=r"pip install -e '.\[gpu\]'"):
         accelerators.ACCELERATORS["h200"].describe(1)
     assert 'name: "NVIDIA H200"' in asked[0]
     assert asked[0].count("{") == asked[0].count("}")
 
 
-def test_command() -> None:
-    small = "cpu --backbone tiny --size 32 16 --batch 8 --pictures 64 --precision float32"
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.compile_for", *small.split()],
+@pytest.mark.parametrize(("devices", "group"), [(1, "v5e:2x2"), (8, "v5e:2x4")])
+def test_a_tpu(devices: int, group: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def describe(name: str, platform: str) -> types.SimpleNamespace:
+        return types.SimpleNamespace(devices=[name, platform])
+
+    for name in ("TPU_SKIP_MDS_QUERY", "TPU_ACCELERATOR_TYPE", "TPU_WORKER_HOSTNAMES"):
+        monkeypatch.setenv(name, "localhost")
+    monkeypatch.setattr(accelerators.topologies, "get_topology_desc", describe)
+    tpu = accelerators.ACCELERATORS["v5e"]
+    monkeypatch.setattr(accelerators.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(CannotCompileError, match=r"pip install -e '.\[tpu\]'"):
+        tpu.describe(devices)
+    monkeypatch.setattr(accelerators.importlib.util, "find_spec", lambda name: "there")
+    assert tpu.describe(devices) == [group, "tpu"]
+
+
+def run_command(arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks.compile_for", *arguments.split()],
         cwd=ROOT,
         env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_command() -> None:
+    done = run_command(
+        "cpu --backbone tiny --size 32 16 --batch 8 --describe-batch 5 --precision float32 "
+        "--programs step descriptor"
+    )
     assert done.returncode == 0, done.stderr
-    title, _, *rows = done.stdout.splitlines()
-    assert title == "1 × cpu, 8 pictures of 32 × 16 (tiny):"
-    names = ("step", "resident step", "descriptor")
-    step, _, descriptor = ([float(x) for x in row.split()[-4:]] for row in rows)
-    assert all(row.startswith(name) for row, name in zip(rows, names, strict=True))
-    # Describing needs no moments of the optimiser and keeps nothing for gradients.
-    assert 0 < step[2] <= step[0] + step[1] + 0.01
-    assert descriptor[2] <= step[2]
+    title, _, step, descriptor = done.stdout.splitlines()
+    assert title == "1 × cpu, tiny, 32 × 16:"
+    assert step.split()[:3] == ["step", "float32", "8"]
+    assert descriptor.split()[:3] == ["descriptor", "float32", "5"]
+    # Describing needs no moments and no gradients.
+    assert float(descriptor.split()[5]) < float(step.split()[5])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("cpu --backbone tiny --size 30 20", "image_size"),
+        ("cpu --devices 0", "1 or more"),
+        ("cpu --batch 9 --devices 2", "does not divide"),
+    ],
+)
+def test_arguments_that_do_not_go_together(
+    arguments: str,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["compile_for", *arguments.split()])
+    with pytest.raises(SystemExit) as stopped:
+        compile_for.main()
+    assert stopped.value.code == 2
+    assert words in capsys.readouterr().err

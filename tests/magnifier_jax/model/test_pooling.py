@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -99,3 +100,12 @@ def test_both_searches_find_the_first_of_the_greatest_cells() -> None:
         found = search(jnp.asarray(cells))
         np.testing.assert_array_equal(found, expected)
         assert found.dtype == jnp.int32
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_only_tpus_pool_the_stem_by_windows(platform: str) -> None:
+    """Elsewhere the gradient of a window reduction is slow, on GPUs a scatter."""
+    total = jax.jit(jax.grad(lambda x: jnp.square(pooling.stem_max_pool(x)).sum()))
+    lower = jax.export.export(total, platforms=[platform])
+    module = lower(jax.ShapeDtypeStruct((2, 6, 4, 3), jnp.float32)).mlir_module()
+    assert ("stablehlo.select_and_scatter" in module) == (platform == "tpu")

@@ -19,6 +19,7 @@ setup(
     install_requires=[
         "absl-py",
         "array_record",
+        "filelock>=3.16",
         "flax>=0.12",
         # TFDS needs it and does not say so.
         "importlib_resources",

@@ -9,13 +9,12 @@ import warnings
 from collections.abc import Sequence
 
 from input_pipeline import readers
-from input_pipeline.errors import DataError
+from input_pipeline.errors import DataError, combined, problems_of
 from input_pipeline.examine import examine
-from input_pipeline.locations import default_data_dir
+from input_pipeline.files import default_data_dir
 from input_pipeline.part_labels import FORMATS
 from input_pipeline.part_labels.sheet import write_sheet
 from input_pipeline.prepared import prepare
-from input_pipeline.problems import combined, problems_of
 from input_pipeline.scan import Scan
 from input_pipeline.statistics import format_table
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from input_pipeline.errors import DataError
-from input_pipeline.lock import only_one
+from input_pipeline.files import only_one
 from input_pipeline.parts import NUM_PARTS
 from input_pipeline.records import EncodedSample, Records, damaged
 from input_pipeline.samples import SPLITS, ReidDataset, Sample

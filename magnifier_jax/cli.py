@@ -7,8 +7,7 @@ import logging
 import sys
 from collections.abc import Callable
 
-from input_pipeline.errors import DataError
-from magnifier_jax.errors import UserError
+from input_pipeline.errors import DataError, UserError
 
 
 def run(command: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:

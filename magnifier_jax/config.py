@@ -13,8 +13,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
+from input_pipeline.errors import UserError
 from magnifier_jax.augment import AugmentSettings
-from magnifier_jax.errors import UserError
 from magnifier_jax.losses import LossWeights
 from magnifier_jax.model import BACKBONES, OcclusionGroup
 

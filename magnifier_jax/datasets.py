@@ -11,16 +11,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from input_pipeline import prepared
+from input_pipeline.errors import UserError, combined
 from input_pipeline.examine import Examined, examine
-from input_pipeline.locations import default_data_dir
+from input_pipeline.files import cache_folder, default_data_dir
 from input_pipeline.mixing import refuse_shared_people
 from input_pipeline.parts import NUM_PARTS
 from input_pipeline.prepared import PreparedDataset, PreparedSplit
-from input_pipeline.problems import combined
 from input_pipeline.readers import Reading, parse_spec, read_each, split_specs
 from magnifier_jax.config import Config, DataConfig
-from magnifier_jax.devices import cache_folder
-from magnifier_jax.errors import UserError
 
 # Datasets that are drawn rather than found, so that no folder has to be named.
 _DRAWN = "synthetic"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,7 +11,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from magnifier_jax.errors import UserError
+from input_pipeline.errors import UserError
+from input_pipeline.files import cache_folder
 
 DATA_AXIS = "data"
 
@@ -141,9 +141,3 @@ def enable_compilation_cache() -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
     if not os.environ.get("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-
-
-def cache_folder() -> pathlib.Path:
-    """Where this package keeps what can be made again."""
-    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(base) / "magnifier_jax"

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import tqdm
 
+from input_pipeline.errors import FilesError, Problem, UserError
 from input_pipeline.picture_folder import PictureFolder, list_folder
-from input_pipeline.problems import FilesError, Problem
 from magnifier_jax import cli
 from magnifier_jax.devices import enable_compilation_cache, make_mesh
-from magnifier_jax.errors import UserError
 from magnifier_jax.file_describer import FileDescriber, visible_parts
 from magnifier_jax.retrieval import file_header
 from magnifier_jax.unfinished import Chunk, Unfinished

@@ -22,7 +22,8 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from input_pipeline.errors import DataError
+from input_pipeline.errors import DataError, UserError
+from input_pipeline.files import write_json
 from magnifier_jax.checkpoints.reader import Which
 from magnifier_jax.config import Config, suggest
 from magnifier_jax.datasets import open_test_sets
@@ -32,14 +33,13 @@ from magnifier_jax.devices import (
     start_distributed,
     together,
 )
-from magnifier_jax.errors import UserError
 from magnifier_jax.evaluation import Evaluator, evaluation_record, table
 from magnifier_jax.interruption import Terminated, raise_on_sigterm
 from magnifier_jax.report import write_report
 from magnifier_jax.trained import load_trained
 from magnifier_jax.training import train
 from magnifier_jax.untrained import read_untrained
-from magnifier_jax.workdir import WorkDirectory, write_json
+from magnifier_jax.workdir import WorkDirectory
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Configuration file, such as configs/cuhk03.py or configs/cuhk03.py:detected."

@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from input_pipeline.decode import decode_image
+from input_pipeline.files import write_text
 from input_pipeline.prepared import PreparedSplit
 from magnifier_jax import curves, report_page, retrieval
 from magnifier_jax.datasets import TestSet
@@ -22,7 +23,7 @@ from magnifier_jax.pictures import open_pictures
 from magnifier_jax.runlog import RunLog
 from magnifier_jax.steps import make_describe
 from magnifier_jax.trained import Trained
-from magnifier_jax.workdir import WorkDirectory, write_text
+from magnifier_jax.workdir import WorkDirectory
 
 _WORST, _OTHERS, _TOP, _MAPS = 8, 4, 10, 12
 _SIZE = (192, 96)  # height and width of a shown picture

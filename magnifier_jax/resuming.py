@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from input_pipeline.errors import UserError
 from magnifier_jax.checkpoints import CheckpointReader
 from magnifier_jax.config import Config
-from magnifier_jax.errors import UserError
 from magnifier_jax.workdir import WorkDirectory
 
 # Fields that do not decide what is computed, only how often it is looked at or kept, and where

@@ -14,8 +14,9 @@ from typing import Any, Self
 import jax
 import numpy as np
 
+from input_pipeline.errors import UserError
+from input_pipeline.files import write_text
 from magnifier_jax import workdir
-from magnifier_jax.errors import UserError
 
 _FLUSH_SECONDS = 5.0
 
@@ -202,7 +203,7 @@ def _drop_after(path: pathlib.Path, *, step: int) -> None:
             step,
             path,
         )
-        workdir.write_text(path, "".join(kept))
+        write_text(path, "".join(kept))
 
 
 def _step_of(line: str) -> float:

@@ -11,13 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from input_pipeline.errors import FilesError, UserError
 from input_pipeline.picture_folder import JUNK, Who, read_picture, who_is_named, whose_folder
-from input_pipeline.problems import FilesError
 from magnifier_jax import cli
 from magnifier_jax.describing import Described
 from magnifier_jax.devices import enable_compilation_cache, make_mesh
 from magnifier_jax.drawing import Mark, Ranking, Shown, ranking_sheet
-from magnifier_jax.errors import UserError
 from magnifier_jax.file_describer import FileDescriber, visible_parts
 from magnifier_jax.retrieval import Gallery, SearchResult
 

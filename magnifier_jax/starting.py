@@ -13,9 +13,9 @@ import numpy as np
 from flax import traverse_util
 from jax.sharding import Mesh
 
+from input_pipeline.errors import UserError
 from magnifier_jax.config import Config
 from magnifier_jax.devices import put_replicated
-from magnifier_jax.errors import UserError
 from magnifier_jax.interop import (
     Imported,
     ImportReport,

@@ -9,11 +9,11 @@ from typing import Any
 
 from jax.sharding import Mesh
 
+from input_pipeline.errors import UserError
 from input_pipeline.parts import PART_NAMES
 from magnifier_jax.checkpoints import CheckpointReader
 from magnifier_jax.checkpoints.reader import Which
 from magnifier_jax.config import Config
-from magnifier_jax.errors import UserError
 from magnifier_jax.model import MagnifierNet
 from magnifier_jax.steps import abstract_state, build_model
 from magnifier_jax.workdir import WorkDirectory, software_versions

@@ -15,12 +15,13 @@ import numpy as np
 import tqdm
 from jax.sharding import Mesh
 
+from input_pipeline.errors import UserError
+from input_pipeline.files import write_json
 from input_pipeline.sampler import IdentitySampler
 from magnifier_jax.checkpoints import CheckpointStore
 from magnifier_jax.config import Config
 from magnifier_jax.datasets import TestSet, TrainingSet, open_all_sets
 from magnifier_jax.devices import check_divides, make_mesh, put_replicated, together
-from magnifier_jax.errors import UserError
 from magnifier_jax.evaluation import Evaluator, Score, evaluation_record
 from magnifier_jax.feeding import steps_from
 from magnifier_jax.interruption import watch_for_stop
@@ -32,7 +33,7 @@ from magnifier_jax.starting import starting_state
 from magnifier_jax.steps import Metrics, TrainState, abstract_state, build_model
 from magnifier_jax.trained import Trained, checkpoint_metadata
 from magnifier_jax.untrained import read_untrained, write_untrained
-from magnifier_jax.workdir import WorkDirectory, write_json
+from magnifier_jax.workdir import WorkDirectory
 
 _logger = logging.getLogger(__name__)
 

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
-from magnifier_jax.errors import UserError
-from magnifier_jax.whole_file import open_whole
-from magnifier_jax.workdir import write_json
+from input_pipeline.errors import UserError
+from input_pipeline.files import open_whole, write_json
 
 _ARRAYS = ("descriptors", "parts", "visible")
 _ROWS_AT_ONCE = 1024
@@ -112,11 +111,10 @@ class Unfinished:
         Raises:
             UserError: It cannot be written.
         """
-        partial = self._output.with_name(f"{self._output.name}.partial")
         places = np.array([self._places[name] for name in names], np.int64)
         try:
             with (
-                open_whole(self._output, partial=partial) as whole,
+                open_whole(self._output) as whole,
                 zipfile.ZipFile(whole, "w", allowZip64=True) as file,
             ):
                 for name in next(iter(self._chunks.values())):

@@ -6,9 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from input_pipeline.files import write_json
 from magnifier_jax.config import Config
 from magnifier_jax.evaluation import Score
-from magnifier_jax.workdir import WorkDirectory, write_json
+from magnifier_jax.workdir import WorkDirectory
 
 # What decides the numbers of descriptors that are ranked by their distances alone.
 _PROTOCOL = ("average_precision", "camera_filter", "distance", "max_rank")

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from tqdm import tqdm
 
-from input_pipeline.errors import DataError
-from input_pipeline.lock import only_one
+from input_pipeline.errors import DataError, FilesError, Problem
+from input_pipeline.files import only_one
 from input_pipeline.part_labels.files import SUFFIXES, list_labels, read_labels, write_parts
 from input_pipeline.part_labels.journal import (
     LOCK,
@@ -22,7 +22,6 @@ from input_pipeline.part_labels.journal import (
 )
 from input_pipeline.part_labels.limbs import to_parts
 from input_pipeline.part_labels.mappings import LabelFormat
-from input_pipeline.problems import FilesError, Problem
 
 _SAVED_EVERY = 2000  # label maps, of which a killed process repeats the last ones at most
 

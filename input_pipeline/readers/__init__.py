@@ -20,8 +20,7 @@ import warnings
 from collections.abc import Sequence
 from types import ModuleType
 
-from input_pipeline.errors import DataError
-from input_pipeline.problems import FilesError
+from input_pipeline.errors import DataError, FilesError
 from input_pipeline.readers._folders import plain
 from input_pipeline.samples import ReidDataset
 

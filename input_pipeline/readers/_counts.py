@@ -6,7 +6,7 @@ import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
 
-from input_pipeline.problems import FilesError, Problem
+from input_pipeline.errors import FilesError, Problem
 from input_pipeline.samples import SPLITS, ReidDataset, Sample
 
 _NAMED = 5  # identities in one message

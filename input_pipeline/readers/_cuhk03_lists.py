@@ -8,10 +8,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from input_pipeline.problems import Problem
+from input_pipeline.errors import Problem
+from input_pipeline.identities import whole_number
 from input_pipeline.readers import _folders
 from input_pipeline.readers._counts import Count, checked
-from input_pipeline.readers._numbers import whole_number
 from input_pipeline.samples import ReidDataset, Sample
 
 FILES: Mapping[str, str] = {

@@ -9,8 +9,7 @@ import unicodedata
 import warnings
 from collections.abc import Sequence
 
-from input_pipeline.errors import DataError
-from input_pipeline.problems import FilesError, Problem
+from input_pipeline.errors import DataError, FilesError, Problem
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 # Pictures too, of kinds that are not read: passing them over in silence would lose people.

@@ -6,10 +6,10 @@ import pathlib
 import re
 from collections.abc import Mapping
 
-from input_pipeline.problems import Problem
+from input_pipeline.errors import Problem
+from input_pipeline.identities import LARGEST
 from input_pipeline.readers import _folders
 from input_pipeline.readers._counts import Count, checked
-from input_pipeline.readers._numbers import LARGEST
 from input_pipeline.samples import ReidDataset, Sample
 
 FOLDERS: Mapping[str, str] = {

@@ -10,11 +10,10 @@ from __future__ import annotations
 import pathlib
 import re
 
-from input_pipeline.errors import DataError
-from input_pipeline.problems import Problem
+from input_pipeline.errors import DataError, Problem
+from input_pipeline.identities import number_names, one_spelling
 from input_pipeline.readers import _folders
 from input_pipeline.readers._counts import checked
-from input_pipeline.readers._numbers import number_names, one_spelling
 from input_pipeline.readers._three_folders import FOLDERS
 from input_pipeline.samples import SPLITS, ReidDataset, Sample
 

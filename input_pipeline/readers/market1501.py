@@ -6,8 +6,7 @@ import dataclasses
 import pathlib
 import re
 
-from input_pipeline.errors import DataError
-from input_pipeline.problems import FilesError, Problem
+from input_pipeline.errors import DataError, FilesError, Problem
 from input_pipeline.readers import _folders
 from input_pipeline.readers._counts import Count, count, warn_of_difference
 from input_pipeline.readers._three_folders import FOLDERS, read_three_folders

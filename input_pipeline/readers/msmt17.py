@@ -11,11 +11,10 @@ import pathlib
 import re
 from collections.abc import Mapping
 
-from input_pipeline.errors import DataError
-from input_pipeline.problems import Problem
+from input_pipeline.errors import DataError, Problem
+from input_pipeline.identities import whole_number
 from input_pipeline.readers import _folders
 from input_pipeline.readers._counts import Count, checked
-from input_pipeline.readers._numbers import whole_number
 from input_pipeline.samples import ReidDataset, Sample
 
 TITLE = "MSMT17"

@@ -15,7 +15,7 @@ from typing import IO
 import tqdm
 
 from input_pipeline.errors import DataError
-from input_pipeline.lock import only_one
+from input_pipeline.files import only_one
 from input_pipeline.synthetic.plan import SPLITS, Picture, Plan, make_plan
 from input_pipeline.synthetic.settings import SETTINGS_FILE, SyntheticSettings, read_settings
 from input_pipeline.synthetic.worker import TEMPORARY, draw_pictures, missing_pictures, part_root

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from magnifier_jax.errors import UserError
+from input_pipeline.errors import UserError
 
 PyTree = Any
 
@@ -29,8 +29,8 @@ def check_same_tensors(
     if differences:
         raise UserError(
             f"The checkpoint {where} is of another model: {len(differences)} tensors do not match. "
-            "Use the configuration it was trained with, or another checkpoint.\n  "
-            + "\n  ".join(differences)
+            "Use the configuration it was trained with, or another checkpoint.",
+            details=differences,
         )
 
 

@@ -18,9 +18,9 @@ from typing import Any, Literal
 import jax
 import orbax.checkpoint as ocp
 
+from input_pipeline.errors import UserError
 from magnifier_jax.checkpoints import matching
 from magnifier_jax.checkpoints.quiet import collect_abandoned, quiet_storage
-from magnifier_jax.errors import UserError
 
 VARIABLES = "variables"
 OPTIMIZER = "optimizer"

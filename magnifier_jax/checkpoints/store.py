@@ -16,10 +16,10 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
+from input_pipeline.errors import UserError
+from input_pipeline.files import write_json
 from magnifier_jax.checkpoints import reader
 from magnifier_jax.checkpoints.quiet import collect_abandoned, quiet_storage
-from magnifier_jax.errors import UserError
-from magnifier_jax.workdir import write_json
 
 PyTree = Any
 

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 import jax
 from jax.sharding import Mesh
 
-from input_pipeline.errors import DataError
+from input_pipeline.errors import DataError, UserError
 from magnifier_jax.datasets import open_training_set
 from magnifier_jax.describing import describe_pictures
 from magnifier_jax.devices import enable_compilation_cache, make_mesh, put_replicated
-from magnifier_jax.errors import UserError
 from magnifier_jax.export.descriptor_function import make_descriptor_function
 from magnifier_jax.export.exporting import card_of, check_output, export_network
 from magnifier_jax.export.projection import Projection, fit_projection

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from input_pipeline.errors import UserError
 from magnifier_jax.augment import MEAN, STD, normalize
 from magnifier_jax.config import suggest
-from magnifier_jax.errors import UserError
 from magnifier_jax.export.projection import Projection
 from magnifier_jax.export.settings import ExportSettings
 from magnifier_jax.model import MagnifierNet

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from magnifier_jax.errors import UserError
+from input_pipeline.errors import UserError
+from input_pipeline.files import write_json
 from magnifier_jax.export.card import Card, Verification, make_card
 from magnifier_jax.export.descriptor_function import (
     DescriptorFunction,
@@ -25,7 +26,6 @@ from magnifier_jax.export.settings import ExportSettings, Format
 from magnifier_jax.export.stablehlo import run_stablehlo, write_stablehlo
 from magnifier_jax.export.weights import run_weights, write_weights
 from magnifier_jax.trained import Trained
-from magnifier_jax.workdir import write_json
 
 LIMIT = 1e-4
 """Largest relative difference between an export and the network."""

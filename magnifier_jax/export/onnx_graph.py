@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from magnifier_jax.errors import UserError
+from input_pipeline.errors import UserError
 
 # Old enough for every runtime in use: ONNX Runtime 1.13, TensorRT 8.6, OpenVINO 2023.
 OPSET = 17

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from magnifier_jax.errors import UserError
+from input_pipeline.errors import UserError
 
 # Of what a failed process said; TensorFlow repeats whole programs.
 _LONGEST = 200

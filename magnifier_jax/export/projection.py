@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from magnifier_jax.errors import UserError
+from input_pipeline.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

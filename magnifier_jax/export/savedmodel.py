@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from magnifier_jax.errors import UserError
+from input_pipeline.errors import UserError
 from magnifier_jax.export.descriptor_function import DescriptorFunction
 from magnifier_jax.export.processes import run_batches, run_task
 from magnifier_jax.export.stablehlo import write_stablehlo

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal, get_args
 
-from magnifier_jax.errors import UserError
+from input_pipeline.errors import UserError
 
 Format = Literal["safetensors", "torch", "onnx", "stablehlo", "savedmodel"]
 Layout = Literal["NHWC", "NCHW"]

@@ -9,7 +9,7 @@ import jax
 import jax.export
 import numpy as np
 
-from magnifier_jax.errors import UserError
+from input_pipeline.errors import UserError
 from magnifier_jax.export.descriptor_function import DescriptorFunction
 from magnifier_jax.export.processes import run_batches
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from magnifier_jax.errors import UserError
+from input_pipeline.errors import UserError
 from magnifier_jax.interop.torch_names import Layout, Link, backbone_links, counter_names, links
 from magnifier_jax.model import Backbone, BackboneSpec, MagnifierNet
 

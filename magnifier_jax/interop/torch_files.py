@@ -13,7 +13,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from magnifier_jax.errors import UserError
+from input_pipeline.errors import UserError
 from magnifier_jax.interop.pickles import PickleRefusedError, StorageType, Tensor, read_pickle
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C

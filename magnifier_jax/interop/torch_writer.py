@@ -12,7 +12,7 @@ import ml_dtypes
 import numpy as np
 import safetensors.numpy
 
-from magnifier_jax.errors import UserError
+from input_pipeline.errors import UserError
 
 _STORAGES = {
     np.dtype(np.float32): "FloatStorage",

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from input_pipeline.errors import UserError
+from input_pipeline.files import write_json
 from magnifier_jax import cli
 from magnifier_jax.devices import enable_compilation_cache
-from magnifier_jax.errors import UserError
 from magnifier_jax.retrieval.array_files import read_arrays
 from magnifier_jax.retrieval.descriptors import CollapsedDescriptorsWarning
 from magnifier_jax.retrieval.distances import Metric
@@ -24,7 +25,6 @@ from magnifier_jax.retrieval.metrics import Evaluation, ranks_to_show
 from magnifier_jax.retrieval.reranking import ReRanking
 from magnifier_jax.retrieval.single_shot import SingleShot
 from magnifier_jax.retrieval.verification import Verification, verify
-from magnifier_jax.workdir import write_json
 
 _FILE_HELP = (
     "an .npz file with the arrays 'descriptors' [N, D], 'identities' [N] and 'cameras' [N], made "

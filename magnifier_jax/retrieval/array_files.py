@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from magnifier_jax.errors import UserError
+from input_pipeline.errors import UserError
 
 _DAMAGE = (OSError, ValueError, TypeError, KeyError, EOFError, NotImplementedError)
 

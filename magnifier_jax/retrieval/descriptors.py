@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from magnifier_jax.errors import UserError
+from input_pipeline.errors import UserError
 
 _ROWS_NAMED = 5
 _ROWS_AT_ONCE = 2048

@@ -18,7 +18,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from numpy.typing import NDArray
 
-from magnifier_jax.errors import UserError
+from input_pipeline.errors import UserError
 from magnifier_jax.retrieval.descriptors import Descriptors
 
 Metric = Literal["euclidean", "cosine"]

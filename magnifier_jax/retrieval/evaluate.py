@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from magnifier_jax.errors import UserError
+from input_pipeline.errors import UserError
 from magnifier_jax.retrieval.descriptors import Descriptors, check_descriptors, check_pair
 from magnifier_jax.retrieval.distances import Blocks, Layout, Metric, RowBlock, stream_rows
 from magnifier_jax.retrieval.labels import Array, Labelled, label, make_labels

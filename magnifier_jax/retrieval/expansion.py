@@ -12,7 +12,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from magnifier_jax.errors import UserError
+from input_pipeline.errors import UserError
 from magnifier_jax.retrieval.descriptors import check_descriptors, check_pair
 from magnifier_jax.retrieval.distances import Blocks, inverse_norms
 from magnifier_jax.retrieval.labels import Array

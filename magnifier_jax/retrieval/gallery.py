@@ -14,12 +14,12 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
-from magnifier_jax.errors import UserError
+from input_pipeline.errors import UserError
+from input_pipeline.files import open_whole
 from magnifier_jax.retrieval.array_files import read_arrays
 from magnifier_jax.retrieval.descriptors import check_descriptors
 from magnifier_jax.retrieval.distances import Blocks, Metric
 from magnifier_jax.retrieval.searcher import Searcher, SearchResult, check_parts
-from magnifier_jax.whole_file import open_whole
 
 _FORMAT = 1
 _TEXTS = ("format", "metric", "model", "notes")
@@ -264,7 +264,7 @@ class Gallery:
         target = Path(path)
         header = file_header(metric=self.metric, model=self.model, notes=self.notes)
         try:
-            with open_whole(target, partial=target.with_name(f"{target.name}.partial")) as file:
+            with open_whole(target) as file:
                 np.savez(file, **header, **arrays)
         except OSError as error:
             raise _cannot_write(target, error) from error

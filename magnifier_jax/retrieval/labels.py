@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from magnifier_jax.errors import UserError
+from input_pipeline.errors import UserError
 from magnifier_jax.retrieval.descriptors import Descriptors
 
 Array = ArrayLike | jax.Array

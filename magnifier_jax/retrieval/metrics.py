@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from magnifier_jax.errors import UserError
+from input_pipeline.errors import UserError
 from magnifier_jax.retrieval.ranking import MatchRanks
 
 AveragePrecision = Literal["rectangular", "trapezoid"]

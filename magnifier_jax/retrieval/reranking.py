@@ -16,7 +16,7 @@ import scipy.sparse
 from jax.sharding import Mesh
 from numpy.typing import ArrayLike, NDArray
 
-from magnifier_jax.errors import UserError
+from input_pipeline.errors import UserError
 from magnifier_jax.retrieval.all_pairs import Plan
 from magnifier_jax.retrieval.descriptors import Descriptors, check_descriptors, check_pair, join
 from magnifier_jax.retrieval.distances import Blocks, Layout, Metric, RowBlock, stream_rows

@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
-from magnifier_jax.errors import UserError
+from input_pipeline.errors import UserError
 from magnifier_jax.retrieval.descriptors import Descriptors, check_descriptors
 from magnifier_jax.retrieval.distances import Blocks, Metric
 from magnifier_jax.retrieval.nearest import Searchable, Side, find_nearest, gallery_blocks

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from magnifier_jax.errors import UserError
+from input_pipeline.errors import UserError
 from magnifier_jax.retrieval.distances import RowBlock
 from magnifier_jax.retrieval.labels import Labels, MatchFinder
 from magnifier_jax.retrieval.metrics import Evaluation

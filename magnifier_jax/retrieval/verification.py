@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from magnifier_jax.errors import UserError
+from input_pipeline.errors import UserError
 from magnifier_jax.retrieval.descriptors import (
     Descriptors,
     check_descriptors,

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from input_pipeline import prepare as command
-from input_pipeline.locations import default_data_dir
+from input_pipeline.files import default_data_dir
 from input_pipeline.prepared import prepare
 from tests import layouts
 

@@ -4,8 +4,8 @@ import json
 import pytest
 
 from configs import ablation, cuhk03, default, quickstart
+from input_pipeline.errors import UserError
 from magnifier_jax.config import Config
-from magnifier_jax.errors import UserError
 
 NAMES = ("market1501", "dukemtmc", "occluded_duke", "msmt17", "cuhk03", "quickstart", "benchmark")
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from input_pipeline import examine, prepare
-from input_pipeline.errors import DataError
+from input_pipeline.errors import DataError, UserError
 from magnifier_jax.datasets import open_all_sets, open_test_sets, open_training_set
-from magnifier_jax.errors import UserError
 from tests import layouts
 
 

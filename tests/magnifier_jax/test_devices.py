@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 
+from input_pipeline.errors import UserError
 from magnifier_jax import devices
-from magnifier_jax.errors import UserError
 
 ROOT = pathlib.Path(__file__).parents[2]
 COMPILE = """

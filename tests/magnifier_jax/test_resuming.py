@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from magnifier_jax.errors import UserError
+from input_pipeline.errors import UserError
 from magnifier_jax.resuming import check_resumable, differences
 from magnifier_jax.workdir import WorkDirectory
 

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
+from input_pipeline.errors import UserError
 from magnifier_jax.devices import make_mesh
-from magnifier_jax.errors import UserError
 from magnifier_jax.interop import to_torch_state_dict, write_safetensors, write_torch_file
 from magnifier_jax.starting import starting_state
 from magnifier_jax.steps import build_model

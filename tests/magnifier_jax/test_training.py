@@ -8,12 +8,11 @@ import jax
 import numpy as np
 import pytest
 
-from input_pipeline.errors import DataError
+from input_pipeline.errors import DataError, UserError
 from magnifier_jax import training
 from magnifier_jax.checkpoints import CheckpointReader
 from magnifier_jax.datasets import open_training_set
 from magnifier_jax.devices import make_mesh
-from magnifier_jax.errors import UserError
 from magnifier_jax.pictures import open_pictures
 from magnifier_jax.trained import load_trained
 from magnifier_jax.training import train

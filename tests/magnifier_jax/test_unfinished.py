@@ -7,8 +7,8 @@ import resource
 import numpy as np
 import pytest
 
+from input_pipeline.errors import UserError
 from magnifier_jax import unfinished
-from magnifier_jax.errors import UserError
 
 
 @contextlib.contextmanager

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from magnifier_jax.errors import UserError
-from magnifier_jax.workdir import WorkDirectory, software_versions, write_json, write_text
+from input_pipeline.errors import UserError
+from input_pipeline.files import write_json, write_text
+from magnifier_jax.workdir import WorkDirectory, software_versions
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = {"seed": 1, "data": {"name": "synthetic", "size": [64, 32]}, "log": {"every": 10}}
@@ -59,7 +60,7 @@ def test_the_lock_is_for_one_run_in_a_process_too(tmp_path):
 def test_a_place_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     directory = WorkDirectory(tmp_path / "file" / "run")
-    with pytest.raises(UserError, match=r"Cannot write to the work directory .*: give another"):
+    with pytest.raises(UserError, match=r"Cannot write .*: make room"):
         directory.lock().__enter__()
 
 

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from input_pipeline.errors import DataError
+from input_pipeline.errors import DataError, FilesError
 from input_pipeline.part_labels import FORMATS, convert, convert_tree, journal
 from input_pipeline.part_labels.__main__ import main
 from input_pipeline.part_labels.files import find_labels, read_labels
-from input_pipeline.problems import FilesError
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from input_pipeline.errors import DataError
-from input_pipeline.problems import FilesError
+from input_pipeline.errors import DataError, FilesError
 from input_pipeline.readers import _cuhk03_matlab, cuhk03
 from tests import layouts
 

@@ -2,8 +2,7 @@ import shutil
 
 import pytest
 
-from input_pipeline.errors import DataError
-from input_pipeline.problems import FilesError
+from input_pipeline.errors import DataError, FilesError
 from input_pipeline.readers import _three_folders, market1501
 from tests import layouts
 

@@ -4,8 +4,7 @@ import shutil
 
 import pytest
 
-from input_pipeline.errors import DataError
-from input_pipeline.problems import FilesError
+from input_pipeline.errors import DataError, FilesError
 from input_pipeline.readers import read_dataset, read_each
 from input_pipeline.scan import scan
 from tests import layouts, permissions

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from input_pipeline.errors import UserError
 from magnifier_jax.checkpoints import CheckpointReader
-from magnifier_jax.errors import UserError
 from tests.magnifier_jax.checkpoints import toy
 
 

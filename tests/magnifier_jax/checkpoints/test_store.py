@@ -13,8 +13,8 @@ import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from input_pipeline.errors import UserError
 from magnifier_jax.checkpoints import CheckpointReader, CheckpointStore
-from magnifier_jax.errors import UserError
 from tests.magnifier_jax.checkpoints import toy
 
 SCRIPT = pathlib.Path(__file__).with_name("saving_run.py")

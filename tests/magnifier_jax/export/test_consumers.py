@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from input_pipeline.errors import UserError
 from magnifier_jax.augment import normalize
-from magnifier_jax.errors import UserError
 from magnifier_jax.export import choose_settings, export_network
 from tests.magnifier_jax.export.conftest import random_network
 

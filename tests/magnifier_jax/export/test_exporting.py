@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import safetensors
 
-from magnifier_jax.errors import UserError
+from input_pipeline.errors import UserError
 from magnifier_jax.export import choose_settings, export_network, exporting
 from magnifier_jax.export.exporting import relative_difference, sample_pictures
 

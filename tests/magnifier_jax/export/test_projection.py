@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from magnifier_jax.errors import UserError
+from input_pipeline.errors import UserError
 from magnifier_jax.export import fit_projection
 
 

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from magnifier_jax.errors import UserError
+from input_pipeline.errors import UserError
 from magnifier_jax.export import choose_settings
 from magnifier_jax.export.descriptor_function import expected_descriptors, make_descriptor_function
 from magnifier_jax.export.exporting import relative_difference, sample_pictures

@@ -12,7 +12,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from magnifier_jax.errors import UserError
+from input_pipeline.errors import UserError
 from magnifier_jax.interop import backbone_from_torch, from_torch_state_dict, to_torch_state_dict
 from magnifier_jax.model import BACKBONES, MagnifierNet
 from tests.reference_weights import GOLDEN

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from magnifier_jax.errors import UserError
+from input_pipeline.errors import UserError
 from magnifier_jax.interop import read_torch_file
 from tests.torch_like_files import NUMBERS, ROW, Call, Name, pickled, save
 

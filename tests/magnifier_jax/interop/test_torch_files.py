@@ -15,7 +15,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from magnifier_jax.errors import UserError
+from input_pipeline.errors import UserError
 from magnifier_jax.interop import read_torch_file, write_safetensors, write_torch_file
 from tests.torch_like_files import NUMBERS, ROW, Call, FakeStorage, pickled, save, tensor
 

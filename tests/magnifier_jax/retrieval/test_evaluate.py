@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import retrieval_reference as plain
+from input_pipeline.errors import UserError
 from magnifier_jax import retrieval
-from magnifier_jax.errors import UserError
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "retrieval_seed0.npz"
 ARGUMENTS = (

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from input_pipeline.errors import UserError
 from magnifier_jax import retrieval
-from magnifier_jax.errors import UserError
 from magnifier_jax.retrieval import Gallery
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from input_pipeline.errors import UserError
 from magnifier_jax import retrieval
-from magnifier_jax.errors import UserError
 
 
 def draw(seed):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from input_pipeline.errors import UserError
 from magnifier_jax import retrieval
-from magnifier_jax.errors import UserError
 
 RATES = (0.3, 1e-2, 1e-3, 0.0)
 

@@ -5,7 +5,7 @@
     python -m benchmarks.retrieval rerank --size msmt17 --width 512
     python -m benchmarks.retrieval search
 
-Every contender runs in a process of its own, on the same descriptors, drawn around one centre an
+Every contender runs in a process of its own, on the same descriptors, drawn around one center an
 identity. "Beyond" is its time minus that of its bare matrix product of the same sizes in the same
 process; processor seconds, of all cores together, depend less on what else runs. Memory is the peak
 above what the process held once the descriptors were made, compilation included.
@@ -26,7 +26,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """Pictures and identities of a test set; `pool` is the gallery that re-ranking papers use."""
+    """Images and identities of a test set; `pool` is the gallery that re-ranking papers use."""
 
     queries: int
     gallery: int
@@ -60,9 +60,9 @@ class Data:
 
 
 def draw_data(*, queries: int, gallery: int, identities: int, cameras: int, width: int) -> Data:
-    """Unit vectors around one centre an identity, drawn in blocks so that nothing else is held."""
+    """Unit vectors around one center an identity, drawn in blocks so that nothing else is held."""
     generator = np.random.default_rng(0)
-    centres = generator.standard_normal((identities, width), dtype=np.float32)
+    centers = generator.standard_normal((identities, width), dtype=np.float32)
 
     def draw(ids: np.ndarray) -> np.ndarray:
         values = np.empty((len(ids), width), np.float32)
@@ -70,7 +70,7 @@ def draw_data(*, queries: int, gallery: int, identities: int, cameras: int, widt
             part = values[start : start + 1024]
             generator.standard_normal(out=part, dtype=np.float32)
             part *= 1.6
-            part += centres[ids[start : start + 1024]]
+            part += centers[ids[start : start + 1024]]
             part /= np.linalg.norm(part, axis=1, keepdims=True)
         return values
 

@@ -76,18 +76,18 @@ def rerank_in_full(query, gallery, *, k1=20, k2=6, original_weight=0.3):
     half = round(k1 / 2)
     total = len(everyone)
     encodings = np.zeros((total, total), distances.dtype)
-    for picture in range(total):
-        own = _reciprocal(order, picture, k1)
+    for image in range(total):
+        own = _reciprocal(order, image, k1)
         members = own
-        for neighbour in own:
-            theirs = _reciprocal(order, neighbour, half)
+        for neighbor in own:
+            theirs = _reciprocal(order, neighbor, half)
             if 3 * len(np.intersect1d(theirs, own)) > 2 * len(theirs):
                 members = np.append(members, theirs)
         members = np.unique(members)
-        weights = np.exp(-distances[picture, members])
-        encodings[picture, members] = weights / weights.sum()
+        weights = np.exp(-distances[image, members])
+        encodings[image, members] = weights / weights.sum()
     if k2 > 1:
-        encodings = np.stack([encodings[order[picture, :k2]].mean(0) for picture in range(total)])
+        encodings = np.stack([encodings[order[image, :k2]].mean(0) for image in range(total)])
     holders = [np.flatnonzero(encodings[:, column]) for column in range(total)]
     result = np.empty((len(query), len(gallery)), distances.dtype)
     for row in range(len(query)):
@@ -102,6 +102,6 @@ def rerank_in_full(query, gallery, *, k1=20, k2=6, original_weight=0.3):
     return result
 
 
-def _reciprocal(order, picture, k):
-    near = order[picture, : k + 1]
-    return near[(order[near, : k + 1] == picture).any(axis=1)]
+def _reciprocal(order, image, k):
+    near = order[image, : k + 1]
+    return near[(order[near, : k + 1] == image).any(axis=1)]

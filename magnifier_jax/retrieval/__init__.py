@@ -5,13 +5,12 @@ Everything is exact, runs on all devices, and never holds the full distance matr
 
 from magnifier_jax.retrieval.descriptors import CollapsedDescriptorsWarning
 from magnifier_jax.retrieval.distances import Blocks
-from magnifier_jax.retrieval.evaluate import evaluate
 from magnifier_jax.retrieval.expansion import QueryExpansion, expand_queries
 from magnifier_jax.retrieval.gallery import Gallery, file_header
 from magnifier_jax.retrieval.metrics import Evaluation
+from magnifier_jax.retrieval.ranking import SingleShot, evaluate
 from magnifier_jax.retrieval.reranking import DistanceBlock, ReRanking, rerank
-from magnifier_jax.retrieval.searcher import Searcher, SearchResult
-from magnifier_jax.retrieval.single_shot import SingleShot
+from magnifier_jax.retrieval.search import Searcher, SearchResult
 from magnifier_jax.retrieval.verification import OperatingPoint, Verification, verify
 
 __all__ = [

@@ -15,15 +15,14 @@ from input_pipeline.errors import UserError
 from input_pipeline.files import write_json
 from magnifier_jax import cli
 from magnifier_jax.devices import enable_compilation_cache
-from magnifier_jax.retrieval.array_files import read_arrays
 from magnifier_jax.retrieval.descriptors import CollapsedDescriptorsWarning
 from magnifier_jax.retrieval.distances import Metric
-from magnifier_jax.retrieval.evaluate import evaluate
 from magnifier_jax.retrieval.expansion import QueryExpansion, expand_queries
+from magnifier_jax.retrieval.gallery_file import read_arrays
 from magnifier_jax.retrieval.labels import is_ignored
 from magnifier_jax.retrieval.metrics import Evaluation, ranks_to_show
+from magnifier_jax.retrieval.ranking import SingleShot, evaluate
 from magnifier_jax.retrieval.reranking import ReRanking
-from magnifier_jax.retrieval.single_shot import SingleShot
 from magnifier_jax.retrieval.verification import Verification, verify
 
 _FILE_HELP = (
@@ -105,19 +104,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-camera-filter",
         action="store_true",
-        help="also count pictures of the query's identity from the query's own camera",
+        help="also count images of the query's identity from the query's own camera",
     )
     parser.add_argument(
         "--keep-junk",
         action="store_true",
-        help="also rank pictures of identity -1, which are left out as Market-1501 does",
+        help="also rank images of identity -1, which are left out as Market-1501 does",
     )
     parser.add_argument("--rerank", action="store_true", help="also with k-reciprocal re-ranking")
     parser.add_argument("--k1", type=int, default=20)
     parser.add_argument("--k2", type=int, default=6)
     parser.add_argument("--original-weight", type=float, default=0.3, help="λ of re-ranking")
     parser.add_argument(
-        "--expand", type=int, metavar="K", help="also with queries expanded by K neighbours"
+        "--expand", type=int, metavar="K", help="also with queries expanded by K neighbors"
     )
     parser.add_argument("--alpha", type=float, default=3.0, help="α of query expansion")
     parser.add_argument(
@@ -213,11 +212,11 @@ def table(results: dict[str, Evaluation]) -> str:
     ranks = ranks_to_show(first.cmc)
     lines = [
         f"{first.valid_queries} of {first.queries} queries have a match among {first.gallery} "
-        f"gallery pictures; {first.average_precision} average precision",
+        f"gallery images; {first.average_precision} average precision",
     ]
     if first.ignored_queries or first.ignored_gallery:
         lines.append(
-            f"{first.ignored_queries} queries and {first.ignored_gallery} gallery pictures of "
+            f"{first.ignored_queries} queries and {first.ignored_gallery} gallery images of "
             "identity -1 (bad detections) are left out; --keep-junk keeps them"
         )
     lines.append(

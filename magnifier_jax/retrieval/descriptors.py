@@ -15,7 +15,7 @@ _ROWS_NAMED = 5
 _ROWS_AT_ONCE = 2048
 _COLLAPSE_SAMPLE = 512
 # ‖q‖² + ‖g‖² − 2 q·g in float32 is wrong by about 1e-7 of the norms: where descriptors differ by
-# less than this share of their length, by a tenth of the squared distance between neighbours.
+# less than this share of their length, by a tenth of the squared distance between neighbors.
 _COLLAPSE_SPREAD = 3e-3
 
 
@@ -25,7 +25,7 @@ class CollapsedDescriptorsWarning(UserWarning):
 
 @dataclasses.dataclass(frozen=True)
 class Descriptors:
-    """Finite descriptors of one set of pictures.
+    """Finite descriptors of one set of images.
 
     Attributes:
       name: What they are, for messages, such as 'query'.
@@ -127,7 +127,7 @@ def _refuse_non_finite(
         what = "numbers too large for float32 distances"
     raise UserError(
         f"{name} descriptors hold {what} in rows {rows}{more} (of {len(array)}); "
-        "check the model's weights and the pictures of these rows"
+        "check the model's weights and the images of these rows"
     )
 
 
@@ -141,9 +141,9 @@ def check_pair(query: Descriptors, gallery: Descriptors) -> None:
     sample = np.concatenate([_evenly(query), _evenly(gallery)]).astype(np.float64)
     if len(sample) < 3:
         return
-    centre = sample.mean(axis=0)
-    spread = np.linalg.norm(sample - centre, axis=1).max()
-    if spread <= _COLLAPSE_SPREAD * np.linalg.norm(centre):
+    center = sample.mean(axis=0)
+    spread = np.linalg.norm(sample - center, axis=1).max()
+    if spread <= _COLLAPSE_SPREAD * np.linalg.norm(center):
         warnings.warn(
             "the descriptors have collapsed: all are nearly the same vector, so the ranking "
             "follows rounding and gallery order more than likeness; check the training, or "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -193,3 +194,124 @@ def stream_rows(
                 np.int32(column),
             )
         yield RowBlock(start=start, count=min(layout.query_rows, len(query) - start), values=rows)
+
+
+# --- All pairs of one set ---
+#
+# The product of images i and j is that of j and i. On a CPU, where a product costs more than moving
+# its result, tiles of it are kept until they are needed a second time, within a bound on memory.
+
+# Smaller tiles cost more in calls than they save in products.
+_LEAST_TILE = 512
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How all pairs are gone through.
+
+    Attributes:
+      layout: Sizes of the blocks.
+      band: After each block of rows, products with so many of the next blocks are kept; 0 computes
+        everything.
+    """
+
+    layout: Layout
+    band: int
+
+    @classmethod
+    def make(cls, total: int, *, blocks: Blocks, mesh: Mesh, kept_bytes: int) -> Plan:
+        """The widest band that `kept_bytes` allow.
+
+        Args:
+          total: Images, N.
+          blocks: How much is worked on at a time.
+          mesh: The devices.
+          kept_bytes: Bound on the products that are kept.
+        """
+        layout = Layout.plan(queries=total, gallery=total, blocks=blocks, devices=mesh.size)
+        rows = layout.query_rows
+        # At most band · (band + 1) / 2 tiles are alive at a time.
+        tiles = kept_bytes // (4 * rows**2)
+        band = min((math.isqrt(8 * tiles + 1) - 1) // 2, -(-total // rows) - 1)
+        only_cpu = mesh.size == 1 and mesh.devices.flat[0].platform == "cpu"
+        if not only_cpu or band < 1 or rows < _LEAST_TILE:
+            return cls(layout=layout, band=0)
+        columns = round_up(round_up(total, rows), LANES)
+        return cls(layout=Layout(query_rows=rows, gallery_rows=rows, columns=columns), band=band)
+
+
+def stream_all_pairs(
+    everyone: Descriptors, *, metric: Metric, plan: Plan, mesh: Mesh
+) -> Iterator[RowBlock]:
+    """Yields what `stream_rows` yields of a set against itself."""
+    if not plan.band:
+        yield from stream_rows(everyone, everyone, metric=metric, layout=plan.layout, mesh=mesh)
+        return
+    layout = plan.layout
+    step = layout.query_rows
+    base, scale = column_terms(everyone, metric=metric, columns=layout.columns)
+    count = -(-len(everyone) // step)
+    kept: dict[tuple[int, int], jax.Array] = {}
+    rows = jnp.full((step, layout.columns), jnp.inf, jnp.float32)
+    for own in range(count):
+        mine = jax.device_put(everyone.block(own * step, rows=step))
+        for other in range(count):
+            mirrored = (other, own) in kept
+            if mirrored:
+                tile = kept.pop((other, own))
+            else:
+                tile = product(mine, jax.device_put(everyone.block(other * step, rows=step)))
+                if 0 < other - own <= plan.band:
+                    kept[own, other] = tile
+            columns = slice(other * step, (other + 1) * step)
+            terms = base[columns], scale[columns], np.int32(columns.start)
+            rows = place(rows, tile, *terms, mirrored=mirrored)
+        real = min(step, len(everyone) - own * step)
+        yield RowBlock(start=own * step, count=real, values=rows)
+
+
+# --- The smallest and the largest of a row ---
+
+_GROUP = 32
+
+
+def smallest(rows: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
+    """The k smallest values of each row, ties in order of their place.
+
+    The k smallest values lie in the k groups of neighboring places whose own smallest values are
+    smallest, so that a top-k looks only at group minima and at the members of those groups.
+
+    Args:
+      rows: float32 [B, W], without NaN.
+      k: At most W.
+
+    Returns:
+      Values float32 [B, k], ascending, and places int32 [B, k].
+    """
+    count, width = rows.shape
+    if width % _GROUP or width < 4 * k * _GROUP:
+        values, places = jax.lax.top_k(-rows, k)
+        return -values, places
+    groups = rows.reshape(count, -1, _GROUP)
+    chosen = jnp.sort(jax.lax.top_k(-jnp.min(groups, axis=2), k)[1], axis=1)
+    members = jnp.take_along_axis(groups, chosen[:, :, None], axis=1).reshape(count, -1)
+    values, within = jax.lax.top_k(-members, k)
+    places = jnp.take_along_axis(chosen, within // _GROUP, axis=1) * _GROUP + within % _GROUP
+    return -values, places
+
+
+def largest(rows: jax.Array, width: int) -> jax.Array:
+    """The largest of the first `width` values of each row.
+
+    Args:
+      rows: float32 [B, W], W a multiple of 32; what lies beyond `width` is not looked at.
+      width: At least 1.
+
+    Returns:
+      float32 [B].
+    """
+    # A slice of the whole would be copied first; one of the groups' maxima is small.
+    whole = width // _GROUP
+    rest = jnp.max(rows[:, whole * _GROUP : width], axis=1, initial=-jnp.inf)
+    groups = jnp.max(rows.reshape(len(rows), -1, _GROUP), axis=2)
+    return jnp.maximum(jnp.max(groups[:, :whole], axis=1, initial=-jnp.inf), rest)

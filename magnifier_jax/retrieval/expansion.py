@@ -16,7 +16,7 @@ from input_pipeline.errors import UserError
 from magnifier_jax.retrieval.descriptors import check_descriptors, check_pair
 from magnifier_jax.retrieval.distances import Blocks, inverse_norms
 from magnifier_jax.retrieval.labels import Array
-from magnifier_jax.retrieval.nearest import Searchable, find_nearest
+from magnifier_jax.retrieval.search import Searchable, find_nearest
 
 _QUERIES_AT_ONCE = 256
 
@@ -27,7 +27,7 @@ class QueryExpansion:
 
     Attributes:
       neighbours: Gallery descriptors that are averaged with the query.
-      alpha: Power of the similarity; 0 weighs all neighbours alike.
+      alpha: Power of the similarity; 0 weighs all neighbors alike.
     """
 
     neighbours: int = 5
@@ -52,7 +52,7 @@ def expand_queries(
     Args:
       query: Descriptors [Nq, D].
       gallery: Descriptors [Ng, D]; no identities or cameras are looked at.
-      settings: Number of neighbours and α.
+      settings: Number of neighbors and α.
       blocks: How much is worked on at a time, and on which devices.
 
     Returns:

@@ -1,4 +1,4 @@
-"""A gallery of described pictures that can be searched, changed, saved and exported."""
+"""A gallery of described images that can be searched, changed, saved and exported."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from input_pipeline.errors import UserError
 from input_pipeline.files import open_whole
-from magnifier_jax.retrieval.array_files import read_arrays
 from magnifier_jax.retrieval.descriptors import check_descriptors
 from magnifier_jax.retrieval.distances import Blocks, Metric
-from magnifier_jax.retrieval.searcher import Searcher, SearchResult, check_parts
+from magnifier_jax.retrieval.gallery_file import read_arrays
+from magnifier_jax.retrieval.search import Searcher, SearchResult, check_parts
 
 _FORMAT = 1
 _TEXTS = ("format", "metric", "model", "notes")
@@ -28,13 +28,13 @@ _ENTRIES = (*_TEXTS, "descriptors", "names", "identities", "cameras", "parts", "
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Gallery:
-    """Pictures and their descriptors. Changing it gives a new one.
+    """Images and their descriptors. Changing it gives a new one.
 
     Made by `Gallery.build`, which checks everything.
 
     Attributes:
       descriptors: float16 or float32 [N, D].
-      names: str [N], all different; paths of the pictures, as a rule.
+      names: str [N], all different; paths of the images, as a rule.
       identities: int64 or str [N], -1 where one is not known; None if none is.
       cameras: int64 [N], -1 where one is not known; None if none is.
       parts: float16 or float32 [N, P, E], an embedding of each part, or None.
@@ -70,7 +70,7 @@ class Gallery:
         model: str = "",
         notes: Mapping[str, Any] | None = None,
     ) -> Gallery:
-        """Checks what belongs to each picture, and keeps it.
+        """Checks what belongs to each image, and keeps it.
 
         Arrays are kept without a copy, for they can fill the memory: do not change them later.
 
@@ -116,7 +116,7 @@ class Gallery:
         )
 
     def __len__(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
         return len(self.descriptors)
 
     def add(self, other: Gallery) -> Gallery:
@@ -166,7 +166,7 @@ class Gallery:
         return np.array([str(Path(folder) / name) for name in self.names.tolist()], np.str_)
 
     def remove(self, names: Sequence[str]) -> Gallery:
-        """The gallery without the pictures of these names.
+        """The gallery without the images of these names.
 
         Raises:
           UserError: if a name is not there, or nothing would be left.
@@ -178,14 +178,14 @@ class Gallery:
             raise UserError(f"{str(unknown[0])!r} is not in the gallery{hint}")
         kept = np.flatnonzero(~np.isin(self.names, names))
         if not len(kept):
-            raise UserError("removing these pictures would leave the gallery empty")
+            raise UserError("removing these images would leave the gallery empty")
         fields: dict[str, Any] = {
             name: None if value is None else value[kept] for name, value in self._arrays().items()
         }
         return dataclasses.replace(self, **fields)
 
     def search(self, query: ArrayLike, *, top: int = 10) -> SearchResult:
-        """The pictures most like each query; exact.
+        """The images most like each query; exact.
 
         The descriptors are kept on the devices between searches if they fit; `searcher` decides
         that and the memory that is used.
@@ -197,10 +197,10 @@ class Gallery:
         return self._default_searcher.search(query, top=top)
 
     def search_parts(self, parts: ArrayLike, visible: ArrayLike, *, top: int = 10) -> SearchResult:
-        """The pictures most like each query by the parts that both show.
+        """The images most like each query by the parts that both show.
 
         Distance is 1 − cosine, averaged over those parts, so that what a query hides does not
-        count against a picture. A picture that shows none of them is infinitely far.
+        count against an image. An image that shows none of them is infinitely far.
 
         Args:
           parts: Part embeddings of the queries [Nq, P, E].
@@ -302,7 +302,7 @@ class Gallery:
         """Writes plain arrays for FAISS or a vector database.
 
         `descriptors.npy` is float32 [N, D], `ids.npy` int64 [N] counts the rows, and `names.json`
-        lists the picture of each id. With Euclidean distance an index by L2 ranks as `search`
+        lists the image of each id. With Euclidean distance an index by L2 ranks as `search`
         does; with cosine the descriptors are written as unit vectors, for an index by inner
         product.
 
@@ -324,7 +324,7 @@ class Gallery:
 
 
 def file_header(*, metric: Metric, model: str, notes: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries of a gallery file that are not one for each picture; see `Gallery`."""
+    """The entries of a gallery file that are not one for each image; see `Gallery`."""
     return {
         "format": _FORMAT,
         "metric": metric,
@@ -339,11 +339,11 @@ def _labels(values: ArrayLike | None, *, total: int, what: str, kinds: str) -> N
     labels = np.asarray(values)
     if labels.shape != (total,) or labels.dtype.kind not in kinds:
         allowed = "whole numbers or text" if "U" in kinds else "whole numbers"
-        raise UserError(f"{what} must be {total} of {allowed}, one for each picture")
+        raise UserError(f"{what} must be {total} of {allowed}, one for each image")
     return labels if labels.dtype.kind == "U" else labels.astype(np.int64)
 
 
 def _cannot_write(path: Path, error: OSError) -> UserError:
     return UserError(
-        f"cannot write {path} ({error.strerror}); check its folder, the rights and the disk"
+        f"cannot write {path} ({error.strerror}); check its folder, its permissions and the disk"
     )

@@ -1,4 +1,4 @@
-"""Identities and cameras of two sets of pictures, and who matches whom."""
+"""Identities and cameras of two sets of images, and who matches whom."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _PIECES = 16
 
 @dataclasses.dataclass(frozen=True)
 class Labels:
-    """Who is on each picture and which camera took it, as small numbers shared by both sets.
+    """Who is on each image and which camera took it, as small numbers shared by both sets.
 
     Attributes:
       query_ids: int32 [Nq].
       gallery_ids: int32 [Ng].
-      query_cameras: int32 [Nq]; with the camera filter off a number that no gallery picture has.
+      query_cameras: int32 [Nq]; with the camera filter off a number that no gallery image has.
       gallery_cameras: int32 [Ng].
     """
 
@@ -36,7 +36,7 @@ class Labels:
 
 @dataclasses.dataclass(frozen=True)
 class Matches:
-    """Gallery pictures of the same identity that the camera filter leaves, query by query.
+    """Gallery images of the same identity that the camera filter leaves, query by query.
 
     Attributes:
       queries: int64 [M], counted from the first query asked for, ascending.
@@ -70,15 +70,15 @@ class MatchFinder:
 
 
 @dataclasses.dataclass(frozen=True)
-class Labelled:
-    """One set of pictures without those of the ignored identity.
+class Labeled:
+    """One set of images without those of the ignored identity.
 
     Attributes:
       descriptors: Those that are left.
       identities: [N] of numbers, text or bytes.
       cameras: [N] of the same kinds, or None if they are not known.
       rows: int64 [N], where each stood before.
-      ignored: How many pictures were left out.
+      ignored: How many images were left out.
     """
 
     descriptors: Descriptors
@@ -94,10 +94,10 @@ def label(
     cameras: Array | None,
     *,
     ignored_identity: int | str | None,
-) -> Labelled:
+) -> Labeled:
     """Checks what belongs to each descriptor, and leaves out those of the ignored identity.
 
-    Descriptors are copied only if the pictures that are left lie in many pieces.
+    Descriptors are copied only if the images that are left lie in many pieces.
 
     Raises:
       UserError: for labels that do not fit or cannot be compared, or if nothing is left.
@@ -110,13 +110,13 @@ def label(
     rows = np.flatnonzero(~ignored)
     if not len(rows):
         raise UserError(
-            f"all {descriptors.name} pictures have the ignored identity {ignored_identity}; check "
+            f"all {descriptors.name} images have the ignored identity {ignored_identity}; check "
             "the identities, or keep it (ignored_identity=None, or --keep-junk)"
         )
     if len(rows) < len(ids):
         descriptors = _take(descriptors, rows)
         ids, views = ids[rows], None if views is None else views[rows]
-    return Labelled(descriptors, ids, views, rows, int(ignored.sum()))
+    return Labeled(descriptors, ids, views, rows, int(ignored.sum()))
 
 
 def is_ignored(identities: NDArray[np.generic], ignored: int | str | None) -> NDArray[np.bool_]:
@@ -132,7 +132,7 @@ def is_ignored(identities: NDArray[np.generic], ignored: int | str | None) -> ND
     return np.asarray(identities == ignored)
 
 
-def make_labels(query: Labelled, gallery: Labelled, *, camera_filter: bool) -> Labels:
+def make_labels(query: Labeled, gallery: Labeled, *, camera_filter: bool) -> Labels:
     """Numbers the identities and cameras of both sets."""
     query_ids, gallery_ids = _number(
         query, gallery, values=(query.identities, gallery.identities), what="identities"
@@ -177,7 +177,7 @@ def _check(values: Array, *, descriptors: Descriptors, what: str) -> NDArray[np.
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         row = np.flatnonzero(~np.isfinite(labels))[0]
         raise UserError(
-            f"{name} hold {labels[row]} in row {row}; use the ignored identity -1 for pictures of "
+            f"{name} hold {labels[row]} in row {row}; use the ignored identity -1 for images of "
             "nobody known, or leave them out"
         )
     return labels
@@ -194,8 +194,8 @@ def _take(descriptors: Descriptors, rows: NDArray[np.int64]) -> Descriptors:
 
 
 def _number(
-    query: Labelled,
-    gallery: Labelled,
+    query: Labeled,
+    gallery: Labeled,
     *,
     values: tuple[NDArray[np.generic], NDArray[np.generic]],
     what: str,

@@ -10,7 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from input_pipeline.errors import UserError
-from magnifier_jax.retrieval.ranking import MatchRanks
+
+
+@dataclasses.dataclass(frozen=True)
+class MatchRanks:
+    """Ranks of the true matches, best first for each query.
+
+    Attributes:
+      queries: int64 [M], query of each match, ascending.
+      ranks: int64 [M], 1 for the best place among the query's valid gallery, ascending per query.
+    """
+
+    queries: NDArray[np.int64]
+    ranks: NDArray[np.int64]
+
 
 AveragePrecision = Literal["rectangular", "trapezoid"]
 
@@ -26,13 +39,13 @@ class Evaluation:
         Re-identification", 2021): matches divided by the rank of the last one, averaged.
       queries: Number of queries, without ignored ones.
       valid_queries: Queries with at least one match; only they are averaged.
-      gallery: Number of gallery pictures, without ignored ones.
+      gallery: Number of gallery images, without ignored ones.
       average_precision: 'rectangular', or 'trapezoid' as in the Market-1501 MATLAB code.
       metric: 'euclidean' or 'cosine'.
       average_precisions: float64, one for each query that was given; NaN where it is ignored or
         has no match.
       ignored_queries: Queries of the ignored identity.
-      ignored_gallery: Gallery pictures of the ignored identity.
+      ignored_gallery: Gallery images of the ignored identity.
     """
 
     cmc: NDArray[np.float64]
@@ -69,13 +82,13 @@ def ranks_to_show(cmc: Sequence[float] | NDArray[np.float64]) -> tuple[int, ...]
 
 
 NO_VALID_QUERY = (
-    "no query has a match in the gallery: no gallery picture shows the identity of a query from "
-    "another camera; if the pictures have no camera numbers, or all the same one, turn the camera "
+    "no query has a match in the gallery: no gallery image shows the identity of a query from "
+    "another camera; if the images have no camera numbers, or all the same one, turn the camera "
     "filter off (camera_filter=False, or --no-camera-filter), otherwise check the identities"
 )
 
 
-def summarise(
+def summarize(
     ranks: Sequence[MatchRanks],
     *,
     queries: int,
@@ -89,7 +102,7 @@ def summarise(
     Args:
       ranks: Blocks of ranks that together hold every match.
       queries: Number of queries, with or without match.
-      gallery: Number of gallery pictures.
+      gallery: Number of gallery images.
       max_rank: Length of the CMC curve.
       average_precision: Which area under the precision–recall curve.
       metric: Name of the distance, to be reported.

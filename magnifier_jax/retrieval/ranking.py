@@ -1,14 +1,15 @@
-"""Exact ranks of every query's true matches, without sorting.
+"""Evaluation of descriptors, from any model, by the exact ranks of every query's true matches.
 
-The rank of a match is one more than the number of valid gallery pictures before it: nearer ones,
-and equally near ones that come earlier in the gallery. Only the few true matches of a query are
-counted for, which costs a small part of what sorting its row would.
+Nothing is sorted. The rank of a match is one more than the number of valid gallery images before
+it: nearer ones, and equally near ones that come earlier in the gallery. Only the few true matches
+of a query are counted for, which costs a small part of what sorting its row would.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -17,23 +18,148 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from numpy.typing import NDArray
 
-from magnifier_jax.retrieval.distances import LANES, Layout, RowBlock
-from magnifier_jax.retrieval.labels import Labels, Matches, MatchFinder
+from input_pipeline.errors import UserError
+from magnifier_jax.retrieval.descriptors import Descriptors, check_descriptors, check_pair
+from magnifier_jax.retrieval.distances import LANES, Blocks, Layout, Metric, RowBlock, stream_rows
+from magnifier_jax.retrieval.labels import (
+    Array,
+    Labeled,
+    Labels,
+    Matches,
+    MatchFinder,
+    label,
+    make_labels,
+)
+from magnifier_jax.retrieval.metrics import AveragePrecision, Evaluation, MatchRanks, summarize
+from magnifier_jax.retrieval.reranking import ReRanking, rerank_descriptors
+
+
+def evaluate(
+    query: Array,
+    gallery: Array,
+    query_ids: Array,
+    gallery_ids: Array,
+    query_cameras: Array | None = None,
+    gallery_cameras: Array | None = None,
+    *,
+    max_rank: int = 50,
+    camera_filter: bool = True,
+    ignored_identity: int | str | None = -1,
+    metric: Metric = "euclidean",
+    average_precision: AveragePrecision = "rectangular",
+    reranking: ReRanking | None = None,
+    single_shot: SingleShot | None = None,
+    blocks: Blocks | None = None,
+) -> Evaluation:
+    """Ranks the gallery for every query under the Market-1501 protocol.
+
+    Gallery images of the query's identity taken by the query's camera are ignored, and so are
+    all images of identity −1, which Market-1501 gives to bad detections. Ties are
+    broken by gallery order. Ranks are exact for float32 distances, and the matrix of all
+    distances never exists.
+
+    Args:
+      query: Descriptors [Nq, D], any floating type.
+      gallery: Descriptors [Ng, D].
+      query_ids: Identities [Nq].
+      gallery_ids: Identities [Ng]; those that no query has are distractors.
+      query_cameras: Cameras [Nq]; not needed without the camera filter.
+      gallery_cameras: Cameras [Ng]; not needed without the camera filter.
+      max_rank: Length of the CMC curve, which beyond the gallery keeps its last value.
+      camera_filter: Whether same-identity images of the same camera are ignored.
+      ignored_identity: Images of it count neither as queries nor in the gallery, as if they
+        were not there, and are counted in the result; None for no such identity.
+      metric: 'euclidean' or 'cosine'.
+      average_precision: 'rectangular', or 'trapezoid' as in the Market-1501 MATLAB code.
+      reranking: Settings of k-reciprocal re-ranking; None for the plain distances.
+      single_shot: Settings of the old CUHK03 protocol; None for all gallery images at once.
+      blocks: How much is worked on at a time, and on which devices.
+
+    Returns:
+      The measures, over the queries that have a match.
+
+    Raises:
+      UserError: for descriptors or labels that cannot be evaluated, or if no query has a match.
+    """
+    if max_rank < 1:
+        raise UserError(f"max_rank must be at least 1, not {max_rank}")
+    queries = check_descriptors(query, name="query")
+    candidates = check_descriptors(gallery, name="gallery")
+    check_pair(queries, candidates)
+    if not camera_filter:
+        query_cameras = gallery_cameras = None
+    asked = label(queries, query_ids, query_cameras, ignored_identity=ignored_identity)
+    searched = label(candidates, gallery_ids, gallery_cameras, ignored_identity=ignored_identity)
+    labels = make_labels(asked, searched, camera_filter=camera_filter)
+    queries, candidates = asked.descriptors, searched.descriptors
+    blocks = blocks or Blocks()
+    mesh = blocks.mesh()
+    layout = Layout.plan(
+        queries=len(queries), gallery=len(candidates), blocks=blocks, devices=mesh.size
+    )
+    if reranking is None:
+        rows = stream_rows(queries, candidates, metric=metric, layout=layout, mesh=mesh)
+    else:
+        layout = dataclasses.replace(layout, query_rows=min(layout.query_rows, 8 * mesh.size))
+        rows = _reranked_rows(
+            queries, candidates, settings=reranking, metric=metric, blocks=blocks, layout=layout
+        )
+    counter: RankCounter | SingleShotCounter
+    if single_shot is None:
+        counter = RankCounter(labels, layout=layout, mesh=mesh)
+    else:
+        counter = SingleShotCounter(labels, settings=single_shot)
+    evaluation = summarize(
+        [counter.ranks(block) for block in rows],
+        queries=len(queries) * (1 if single_shot is None else single_shot.repetitions),
+        gallery=len(candidates),
+        max_rank=max_rank,
+        average_precision=average_precision,
+        metric=metric,
+    )
+    if single_shot is not None:
+        evaluation = fold_repetitions(evaluation, queries=len(queries))
+    return _with_ignored(evaluation, asked, searched)
+
+
+def _with_ignored(evaluation: Evaluation, query: Labeled, gallery: Labeled) -> Evaluation:
+    """Says how much was ignored, and lets average precisions follow the queries as given."""
+    precisions = np.full(len(query.rows) + query.ignored, np.nan)
+    precisions[query.rows] = evaluation.average_precisions
+    return dataclasses.replace(
+        evaluation,
+        average_precisions=precisions,
+        ignored_queries=query.ignored,
+        ignored_gallery=gallery.ignored,
+    )
+
+
+def _reranked_rows(
+    query: Descriptors,
+    gallery: Descriptors,
+    *,
+    settings: ReRanking,
+    metric: Metric,
+    blocks: Blocks,
+    layout: Layout,
+) -> Iterator[RowBlock]:
+    """Re-ranked distances in rows that ranking can read."""
+    mesh = blocks.mesh()
+    by_row = NamedSharding(mesh, P(*mesh.axis_names))
+    stream = rerank_descriptors(query, gallery, settings=settings, metric=metric, blocks=blocks)
+    for block in stream:
+        for start in range(0, len(block.values), layout.query_rows):
+            part = block.values[start : start + layout.query_rows]
+            values = np.full((layout.query_rows, layout.columns), np.inf, np.float32)
+            values[: len(part), : len(gallery)] = part
+            yield RowBlock(
+                start=block.start + start, count=len(part), values=jax.device_put(values, by_row)
+            )
+
+
+# --- Counting ---
 
 _MATCHES_PER_TASK = 8
-
-
-@dataclasses.dataclass(frozen=True)
-class MatchRanks:
-    """Ranks of the true matches, best first for each query.
-
-    Attributes:
-      queries: int64 [M], query of each match, ascending.
-      ranks: int64 [M], 1 for the best place among the query's valid gallery, ascending per query.
-    """
-
-    queries: NDArray[np.int64]
-    ranks: NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +224,7 @@ def _drop_junk(
 def _count_on_device(
     rows: jax.Array, task_rows: jax.Array, task_columns: jax.Array, counts: jax.Array
 ) -> jax.Array:
-    """Gallery pictures before each match: int32 [1, T, 8]."""
+    """Gallery images before each match: int32 [1, T, 8]."""
     lanes = rows.reshape(rows.shape[0], -1, LANES)
     place = jnp.arange(rows.shape[1], dtype=jnp.int32).reshape(1, -1, LANES)
 
@@ -109,7 +235,7 @@ def _count_on_device(
         own = jnp.where(columns < 0, -jnp.inf, own)[:, None, None]
         first = columns[:, None, None]
         is_before = (row < own) | ((row == own) & (place < first))
-        # A sum along the lanes vectorises, and in float32 it is exact below 2^24 a lane.
+        # A sum along the lanes vectorizes, and in float32 it is exact below 2^24 a lane.
         per_lane = jnp.sum(jnp.where(is_before, jnp.float32(1), jnp.float32(0)), axis=1)
         return before.at[0, task].set(jnp.sum(per_lane.astype(jnp.int32), axis=1))
 
@@ -171,3 +297,88 @@ class RankCounter:
         ranks = before.reshape(-1)[tasks.slots].astype(np.int64) + 1
         order = np.lexsort((ranks, matches.queries))
         return MatchRanks(queries=matches.queries + block.start, ranks=ranks[order])
+
+
+# --- The old CUHK03 protocol ---
+
+
+@dataclasses.dataclass(frozen=True)
+class SingleShot:
+    """Settings of the single-gallery-shot protocol.
+
+    Attributes:
+      repetitions: How many galleries are drawn and averaged over.
+      seed: Decides the draws, together with the identities and cameras alone.
+    """
+
+    repetitions: int = 100
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.repetitions < 1:
+            raise UserError(f"repetitions must be at least 1, not {self.repetitions}")
+
+
+class SingleShotCounter:
+    """Ranks of each query's match among one drawn image of every identity.
+
+    Of the query's own identity an image that the camera filter leaves is drawn. A repetition
+    counts as a query of its own: query q of repetition r is number r · Nq + q.
+    """
+
+    def __init__(self, labels: Labels, *, settings: SingleShot) -> None:
+        self._labels = labels
+        self._settings = settings
+        self._finder = MatchFinder(labels)
+        generator = np.random.default_rng(settings.seed)
+        self._priority = np.stack(
+            [generator.permutation(len(labels.gallery_ids)) for _ in range(settings.repetitions)]
+        )
+        by_priority = np.argsort(self._priority, axis=1)
+        self._drawn = [
+            order[np.unique(labels.gallery_ids[order], return_index=True)[1]]
+            for order in by_priority
+        ]
+
+    def ranks(self, block: RowBlock) -> MatchRanks:
+        """Ranks of the matches of one block of distance rows."""
+        matches = self._finder.find(block.start, count=block.count)
+        rows = np.asarray(block.values)[: block.count]
+        queries, ranks = [], []
+        total = len(self._labels.query_ids)
+        for repetition in range(self._settings.repetitions):
+            order = np.lexsort((self._priority[repetition][matches.gallery], matches.queries))
+            valid, first = np.unique(matches.queries[order], return_index=True)
+            own = matches.gallery[order][first]
+            queries.append(repetition * total + block.start + valid)
+            ranks.append(
+                self._ranks_of(rows, valid, own, drawn=self._drawn[repetition], block=block)
+            )
+        return MatchRanks(queries=np.concatenate(queries), ranks=np.concatenate(ranks))
+
+    def _ranks_of(
+        self,
+        rows: NDArray[np.float32],
+        valid: NDArray[np.int64],
+        own: NDArray[np.int64],
+        *,
+        drawn: NDArray[np.int64],
+        block: RowBlock,
+    ) -> NDArray[np.int64]:
+        ids = self._labels.query_ids[block.start + valid]
+        others = self._labels.gallery_ids[drawn][None, :] != ids[:, None]
+        distance = rows[valid[:, None], drawn[None, :]]
+        reference = rows[valid, own][:, None]
+        earlier = (distance == reference) & (drawn[None, :] < own[:, None])
+        return 1 + np.count_nonzero(others & ((distance < reference) | earlier), axis=1)
+
+
+def fold_repetitions(evaluation: Evaluation, *, queries: int) -> Evaluation:
+    """The same measures with the repetitions of a query counted as one query."""
+    per_query = evaluation.average_precisions.reshape(-1, queries).mean(axis=0)
+    return dataclasses.replace(
+        evaluation,
+        queries=queries,
+        valid_queries=int(np.isfinite(per_query).sum()),
+        average_precisions=per_query,
+    )

@@ -1,7 +1,7 @@
 """Re-ranking by k-reciprocal encoding, in memory proportional to N·k instead of N².
 
-Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017. A picture
-is encoded by weights on its reciprocal neighbours; two pictures are as far apart as their weights
+Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017. An image
+is encoded by weights on its reciprocal neighbors; two images are as far apart as their weights
 overlap little (Jaccard distance), mixed with their original distance.
 """
 
@@ -17,13 +17,12 @@ from jax.sharding import Mesh
 from numpy.typing import ArrayLike, NDArray
 
 from input_pipeline.errors import UserError
-from magnifier_jax.retrieval.all_pairs import Plan
 from magnifier_jax.retrieval.descriptors import Descriptors, check_descriptors, check_pair, join
-from magnifier_jax.retrieval.distances import Blocks, Layout, Metric, RowBlock, stream_rows
-from magnifier_jax.retrieval.neighbours import (
-    Neighbours,
+from magnifier_jax.retrieval.distances import Blocks, Layout, Metric, Plan, RowBlock, stream_rows
+from magnifier_jax.retrieval.neighbors import (
+    Neighbors,
     SquaredTerms,
-    find_neighbours,
+    find_neighbors,
     reciprocal_sets,
 )
 
@@ -36,8 +35,8 @@ class ReRanking:
     """Settings of k-reciprocal re-ranking; the defaults are those of the paper.
 
     Attributes:
-      k1: Neighbours among which reciprocal ones are looked for.
-      k2: Neighbours over whose encodings a picture's own is averaged; 1 for none.
+      k1: Neighbors among which reciprocal ones are looked for.
+      k2: Neighbors over whose encodings an image's own is averaged; 1 for none.
       original_weight: λ, the share of the original distance, 0 to 1.
       held_bytes: Query-to-gallery distances up to this size are kept from the first pass, larger
         ones are computed a second time; on a CPU up to as much again is kept of products that are
@@ -114,7 +113,7 @@ def rerank_descriptors(
     mesh = blocks.mesh()
     keeper = _QueryRows(query, gallery, settings=settings)
     plan = Plan.make(len(everyone), blocks=blocks, mesh=mesh, kept_bytes=settings.held_bytes)
-    neighbours = find_neighbours(
+    neighbors = find_neighbors(
         everyone,
         k=min(max(settings.k1 + 1, settings.k2), len(everyone)),
         metric=metric,
@@ -122,7 +121,7 @@ def rerank_descriptors(
         mesh=mesh,
         look=keeper.look,
     )
-    encodings = _encode(everyone, neighbours, settings=settings, metric=metric, mesh=mesh)
+    encodings = _encode(everyone, neighbors, settings=settings, metric=metric, mesh=mesh)
     overlaps = _Overlaps(encodings, queries=len(query))
     terms = SquaredTerms.of(query, metric=metric)
     weight = np.float32(settings.original_weight)
@@ -132,7 +131,7 @@ def rerank_descriptors(
             values = block.values[start - block.start :][: len(shared)]
             squared = terms.shift[chosen, None] + terms.scale[chosen, None] * values
             np.maximum(squared, 0, out=squared)
-            squared *= (weight / neighbours.farthest[chosen])[:, None]
+            squared *= (weight / neighbors.farthest[chosen])[:, None]
             # Jaccard distance of weights that sum to 1: 1 − shared / (2 − shared).
             np.divide(shared, 2 - shared, out=shared)
             squared += (1 - weight) * (1 - shared)
@@ -170,28 +169,28 @@ class _QueryRows:
 
 def _encode(
     everyone: Descriptors,
-    neighbours: Neighbours,
+    neighbors: Neighbors,
     *,
     settings: ReRanking,
     metric: Metric,
     mesh: Mesh,
 ) -> scipy.sparse.csr_array:
-    """Weights of every picture on its reciprocal neighbours: sparse float32 [N, N]."""
+    """Weights of every image on its reciprocal neighbors: sparse float32 [N, N]."""
     total = len(everyone)
-    near = neighbours.indices[:, : settings.k1 + 1]
+    near = neighbors.indices[:, : settings.k1 + 1]
     # Halves are rounded to even, as the published numbers were made.
     half = min(round(settings.k1 / 2) + 1, near.shape[1])
     starts, members = reciprocal_sets(near, half=half, mesh=mesh)
-    squared = _member_distances(everyone, neighbours, starts, members, metric=metric)
+    squared = _member_distances(everyone, neighbors, starts, members, metric=metric)
     rows = np.repeat(np.arange(total), np.diff(starts))
-    weights = np.exp(-squared / neighbours.farthest[rows])
-    # A picture with more than k1 exact copies may have no reciprocal neighbour, and no weights.
+    weights = np.exp(-squared / neighbors.farthest[rows])
+    # An image with more than k1 exact copies may have no reciprocal neighbor, and no weights.
     sums = np.bincount(rows, weights=weights, minlength=total).astype(np.float32)
     weights /= sums[rows]
     encodings = scipy.sparse.csr_array((weights, members, starts), shape=(total, total))
     if settings.k2 == 1:
         return encodings
-    near = neighbours.indices[:, : settings.k2]
+    near = neighbors.indices[:, : settings.k2]
     share = np.full(near.size, 1 / near.shape[1], np.float32)
     ends = np.arange(0, near.size + 1, near.shape[1])
     return scipy.sparse.csr_array((share, near.reshape(-1), ends), shape=(total, total)) @ encodings
@@ -199,20 +198,20 @@ def _encode(
 
 def _member_distances(
     everyone: Descriptors,
-    neighbours: Neighbours,
+    neighbors: Neighbors,
     starts: NDArray[np.int64],
     members: NDArray[np.int32],
     *,
     metric: Metric,
 ) -> NDArray[np.float32]:
-    """Squared distance from each picture to each of its members: float32 [M]."""
+    """Squared distance from each image to each of its members: float32 [M]."""
     total = len(everyone)
     rows = np.repeat(np.arange(total), np.diff(starts))
     squared = np.full(len(members), np.nan, np.float32)
-    order = np.argsort(neighbours.indices, axis=1)
-    listed = np.take_along_axis(neighbours.indices, order, axis=1)
+    order = np.argsort(neighbors.indices, axis=1)
+    listed = np.take_along_axis(neighbors.indices, order, axis=1)
     keys = (np.arange(total)[:, None] * total + listed).reshape(-1)
-    distances = np.take_along_axis(neighbours.squared, order, axis=1).reshape(-1)
+    distances = np.take_along_axis(neighbors.squared, order, axis=1).reshape(-1)
     for wanted in (rows * total + members, members * np.int64(total) + rows):
         place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
         known = keys[place] == wanted
@@ -229,7 +228,7 @@ def _pair_distances(
     *,
     metric: Metric,
 ) -> NDArray[np.float32]:
-    """Squared distances of single pairs of pictures: float32 [n]."""
+    """Squared distances of single pairs of images: float32 [n]."""
     product = np.empty(len(first), np.float32)
     step = max(1, _PAIR_BYTES // (8 * everyone.width))
     for start in range(0, len(first), step):
@@ -249,7 +248,7 @@ class _Overlaps:
 
     def __init__(self, encodings: scipy.sparse.csr_array, *, queries: int) -> None:
         self._query = encodings[:queries]
-        # For each neighbour, the gallery pictures that have a weight on it.
+        # For each neighbor, the gallery images that have a weight on it.
         self._holders = encodings[queries:].T.tocsr()
         self._gallery = encodings.shape[0] - queries
         counts = np.diff(self._holders.indptr)[self._query.indices]
@@ -274,7 +273,7 @@ class _Overlaps:
         places = np.arange(counts.sum()) + np.repeat(first - before, counts)
         shared = np.minimum(holders.data[places], np.repeat(query.data[entries], counts))
         ends = self._before[query.indptr[start : end + 1]] - self._before[entries.start]
-        # Entries of the same gallery picture are added up as the array is made dense.
+        # Entries of the same gallery image are added up as the array is made dense.
         return scipy.sparse.csr_array(
             (shared, holders.indices[places], ends), shape=(end - start, self._gallery)
         ).toarray()

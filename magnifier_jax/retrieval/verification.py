@@ -35,10 +35,10 @@ class OperatingPoint:
 
     Attributes:
       allowed_rate: The false positive rate that was asked for.
-      threshold: Distance below which two pictures are called the same person: the largest that
+      threshold: Distance below which two images are called the same person: the largest that
         keeps within the allowed rate.
       true_positive_rate: Share of the pairs of one person that are nearer.
-      false_positive_rate: Share of the pairs of two persons that are nearer.
+      false_positive_rate: Share of the pairs of two people that are nearer.
     """
 
     allowed_rate: float
@@ -49,12 +49,12 @@ class OperatingPoint:
 
 @dataclasses.dataclass(frozen=True)
 class Verification:
-    """Operating points over all pairs of a query and a gallery picture.
+    """Operating points over all pairs of a query and a gallery image.
 
     Attributes:
       points: One for each allowed rate.
       same_pairs: Pairs of one person, without those that the camera filter ignores.
-      different_pairs: Pairs of two persons.
+      different_pairs: Pairs of two people.
       metric: Distance of the thresholds, 'euclidean' or 'cosine' (1 − cosine).
     """
 
@@ -80,7 +80,7 @@ def verify(
 ) -> Verification:
     """True positive rate, and threshold, at false positive rates.
 
-    Exact in one pass. Of the pairs of two persons only the nearest are kept, as many as the
+    Exact in one pass. Of the pairs of two people only the nearest are kept, as many as the
     largest rate allows to be wrong.
 
     Args:
@@ -92,7 +92,7 @@ def verify(
       gallery_cameras: Cameras [Ng]; not needed without the camera filter.
       rates: Allowed false positive rates, each at least 0 and below 1.
       camera_filter: Whether same-identity pairs of the same camera are ignored.
-      ignored_identity: Pictures of it are in no pair, as in `evaluate`; None for no such identity.
+      ignored_identity: Images of it are in no pair, as in `evaluate`; None for no such identity.
       metric: 'euclidean' or 'cosine'.
       blocks: How much is worked on at a time, and on which devices.
 
@@ -111,7 +111,7 @@ def verify(
     labels = make_labels(asked, searched, camera_filter=camera_filter)
     different = _count_different(labels)
     if not different:
-        raise UserError("all pictures show the same person; verification needs pairs of two")
+        raise UserError("all images show the same person; verification needs pairs of two")
     same, nearest = _collect(
         asked.descriptors,
         searched.descriptors,
@@ -174,7 +174,7 @@ def _collect(
     metric: Metric,
     blocks: Blocks,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Distances of all pairs of one person, and the `keep` nearest of two persons, ascending."""
+    """Distances of all pairs of one person, and the `keep` nearest of two people, ascending."""
     mesh = blocks.mesh()
     layout = Layout.plan(queries=len(query), gallery=len(gallery), blocks=blocks, devices=mesh.size)
     finder = MatchFinder(labels)

@@ -23,11 +23,11 @@ def reranked(query, gallery, **options):
 
 
 def draw(seed, *, queries, gallery, identities, width=12):
-    """Unit vectors around one centre an identity, as descriptors are."""
+    """Unit vectors around one center an identity, as descriptors are."""
     generator = np.random.default_rng(seed)
     ids = generator.integers(0, identities, queries + gallery)
-    centres = generator.standard_normal((identities, width))
-    values = centres[ids] + 0.7 * generator.standard_normal((len(ids), width))
+    centers = generator.standard_normal((identities, width))
+    values = centers[ids] + 0.7 * generator.standard_normal((len(ids), width))
     values /= np.linalg.norm(values, axis=1, keepdims=True)
     values = values.astype(np.float32)
     return values[:queries], values[queries:]
@@ -59,15 +59,15 @@ def test_cosine_ignores_the_length_of_descriptors():
     queries=st.integers(1, 30),
     gallery=st.integers(1, 90),
     identities=st.sampled_from([1, 8]),
-    neighbours=st.sampled_from([(20, 6), (5, 1), (3, 9)]),
+    neighbors=st.sampled_from([(20, 6), (5, 1), (3, 9)]),
     original_weight=st.sampled_from([0.0, 0.3, 1.0]),
     devices=st.sampled_from([1, 8]),
 )
 def test_agrees_with_full_matrices(
-    seed, queries, gallery, identities, neighbours, original_weight, devices
+    seed, queries, gallery, identities, neighbors, original_weight, devices
 ):
     query, candidates = draw(seed, queries=queries, gallery=gallery, identities=identities)
-    k1, k2 = neighbours
+    k1, k2 = neighbors
     result = reranked(
         query,
         candidates,

@@ -32,7 +32,7 @@ def test_a_table_and_a_file_of_all_numbers(files, tmp_path, capsys):
     options = ["--rerank", "--expand", "5", "--verify", "--output", str(report)]
     assert main([*files, *options]) == 0
     table = capsys.readouterr().out
-    assert "60 of 60 queries have a match among 300 gallery pictures" in table
+    assert "60 of 60 queries have a match among 300 gallery images" in table
     assert f"{golden['easy_mAP']:.2%}" in table
     assert f"{golden['easy_reranked_mAP']:.2%}" in table
     assert "verification over" in table
@@ -75,15 +75,15 @@ def test_bad_detections_are_left_out_and_counted(files, tmp_path, capsys):
     golden = np.load(GOLDEN)
     assert main([*files, "--expand=3"]) == 0
     table = capsys.readouterr().out
-    assert "60 of 60 queries have a match among 300 gallery pictures" in table
-    assert "0 queries and 9 gallery pictures of identity -1 (bad detections) are left out" in table
+    assert "60 of 60 queries have a match among 300 gallery images" in table
+    assert "0 queries and 9 gallery images of identity -1 (bad detections) are left out" in table
     assert f"{golden['easy_mAP']:.2%}" in table
     np.savez(tmp_path / "gallery.npz", **arrays)
     assert main([*files, "--expand=3"]) == 0
     assert capsys.readouterr().out.splitlines()[1:] == table.splitlines()[2:]
     np.savez(tmp_path / "gallery.npz", **junk)
     assert main([*files, "--keep-junk"]) == 0
-    assert "among 309 gallery pictures" in capsys.readouterr().out
+    assert "among 309 gallery images" in capsys.readouterr().out
 
 
 def test_usual_names_of_the_arrays_are_understood(files, tmp_path, capsys):

@@ -10,9 +10,9 @@ from magnifier_jax import retrieval
 def draw(seed):
     generator = np.random.default_rng(seed)
     query_ids, gallery_ids = generator.integers(0, 9, 30), generator.integers(0, 11, 120)
-    centres = generator.standard_normal((11, 8))
+    centers = generator.standard_normal((11, 8))
     query, gallery = (
-        centres[ids] + 1.5 * generator.standard_normal((len(ids), 8))
+        centers[ids] + 1.5 * generator.standard_normal((len(ids), 8))
         for ids in (query_ids, gallery_ids)
     )
     cameras = generator.integers(0, 2, 30), generator.integers(0, 2, 120)
@@ -20,7 +20,7 @@ def draw(seed):
 
 
 def drawn_by_hand(case, *, repetitions, seed):
-    """Mean of rank-1 and of 1 / rank over galleries of one random picture an identity."""
+    """Mean of rank-1 and of 1 / rank over galleries of one random image an identity."""
     query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras = case
     generator = np.random.default_rng(seed)
     first, inverse = [], []

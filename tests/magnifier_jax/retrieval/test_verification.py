@@ -86,7 +86,7 @@ def test_pairs_of_both_kinds_are_needed():
 
 
 def test_pairs_at_the_threshold_are_not_called_the_same():
-    # One query; of two persons, pairs at distances 1, 1, 1, 2; of one, at 0, 1 and 2.
+    # One query; of two people, pairs at distances 1, 1, 1, 2; of one, at 0, 1 and 2.
     gallery = np.array([[1.0], [-1.0], [1.0], [2.0], [0.0], [1.0], [-2.0]])
     result = retrieval.verify(
         np.zeros((1, 1)),

@@ -32,7 +32,7 @@ def golden_case(name):
 def draw_case(seed, *, queries, gallery, identities, cameras, width=6, grid=True, junk=0.0):
     """Random descriptors; on the grid distances are exact in float32, so ties are true ties.
 
-    `junk` is the share of pictures whose identity is −1.
+    `junk` is the share of images whose identity is −1.
     """
     generator = np.random.default_rng(seed)
     shape = (queries + gallery, width)
@@ -208,12 +208,12 @@ def test_copies_of_one_picture_rank_in_gallery_order():
 def test_descriptors_that_float32_cannot_tell_apart_are_warned_of():
     case = draw_case(4, queries=30, gallery=200, identities=8, cameras=3, grid=False)
     query, gallery, *labels = case
-    centre = np.zeros(query.shape[1], np.float32)
-    centre[0] = 100 * np.linalg.norm(gallery, axis=1).max()
-    moved = retrieval.evaluate(query + centre, gallery + centre, *labels)
+    center = np.zeros(query.shape[1], np.float32)
+    center[0] = 100 * np.linalg.norm(gallery, axis=1).max()
+    moved = retrieval.evaluate(query + center, gallery + center, *labels)
     assert moved.mAP == pytest.approx(retrieval.evaluate(*case).mAP, abs=0.005)
     with pytest.warns(retrieval.CollapsedDescriptorsWarning, match="subtract their mean"):
-        retrieval.evaluate(query + 10 * centre, gallery + 10 * centre, *labels)
+        retrieval.evaluate(query + 10 * center, gallery + 10 * center, *labels)
 
 
 def test_zero_vectors_are_as_far_as_unrelated_ones():

@@ -1,7 +1,7 @@
-"""Nearest neighbours of every picture, and which of them are reciprocal.
+"""Nearest neighbors of every image, and which of them are reciprocal.
 
 First half of k-reciprocal encoding (Zhong et al., "Re-ranking Person Re-identification with
-k-reciprocal Encoding", CVPR 2017). Everything is kept as lists of k neighbours a picture.
+k-reciprocal Encoding", CVPR 2017). Everything is kept as lists of k neighbors an image.
 """
 
 from __future__ import annotations
@@ -17,22 +17,28 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from numpy.typing import NDArray
 
-from magnifier_jax.retrieval.all_pairs import Plan, stream_all_pairs
 from magnifier_jax.retrieval.descriptors import Descriptors
-from magnifier_jax.retrieval.distances import Metric, RowBlock, inverse_norms
-from magnifier_jax.retrieval.extremes import largest, smallest
+from magnifier_jax.retrieval.distances import (
+    Metric,
+    Plan,
+    RowBlock,
+    inverse_norms,
+    largest,
+    smallest,
+    stream_all_pairs,
+)
 
 _ROWS_AT_ONCE = 1024
 
 
 @dataclasses.dataclass(frozen=True)
-class Neighbours:
-    """The nearest pictures to every picture, itself included.
+class Neighbors:
+    """The nearest images to every image, itself included.
 
     Attributes:
-      indices: int32 [N, k], nearest first; ties in order of the pictures.
+      indices: int32 [N, k], nearest first; ties in order of the images.
       squared: float32 [N, k], squared distances.
-      farthest: float32 [N], squared distance to the farthest picture; never 0.
+      farthest: float32 [N], squared distance to the farthest image; never 0.
     """
 
     indices: NDArray[np.int32]
@@ -80,7 +86,7 @@ def _nearest(
     )
 
 
-def find_neighbours(
+def find_neighbors(
     everyone: Descriptors,
     *,
     k: int,
@@ -88,12 +94,12 @@ def find_neighbours(
     plan: Plan,
     mesh: Mesh,
     look: Callable[[RowBlock], None],
-) -> Neighbours:
-    """Lists the nearest pictures to every picture.
+) -> Neighbors:
+    """Lists the nearest images to every image.
 
     Args:
       everyone: Descriptors [N, D].
-      k: Neighbours a picture, at most N.
+      k: Neighbors an image, at most N.
       metric: 'euclidean' or 'cosine'.
       plan: How all pairs are gone through.
       mesh: The devices.
@@ -117,21 +123,21 @@ def find_neighbours(
             np.asarray(part)[: block.count] for part in found
         )
     farthest[farthest <= 0] = 1
-    return Neighbours(indices=indices, squared=squared, farthest=farthest)
+    return Neighbors(indices=indices, squared=squared, farthest=farthest)
 
 
-def _reciprocal(picture: jax.Array, near: jax.Array, lists: jax.Array) -> jax.Array:
-    """Whether each picture is in the lists of those near it: bool [B, k]."""
-    return jnp.any(lists[near] == picture[:, None, None], axis=2)
+def _reciprocal(image: jax.Array, near: jax.Array, lists: jax.Array) -> jax.Array:
+    """Whether each image is in the lists of those near it: bool [B, k]."""
+    return jnp.any(lists[near] == image[:, None, None], axis=2)
 
 
 @functools.partial(jax.jit, static_argnames="half")
 def _expand(
-    picture: jax.Array, lists: jax.Array, half_mutual: jax.Array, *, half: int
+    image: jax.Array, lists: jax.Array, half_mutual: jax.Array, *, half: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Reciprocal neighbours [B, k] and those their own add [B, k, half]; -1 where there is none."""
-    near = lists[picture]
-    mutual = _reciprocal(picture, near, lists)
+    """Reciprocal neighbors [B, k] and those their own add [B, k, half]; -1 where there is none."""
+    near = lists[image]
+    mutual = _reciprocal(image, near, lists)
     own = jnp.where(mutual, near, -1)
     theirs = jnp.where(half_mutual[near], lists[near][:, :, :half], -2)
     shared = jnp.any(theirs[:, :, :, None] == own[:, None, None, :], axis=3)
@@ -147,15 +153,15 @@ _reciprocal_jitted = jax.jit(_reciprocal)
 def reciprocal_sets(
     indices: NDArray[np.int32], *, half: int, mesh: Mesh
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """The expanded set of k-reciprocal neighbours of every picture.
+    """The expanded set of k-reciprocal neighbors of every image.
 
     Args:
       indices: int32 [N, k1 + 1], nearest first.
-      half: Length of the shorter lists that the neighbours' own sets are made from.
+      half: Length of the shorter lists that the neighbors' own sets are made from.
       mesh: The devices.
 
     Returns:
-      `row_starts` int64 [N + 1] and `members` int32 [M]: those of picture i are
+      `row_starts` int64 [N + 1] and `members` int32 [M]: those of image i are
       `members[row_starts[i] : row_starts[i + 1]]`, ascending, each once.
     """
     total = len(indices)
@@ -164,16 +170,16 @@ def reciprocal_sets(
     lists = jax.device_put(indices, everywhere)
     short = jax.device_put(np.ascontiguousarray(indices[:, :half]), everywhere)
     starts = range(0, total, rows)
-    pictures = [
+    images = [
         jax.device_put(np.minimum(np.arange(start, start + rows), total - 1), by_row)
         for start in starts
     ]
     half_mutual = np.concatenate(
-        [np.asarray(_reciprocal_jitted(some, short[some], short)) for some in pictures]
+        [np.asarray(_reciprocal_jitted(some, short[some], short)) for some in images]
     )[:total]
     on_devices = jax.device_put(half_mutual, everywhere)
     counts, members = [np.zeros(1, np.int64)], []
-    for start, some in zip(starts, pictures, strict=True):
+    for start, some in zip(starts, images, strict=True):
         real = min(rows, total - start)
         own, added = (
             np.asarray(part)[:real] for part in _expand(some, lists, on_devices, half=half)

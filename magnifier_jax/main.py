@@ -34,8 +34,8 @@ from magnifier_jax.devices import (
     together,
 )
 from magnifier_jax.evaluation import Evaluator, evaluation_record, table
+from magnifier_jax.evaluation.report.report import write_report
 from magnifier_jax.interruption import Terminated, raise_on_sigterm
-from magnifier_jax.report import write_report
 from magnifier_jax.trained import load_trained
 from magnifier_jax.training import train
 from magnifier_jax.untrained import read_untrained

@@ -16,7 +16,7 @@ from input_pipeline.picture_folder import JUNK, Who, read_picture, who_is_named,
 from magnifier_jax import cli
 from magnifier_jax.describing import Described
 from magnifier_jax.devices import enable_compilation_cache, make_mesh
-from magnifier_jax.drawing import Mark, Ranking, Shown, ranking_sheet
+from magnifier_jax.evaluation.report.drawing import Mark, Ranking, Shown, ranking_sheet
 from magnifier_jax.file_describer import FileDescriber, visible_parts
 from magnifier_jax.retrieval import Gallery, SearchResult
 

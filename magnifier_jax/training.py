@@ -23,10 +23,10 @@ from magnifier_jax.config import Config
 from magnifier_jax.datasets import TestSet, TrainingSet, open_all_sets
 from magnifier_jax.devices import check_divides, make_mesh, put_replicated, together
 from magnifier_jax.evaluation import Evaluator, Score, evaluation_record
+from magnifier_jax.evaluation.report.report import write_report
 from magnifier_jax.feeding import steps_from
 from magnifier_jax.interruption import watch_for_stop
 from magnifier_jax.model import MagnifierNet
-from magnifier_jax.report import write_report
 from magnifier_jax.resuming import check_resumable
 from magnifier_jax.runlog import RunLog
 from magnifier_jax.starting import starting_state

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from magnifier_jax import embed, search
-from magnifier_jax.drawing import Mark
+from magnifier_jax.evaluation.report.drawing import Mark
 from magnifier_jax.retrieval import Gallery
 
 pytestmark = pytest.mark.usefixtures("quick_compiling", "elsewhere")

@@ -13,12 +13,19 @@ from jax.sharding import Mesh
 from input_pipeline.decode import decode_image
 from input_pipeline.files import write_text
 from input_pipeline.prepared import PreparedSplit
-from magnifier_jax import curves, report_page, retrieval
+from magnifier_jax import retrieval
 from magnifier_jax.datasets import TestSet
 from magnifier_jax.describing import describe_pictures
 from magnifier_jax.devices import fetch, make_mesh, put_batch
-from magnifier_jax.drawing import Mark, Ranking, Shown, part_map_sheet, ranking_sheet
 from magnifier_jax.evaluation import Score
+from magnifier_jax.evaluation.report import curves, page
+from magnifier_jax.evaluation.report.drawing import (
+    Mark,
+    Ranking,
+    Shown,
+    part_map_sheet,
+    ranking_sheet,
+)
 from magnifier_jax.pictures import open_pictures
 from magnifier_jax.runlog import RunLog
 from magnifier_jax.steps import make_describe
@@ -94,7 +101,7 @@ def write_report(
     path = workdir.path / "report.html"
     if jax.process_index() != 0:
         return path
-    page = report_page.render(
+    text = page.render(
         config=trained.config,
         step=trained.step,
         identities=len(trained.identities),
@@ -105,7 +112,7 @@ def write_report(
         examples=[(example.ranking, example.average_precision) for example in examples],
         part_maps=None if part_maps is None else (part_maps.pictures, part_maps.part_maps),
     )
-    write_text(path, page)
+    write_text(path, text)
     if log is not None:
         sheet = ranking_sheet([example.ranking for example in examples[:_WORST]])
         log.image(trained.step, f"{test_set.name}/ranking_worst_first", np.asarray(sheet))

@@ -12,8 +12,8 @@ from PIL import Image
 
 from input_pipeline.parts import PART_NAMES
 from magnifier_jax.config import Config
-from magnifier_jax.drawing import Mark, Ranking, Shown, overlay, part_colour
 from magnifier_jax.evaluation import Measures, Score
+from magnifier_jax.evaluation.report.drawing import Mark, Ranking, Shown, overlay, part_colour
 from magnifier_jax.retrieval.metrics import ranks_to_show
 
 _STYLE = """

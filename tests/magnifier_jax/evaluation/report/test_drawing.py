@@ -5,8 +5,15 @@ import numpy as np
 import pytest
 
 from input_pipeline.parts import PALETTE
-from magnifier_jax.curves import Curve, chart, curves
-from magnifier_jax.drawing import Mark, Ranking, Shown, overlay, part_map_sheet, ranking_sheet
+from magnifier_jax.evaluation.report.curves import Curve, chart, curves
+from magnifier_jax.evaluation.report.drawing import (
+    Mark,
+    Ranking,
+    Shown,
+    overlay,
+    part_map_sheet,
+    ranking_sheet,
+)
 
 
 def picture(value):

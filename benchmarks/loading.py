@@ -26,11 +26,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from input_pipeline.parts import NUM_PARTS
+from input_pipeline.dataset import NUM_PARTS, ReidDataset, Sample
 from input_pipeline.prepared import PreparedSplit, prepare
 from input_pipeline.resident import decode_split
 from input_pipeline.sampler import IdentitySampler
-from input_pipeline.samples import ReidDataset, Sample
 from input_pipeline.stream import stream
 
 IMAGE_SIZE = (384, 192)

@@ -19,11 +19,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
 
+from input_pipeline.dataset import NUM_PARTS, Sample
 from input_pipeline.encode import EncodedParts, check_size, encode_parts, encode_picture
 from input_pipeline.errors import DataError
-from input_pipeline.parts import NUM_PARTS
 from input_pipeline.records import Records
-from input_pipeline.samples import Sample
 
 _CHUNK = 256  # pictures in memory at once
 _SHOWN = 10  # bad files named in one message

@@ -14,7 +14,7 @@ import pathlib
 import numpy as np
 from PIL import Image, ImageOps
 
-from input_pipeline.parts import NUM_PARTS
+from input_pipeline.dataset import NUM_PARTS
 from input_pipeline.png import check_png
 
 MIN_SIDE = 8  # pixels; a smaller picture shows nobody

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from input_pipeline.samples import ReidDataset
+    from input_pipeline.dataset import ReidDataset
 
 _NAMED = 5
 

@@ -6,11 +6,11 @@ import dataclasses
 import pathlib
 from collections.abc import Collection
 
+from input_pipeline.dataset import SPLITS, ReidDataset
 from input_pipeline.errors import DataError, FilesError
 from input_pipeline.part_labels import choose_part_labels, without_part_maps
 from input_pipeline.prepared import is_prepared
 from input_pipeline.readers import Reading
-from input_pipeline.samples import SPLITS, ReidDataset
 from input_pipeline.scan import Scan, scan_once
 
 

@@ -13,11 +13,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from input_pipeline.dataset import NUM_PARTS, SPLITS, ReidDataset, Sample
 from input_pipeline.errors import DataError
 from input_pipeline.files import only_one
-from input_pipeline.parts import NUM_PARTS
 from input_pipeline.records import EncodedSample, Records, damaged
-from input_pipeline.samples import SPLITS, ReidDataset, Sample
 
 _MAX_INT32 = np.iinfo(np.int32).max
 

@@ -16,11 +16,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from input_pipeline.dataset import BACKGROUND, NUM_PARTS, SPLITS, ReidDataset, Sample
 from input_pipeline.encode import check_size, encode_parts, encode_picture
 from input_pipeline.errors import DataError, Problem
 from input_pipeline.files import only_one
-from input_pipeline.parts import BACKGROUND, NUM_PARTS
-from input_pipeline.samples import SPLITS, ReidDataset, Sample
 from input_pipeline.statistics import SplitStatistics, from_json, summarize
 
 _NAMED = 3  # pictures named in one notice

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from input_pipeline.parts import NUM_PARTS, PART_NAMES
-from input_pipeline.samples import Sample
+from input_pipeline.dataset import NUM_PARTS, PART_NAMES, Sample
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from input_pipeline import prepared
+from input_pipeline.dataset import NUM_PARTS, refuse_shared_people
 from input_pipeline.errors import UserError, combined
 from input_pipeline.examine import Examined, examine
 from input_pipeline.files import cache_folder, default_data_dir
-from input_pipeline.mixing import refuse_shared_people
-from input_pipeline.parts import NUM_PARTS
 from input_pipeline.prepared import PreparedDataset, PreparedSplit
 from input_pipeline.readers import Reading, parse_spec, read_each, split_specs
 from magnifier_jax.config import Config, DataConfig

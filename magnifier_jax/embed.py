@@ -12,7 +12,7 @@ import numpy as np
 import tqdm
 
 from input_pipeline.errors import FilesError, Problem, UserError
-from input_pipeline.picture_folder import PictureFolder, list_folder
+from input_pipeline.image_folder import PictureFolder, list_folder
 from magnifier_jax import cli
 from magnifier_jax.devices import enable_compilation_cache, make_mesh
 from magnifier_jax.file_describer import FileDescriber, visible_parts

@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 
 from input_pipeline.batch import Batch
 from input_pipeline.errors import Problem
-from input_pipeline.picture_folder import read_picture
+from input_pipeline.image_folder import read_picture
 from magnifier_jax.checkpoints.reader import Which
 from magnifier_jax.describing import Described, describe_pictures
 from magnifier_jax.steps import DescribeFunction, make_describe

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from input_pipeline.errors import FilesError, UserError
-from input_pipeline.picture_folder import JUNK, Who, read_picture, who_is_named, whose_folder
+from input_pipeline.image_folder import JUNK, Who, read_picture, who_is_named, whose_folder
 from magnifier_jax import cli
 from magnifier_jax.describing import Described
 from magnifier_jax.devices import enable_compilation_cache, make_mesh

@@ -9,8 +9,8 @@ from typing import Any
 
 from jax.sharding import Mesh
 
+from input_pipeline.dataset import PART_NAMES
 from input_pipeline.errors import UserError
-from input_pipeline.parts import PART_NAMES
 from magnifier_jax.checkpoints import CheckpointReader
 from magnifier_jax.checkpoints.reader import Which
 from magnifier_jax.config import Config

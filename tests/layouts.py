@@ -20,8 +20,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from PIL import Image
 
+from input_pipeline.dataset import ReidDataset
 from input_pipeline.readers import read_dataset
-from input_pipeline.samples import ReidDataset
 from input_pipeline.synthetic import SyntheticSettings, generate
 
 SETTINGS = SyntheticSettings(

@@ -7,8 +7,8 @@ from input_pipeline.part_labels.choice import (
     require_part_maps,
     without_part_maps,
 )
-from input_pipeline.part_labels.convert import convert_tree
-from input_pipeline.part_labels.mappings import FORMATS, LabelFormat, find_format
+from input_pipeline.part_labels.conversion import convert_tree
+from input_pipeline.part_labels.formats import FORMATS, LabelFormat, find_format
 
 __all__ = [
     "FORMATS",

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from input_pipeline.errors import DataError
-from input_pipeline.part_labels.convert import convert_tree
-from input_pipeline.part_labels.mappings import FORMATS, find_format
+from input_pipeline.part_labels.conversion import convert_tree
+from input_pipeline.part_labels.formats import FORMATS, find_format
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -11,9 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image
 
-from input_pipeline.errors import DataError
-from input_pipeline.part_labels.files import write_parts
-from input_pipeline.parts import (
+from input_pipeline.dataset import (
     FOOT,
     HEAD,
     LOWER_ARM,
@@ -21,8 +19,11 @@ from input_pipeline.parts import (
     TORSO,
     UPPER_ARM,
     UPPER_LEG,
+    ReidDataset,
+    Sample,
 )
-from input_pipeline.samples import ReidDataset, Sample
+from input_pipeline.errors import DataError
+from input_pipeline.part_labels.label_maps import write_parts
 
 _ORIENTATION = 0x0112  # EXIF tag; values from 5 on exchange width and height.
 # Class, then top, bottom, left and right as shares of the picture, of a person who stands in it.

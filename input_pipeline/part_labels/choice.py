@@ -7,12 +7,12 @@ import hashlib
 import pathlib
 from collections.abc import Callable
 
+from input_pipeline.dataset import ReidDataset, Sample
 from input_pipeline.errors import DataError
 from input_pipeline.part_labels.bands import with_bands
-from input_pipeline.part_labels.convert import Conversion, convert
-from input_pipeline.part_labels.files import find_labels
-from input_pipeline.part_labels.mappings import FORMATS, find_format
-from input_pipeline.samples import ReidDataset, Sample
+from input_pipeline.part_labels.conversion import Conversion, convert
+from input_pipeline.part_labels.formats import FORMATS, find_format
+from input_pipeline.part_labels.label_maps import find_labels
 
 
 def choose_part_labels(

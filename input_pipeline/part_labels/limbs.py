@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from input_pipeline.part_labels.mappings import UNKNOWN, LabelFormat, LimbSplit
-from input_pipeline.parts import HEAD, TORSO
+from input_pipeline.dataset import HEAD, TORSO
+from input_pipeline.part_labels.formats import UNKNOWN, LabelFormat, LimbSplit
 
 CONVERSION_VERSION = 1
 """Raised whenever the same label map would become another part map."""

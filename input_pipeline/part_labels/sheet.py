@@ -9,10 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
+from input_pipeline.dataset import BACKGROUND, PALETTE, PART_NAMES, ReidDataset, Sample
 from input_pipeline.encode import encode_parts, encode_picture
 from input_pipeline.errors import DataError
-from input_pipeline.parts import BACKGROUND, PALETTE, PART_NAMES
-from input_pipeline.samples import ReidDataset, Sample
 
 _CELL = (96, 192)  # width and height of one picture
 _GAP = 8

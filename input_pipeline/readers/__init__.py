@@ -20,9 +20,9 @@ import warnings
 from collections.abc import Sequence
 from types import ModuleType
 
+from input_pipeline.dataset import ReidDataset
 from input_pipeline.errors import DataError, FilesError
-from input_pipeline.readers._folders import plain
-from input_pipeline.samples import ReidDataset
+from input_pipeline.readers._files import plain
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,11 +10,11 @@ import csv
 import pathlib
 from collections.abc import Mapping
 
+from input_pipeline.dataset import SPLITS, ReidDataset, Sample
 from input_pipeline.errors import DataError, Problem
 from input_pipeline.identities import number_names, one_spelling
-from input_pipeline.readers import _folders
-from input_pipeline.readers._counts import checked
-from input_pipeline.samples import SPLITS, ReidDataset, Sample
+from input_pipeline.readers import _files
+from input_pipeline.readers._splits import checked
 
 USUAL_NAME = "dataset.csv"
 _DELIMITERS = ",;\t"
@@ -39,13 +39,13 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
     rows = _rows(table)
     identities = number_names(row["identity"] for row in rows.values())
     cameras = number_names(row.get("camera", "") for row in rows.values())
-    labels = _folders.label_tree(table.parent)
+    labels = _files.label_tree(table.parent)
     some_cameras = any(row.get("camera") for row in rows.values())
     samples: dict[str, list[Sample]] = {split: [] for split in SPLITS}
     problems: list[Problem] = []
     seen: set[pathlib.Path] = set()
     for line, row in rows.items():
-        path, part_map = _folders.below(table.parent, row["path"]), row.get("part_map")
+        path, part_map = _files.below(table.parent, row["path"]), row.get("part_map")
         what = _complaint(row, path, seen)
         if some_cameras and not row.get("camera"):
             what = what or "no camera, other lines have one"
@@ -53,13 +53,13 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
             problems.append(Problem(table, f"line {line}: {what}, correct it"))
             continue
         seen.add(path)
-        map_path = _folders.below(table.parent, part_map) if part_map else None
+        map_path = _files.below(table.parent, part_map) if part_map else None
         if map_path is None and labels is not None:
-            map_path = _folders.find_part_map(path, root=table.parent, labels=labels)
+            map_path = _files.find_part_map(path, root=table.parent, labels=labels)
         samples[row["split"]].append(
             Sample(path, identities[row["identity"]], cameras[row.get("camera", "")], map_path)
         )
-    name = _folders.name_of(table.parent, fallback="csv")
+    name = _files.name_of(table.parent, fallback="csv")
     dataset = ReidDataset(name, table.parent, **{s: tuple(samples[s]) for s in SPLITS})
     return checked(dataset, problems, title=f"The table {table.name}", names=identities)
 
@@ -112,7 +112,7 @@ def _complaint(
         return "no identity"
     if row["split"] not in SPLITS:
         return f"the split {row['split']!r} is not one of {', '.join(SPLITS)}"
-    if wrong := _folders.what_is_wrong(path):
+    if wrong := _files.what_is_wrong(path):
         return f"{row['path']} {wrong}"
     if path in seen:
         return f"{row['path']} is listed before"

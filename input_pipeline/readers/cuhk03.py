@@ -8,11 +8,10 @@ from __future__ import annotations
 import pathlib
 import re
 
+from input_pipeline.dataset import ReidDataset
 from input_pipeline.errors import DataError
-from input_pipeline.readers import _cuhk03_lists, _cuhk03_matlab, _folders
-from input_pipeline.readers._counts import Count
-from input_pipeline.readers._three_folders import FOLDERS, read_three_folders
-from input_pipeline.samples import ReidDataset
+from input_pipeline.readers import _cuhk03, _files
+from input_pipeline.readers._splits import FOLDERS, Count, read_three_folders
 
 PEOPLE = "CUHK03"
 VARIANTS = ("labeled", "detected")
@@ -55,16 +54,16 @@ def read(root: pathlib.Path, *, variant: str = "", progress: bool = True) -> Rei
             f"{f', not {variant!r}' if variant else ''}"
         )
     title = f"CUHK03-NP {variant}"
-    contents = (*FOLDERS.values(), *_cuhk03_lists.FILES.values(), _cuhk03_matlab.PIXELS)
+    contents = (*FOLDERS.values(), *_cuhk03.LISTS.values(), _cuhk03.PIXELS)
     if not any((root / name).exists() for name in contents):
-        root = _folders.find_root(
+        root = _files.find_root(
             root,
             title=title,
             folders=USUAL_FOLDERS,
-            contents=(variant, _cuhk03_matlab.PROTOCOL.format(variant)),
+            contents=(variant, _cuhk03.PROTOCOL.format(variant)),
         )
         root = _variant_folder(root, variant, progress=progress)
-    elif (root / _cuhk03_matlab.PIXELS).exists():
+    elif (root / _cuhk03.PIXELS).exists():
         root = _variant_folder(root, variant, progress=progress)
     elif given in VARIANTS and given != variant:
         raise DataError(
@@ -72,8 +71,8 @@ def read(root: pathlib.Path, *, variant: str = "", progress: bool = True) -> Rei
             f"cuhk03:{given}, or give the folder that holds both"
         )
     name = f"cuhk03_{variant}"
-    if _cuhk03_lists.present(root):
-        return _cuhk03_lists.read(root, name=name, title=title, published=PUBLISHED[variant])
+    if _cuhk03.has_lists(root):
+        return _cuhk03.read_lists(root, name=name, title=title, published=PUBLISHED[variant])
     return read_three_folders(
         root,
         name=name,
@@ -88,5 +87,5 @@ def _variant_folder(root: pathlib.Path, variant: str, *, progress: bool) -> path
     """The folder of one variant, unpacked from the MATLAB files where there is none yet."""
     folder = root / variant
     if not folder.is_dir():
-        _cuhk03_matlab.unpack(root, variant=variant, target=folder, progress=progress)
+        _cuhk03.unpack(root, variant=variant, target=folder, progress=progress)
     return folder

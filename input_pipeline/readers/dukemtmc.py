@@ -5,11 +5,10 @@ from __future__ import annotations
 import pathlib
 import re
 
+from input_pipeline.dataset import ReidDataset
 from input_pipeline.errors import DataError
-from input_pipeline.readers import _folders
-from input_pipeline.readers._counts import Count
-from input_pipeline.readers._three_folders import FOLDERS, read_three_folders
-from input_pipeline.samples import ReidDataset
+from input_pipeline.readers import _files
+from input_pipeline.readers._splits import FOLDERS, Count, read_three_folders
 
 TITLE = "DukeMTMC-reID (withdrawn by its authors)"
 PEOPLE = "DukeMTMC"
@@ -39,7 +38,7 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
     """
     if variant:
         raise DataError(f"{TITLE} has no variant {variant!r}: leave it out")
-    root = _folders.find_root(
+    root = _files.find_root(
         root, title=TITLE, folders=USUAL_FOLDERS, contents=tuple(FOLDERS.values())
     )
     return read_three_folders(

@@ -10,12 +10,11 @@ from __future__ import annotations
 import pathlib
 import re
 
+from input_pipeline.dataset import SPLITS, ReidDataset, Sample
 from input_pipeline.errors import DataError, Problem
 from input_pipeline.identities import number_names, one_spelling
-from input_pipeline.readers import _folders
-from input_pipeline.readers._counts import checked
-from input_pipeline.readers._three_folders import FOLDERS
-from input_pipeline.samples import SPLITS, ReidDataset, Sample
+from input_pipeline.readers import _files
+from input_pipeline.readers._splits import FOLDERS, checked
 
 TITLE = "A folder per identity"
 # Not after a hyphen, and no more than three digits: random names are full of `-c123-`.
@@ -38,7 +37,7 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
     """
     if variant:
         raise DataError(f"folders has no variant {variant!r}: leave it out")
-    root = _folders.find_root(root, title=TITLE, folders=(), contents=SPLITS)
+    root = _files.find_root(root, title=TITLE, folders=(), contents=SPLITS)
     if (root / FOLDERS["train"]).is_dir() and not (root / "train").is_dir():
         raise DataError(
             f"{root} holds {FOLDERS['train']}, as Market-1501 does: read it as market_style, or by "
@@ -46,7 +45,7 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
         )
     problems: list[Problem] = []
     pictures = {
-        split: _folders.walk_pictures(root / split, title=TITLE, problems=problems)
+        split: _files.walk_pictures(root / split, title=TITLE, problems=problems)
         for split in SPLITS
     }
     persons = {
@@ -66,15 +65,15 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
     if len(without) < len(cameras):
         problems += [Problem(path, "its name has no camera, the others have") for path in without]
     numbers = number_names(person for person in persons.values() if person is not None)
-    labels = _folders.label_tree(root)
+    labels = _files.label_tree(root)
 
     def sample(path: pathlib.Path, person: str) -> Sample:
         camera = cameras[path]
-        part_map = labels and _folders.find_part_map(path, root=root, labels=labels)
+        part_map = labels and _files.find_part_map(path, root=root, labels=labels)
         return Sample(path, numbers[person], int(camera[1]) if camera else 0, part_map)
 
     dataset = ReidDataset(
-        _folders.name_of(root, fallback="folders"),
+        _files.name_of(root, fallback="folders"),
         root,
         **{
             split: tuple(

@@ -6,11 +6,16 @@ import dataclasses
 import pathlib
 import re
 
+from input_pipeline.dataset import ReidDataset, Sample
 from input_pipeline.errors import DataError, FilesError, Problem
-from input_pipeline.readers import _folders
-from input_pipeline.readers._counts import Count, count, warn_of_difference
-from input_pipeline.readers._three_folders import FOLDERS, read_three_folders
-from input_pipeline.samples import ReidDataset, Sample
+from input_pipeline.readers import _files
+from input_pipeline.readers._splits import (
+    FOLDERS,
+    Count,
+    count,
+    read_three_folders,
+    warn_of_difference,
+)
 
 TITLE = "Market-1501"
 PEOPLE = "Market-1501"
@@ -41,7 +46,7 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
     """
     if variant not in ("", "500k"):
         raise DataError(f"{TITLE} has no variant {variant!r}: leave it out or write 500k")
-    root = _folders.find_root(
+    root = _files.find_root(
         root, title=TITLE, folders=USUAL_FOLDERS, contents=tuple(FOLDERS.values())
     )
     problems: list[Problem] = []
@@ -73,7 +78,7 @@ def _distractors(root: pathlib.Path, problems: list[Problem]) -> tuple[Sample, .
     """The pictures of `images`; none of them shows a queried person, whatever its name says."""
     title, folder = f"{TITLE} 500k", root / DISTRACTORS
     samples = []
-    for path in _folders.list_pictures(folder, title=title, problems=problems):
+    for path in _files.list_pictures(folder, title=title, problems=problems):
         match = _NAME.fullmatch(path.name)
         samples.append(Sample(path, DISTRACTOR_IDENTITY, int(match["camera"]) if match else 0))
     if samples:

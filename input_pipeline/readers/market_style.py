@@ -9,10 +9,10 @@ from __future__ import annotations
 import pathlib
 import re
 
+from input_pipeline.dataset import ReidDataset
 from input_pipeline.errors import DataError
-from input_pipeline.readers import _folders
-from input_pipeline.readers._three_folders import FOLDERS, read_three_folders
-from input_pipeline.samples import ReidDataset
+from input_pipeline.readers import _files
+from input_pipeline.readers._splits import FOLDERS, read_three_folders
 
 TITLE = "Market-style data"
 _NAME = re.compile(
@@ -34,7 +34,7 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
     """
     if variant:
         raise DataError(f"market_style has no variant {variant!r}: leave it out")
-    root = _folders.find_root(root, title=TITLE, folders=(), contents=tuple(FOLDERS.values()))
+    root = _files.find_root(root, title=TITLE, folders=(), contents=tuple(FOLDERS.values()))
     if (root / "train").is_dir() and not (root / FOLDERS["train"]).is_dir():
         raise DataError(
             f"{root} holds train instead of {FOLDERS['train']}: if it has a folder for each person,"
@@ -42,7 +42,7 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
         )
     return read_three_folders(
         root,
-        name=_folders.name_of(root, fallback="market_style"),
+        name=_files.name_of(root, fallback="market_style"),
         title=TITLE,
         pattern=_NAME,
         example="0002_c1_7.jpg",

@@ -11,11 +11,11 @@ import pathlib
 import re
 from collections.abc import Mapping
 
+from input_pipeline.dataset import ReidDataset, Sample
 from input_pipeline.errors import DataError, Problem
 from input_pipeline.identities import whole_number
-from input_pipeline.readers import _folders
-from input_pipeline.readers._counts import Count, checked
-from input_pipeline.samples import ReidDataset, Sample
+from input_pipeline.readers import _files
+from input_pipeline.readers._splits import Count, checked
 
 TITLE = "MSMT17"
 PEOPLE = "MSMT17"
@@ -72,7 +72,7 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
         )
     (train_split,) = training
     version, root = _find(root, versions or set(_VERSIONS))
-    labels = _folders.label_tree(root)
+    labels = _files.label_tree(root)
     names = _VERSIONS[version]
     problems: list[Problem] = []
     splits = {
@@ -108,7 +108,7 @@ def _find(root: pathlib.Path, versions: set[str]) -> tuple[str, pathlib.Path]:
     for version in sorted(versions):
         names = _VERSIONS[version]
         try:
-            folder = _folders.find_root(
+            folder = _files.find_root(
                 root,
                 title=f"{TITLE} {version.upper()}",
                 folders=names.folders,
@@ -143,18 +143,18 @@ def _read_list(
     """The samples of one list; a line is a path under `folder` and an identity."""
     source = root / list_name
     samples = []
-    for line in _folders.read_text(source, problems).splitlines():
+    for line in _files.read_text(source, problems).splitlines():
         if not line.strip():
             continue
         listed, _, number = line.strip().rpartition(" ")
-        path, identity = _folders.below(root / folder, listed.strip()), whole_number(number)
+        path, identity = _files.below(root / folder, listed.strip()), whole_number(number)
         match = _NAME.fullmatch(path.name) if path else None
         if path is None or match is None or identity is None:
             what = "is not like 0000/0000_000_01_…jpg 0 (cameras are 01 to 15)"
             problems.append(Problem(source, f"the line {line.strip()!r} {what}"))
-        elif wrong := _folders.what_is_wrong(path):
+        elif wrong := _files.what_is_wrong(path):
             problems.append(Problem(path, f"it is listed in {list_name} and {wrong}"))
         else:
-            part_map = labels and _folders.find_part_map(path, root=root, labels=labels)
+            part_map = labels and _files.find_part_map(path, root=root, labels=labels)
             samples.append(Sample(path, identity, int(match["camera"]), part_map))
     return samples

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import pathlib
 
+from input_pipeline.dataset import ReidDataset
 from input_pipeline.errors import DataError
-from input_pipeline.readers import _folders
-from input_pipeline.readers._counts import Count
-from input_pipeline.readers._three_folders import FOLDERS, read_three_folders
+from input_pipeline.readers import _files
+from input_pipeline.readers._splits import FOLDERS, Count, read_three_folders
 from input_pipeline.readers.dukemtmc import EXAMPLE, NAME, NOTICE, PEOPLE
-from input_pipeline.samples import ReidDataset
 
 __all__ = ["NOTICE", "PEOPLE", "read"]
 
@@ -38,7 +37,7 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
     """
     if variant:
         raise DataError(f"{TITLE} has no variant {variant!r}: leave it out")
-    root = _folders.find_root(
+    root = _files.find_root(
         root, title=TITLE, folders=USUAL_FOLDERS, contents=tuple(FOLDERS.values())
     )
     return read_three_folders(

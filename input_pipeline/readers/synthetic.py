@@ -5,9 +5,9 @@ from __future__ import annotations
 import pathlib
 import re
 
+from input_pipeline.dataset import ReidDataset
 from input_pipeline.errors import DataError
-from input_pipeline.readers._three_folders import read_three_folders
-from input_pipeline.samples import ReidDataset
+from input_pipeline.readers._splits import read_three_folders
 from input_pipeline.synthetic import PRESETS, generate
 from input_pipeline.synthetic.settings import SETTINGS_FILE, read_settings
 

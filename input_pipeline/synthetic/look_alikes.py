@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from input_pipeline.synthetic import palette
+from input_pipeline.synthetic.figure import palette
 from input_pipeline.synthetic.people import (
     BagKind,
     Cut,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from input_pipeline.parts import BACKGROUND
-from input_pipeline.synthetic import palette
-from input_pipeline.synthetic.body import draw_body
+from input_pipeline.dataset import BACKGROUND
+from input_pipeline.synthetic.figure import palette
+from input_pipeline.synthetic.figure.body import draw_body
+from input_pipeline.synthetic.figure.pose import View, draw_pose
+from input_pipeline.synthetic.figure.shapes import Canvas, Surface, soft_ellipse
 from input_pipeline.synthetic.people import draw_person
-from input_pipeline.synthetic.pose import View, draw_pose
-from input_pipeline.synthetic.shapes import Canvas, Surface, soft_ellipse
 
 
 def draw_occluder(rng: np.random.Generator, canvas: Canvas, view: View) -> None:

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from input_pipeline.synthetic import palette
-from input_pipeline.synthetic.palette import Colour
+from input_pipeline.synthetic.figure import palette
+from input_pipeline.synthetic.figure.palette import Colour
 
 
 class Cut(enum.StrEnum):

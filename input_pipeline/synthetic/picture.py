@@ -8,14 +8,14 @@ import math
 import numpy as np
 from PIL import Image
 
-from input_pipeline.synthetic.body import draw_body
 from input_pipeline.synthetic.cameras import Camera, expose, make_camera
+from input_pipeline.synthetic.figure.body import draw_body
+from input_pipeline.synthetic.figure.pose import View, draw_pose
+from input_pipeline.synthetic.figure.shapes import Canvas
 from input_pipeline.synthetic.occluders import draw_occluder
 from input_pipeline.synthetic.people import Person
-from input_pipeline.synthetic.pose import View, draw_pose
 from input_pipeline.synthetic.scenes import crop_scene, make_scene
 from input_pipeline.synthetic.settings import SyntheticSettings
-from input_pipeline.synthetic.shapes import Canvas
 
 _STREAM = 4
 _SMALL = 100

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from input_pipeline.synthetic.cameras import Camera
-from input_pipeline.synthetic.palette import Colour
-from input_pipeline.synthetic.shapes import soft_noise
+from input_pipeline.synthetic.figure.palette import Colour
+from input_pipeline.synthetic.figure.shapes import soft_noise
 
 _STREAM = 2
 SCENE_HEIGHT = 288

@@ -7,8 +7,8 @@ import pathlib
 import numpy as np
 from PIL import Image
 
+from input_pipeline.dataset import PALETTE
 from input_pipeline.errors import DataError
-from input_pipeline.parts import PALETTE
 from input_pipeline.synthetic.plan import TRAIN
 from input_pipeline.synthetic.settings import SETTINGS_FILE, read_settings
 from input_pipeline.synthetic.worker import part_root

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from input_pipeline.parts import NUM_PARTS
+from input_pipeline.dataset import NUM_PARTS, ReidDataset, Sample
 from input_pipeline.prepared import PreparedDataset, prepare
-from input_pipeline.samples import ReidDataset, Sample
 
 
 def draw(rng: np.random.Generator, *, height: int, width: int) -> np.ndarray:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from input_pipeline.dataset import ReidDataset
 from input_pipeline.errors import DataError
 from input_pipeline.prepared import concatenate, prepare
 from input_pipeline.records import Records
-from input_pipeline.samples import ReidDataset
 
 
 def files_under(folder):
@@ -367,7 +367,7 @@ def test_neither_preparing_nor_decoding_needs_tensorflow(make_dataset, tmp_path)
 
         from input_pipeline.prepared import prepare
         from input_pipeline.resident import decode_split
-        from input_pipeline.samples import ReidDataset, Sample
+        from input_pipeline.dataset import ReidDataset, Sample
 
         PosixPath = pathlib.PosixPath
         dataset = {dataset!r}

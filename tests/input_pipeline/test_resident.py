@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from input_pipeline.dataset import NUM_PARTS
 from input_pipeline.decode import decode_parts, nearest_indices
 from input_pipeline.errors import DataError
-from input_pipeline.parts import NUM_PARTS
 from input_pipeline.prepared import prepare
 from input_pipeline.resident import decode_split
 

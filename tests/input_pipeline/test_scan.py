@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from input_pipeline import scan as scan_module
+from input_pipeline.dataset import ReidDataset
 from input_pipeline.encode import encode_picture
 from input_pipeline.errors import DataError
 from input_pipeline.prepared import prepare
-from input_pipeline.samples import ReidDataset
 from input_pipeline.scan import scan, scan_once
 from tests import layouts
 

@@ -3,7 +3,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from input_pipeline.samples import Sample
+from input_pipeline.dataset import Sample
 from input_pipeline.statistics import format_table, summarize
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from input_pipeline.parts import BACKGROUND, PALETTE, PART_NAMES
+from input_pipeline.dataset import BACKGROUND, PALETTE, PART_NAMES
 
 PAPER, INK, FAINT = (255, 255, 255), (32, 36, 44), (120, 126, 138)
 _BORDER, _GAP, _MARGIN, _TEXT = 4, 10, 20, 14

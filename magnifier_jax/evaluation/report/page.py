@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from input_pipeline.parts import PART_NAMES
+from input_pipeline.dataset import PART_NAMES
 from magnifier_jax.config import Config
 from magnifier_jax.evaluation import Measures, Score
 from magnifier_jax.evaluation.report.drawing import Mark, Ranking, Shown, overlay, part_colour

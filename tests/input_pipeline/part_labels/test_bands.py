@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from input_pipeline.dataset import FOOT, HEAD, NUM_PARTS
 from input_pipeline.errors import DataError
 from input_pipeline.part_labels import draw_bands, with_bands
-from input_pipeline.parts import FOOT, HEAD, NUM_PARTS
 from tests import layouts
 
 

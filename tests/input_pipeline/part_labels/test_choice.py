@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from input_pipeline.dataset import ReidDataset
 from input_pipeline.errors import DataError, FilesError
 from input_pipeline.part_labels import choose_part_labels
 from input_pipeline.readers import market1501, market_style
-from input_pipeline.samples import ReidDataset
 from tests import layouts
 
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from input_pipeline.dataset import FOOT, HEAD, LOWER_ARM, LOWER_LEG, TORSO, UPPER_ARM, UPPER_LEG
+from input_pipeline.part_labels.formats import FORMATS
 from input_pipeline.part_labels.limbs import to_parts
-from input_pipeline.part_labels.mappings import FORMATS
-from input_pipeline.parts import FOOT, HEAD, LOWER_ARM, LOWER_LEG, TORSO, UPPER_ARM, UPPER_LEG
 from tests import layouts
 
 # What each of our classes is called by parsers that do not cut limbs.

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from input_pipeline.dataset import PALETTE
 from input_pipeline.errors import DataError
 from input_pipeline.part_labels.sheet import overlay, write_sheet
-from input_pipeline.parts import PALETTE
 from tests import layouts
 
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from input_pipeline.errors import DataError, FilesError
-from input_pipeline.readers import _cuhk03_matlab, cuhk03
+from input_pipeline.readers import _cuhk03, cuhk03
 from tests import layouts
 
 
@@ -206,6 +206,6 @@ def test_failures_while_unpacking_are_told_apart(tmp_path, monkeypatch, error, m
     def fail(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr(_cuhk03_matlab, "_image", fail)
+    monkeypatch.setattr(_cuhk03, "_image", fail)
     with pytest.raises(DataError, match=message):
         cuhk03.read(tmp_path, variant="labeled")

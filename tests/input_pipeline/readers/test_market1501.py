@@ -3,7 +3,7 @@ import shutil
 import pytest
 
 from input_pipeline.errors import DataError, FilesError
-from input_pipeline.readers import _three_folders, market1501
+from input_pipeline.readers import _splits, market1501
 from tests import layouts
 
 FOLDER = "Market-1501-v15.09.15"
@@ -96,7 +96,7 @@ def test_a_missing_folder_names_what_was_looked_for(tmp_path):
         market1501.read(tmp_path / "a file")
 
 
-@pytest.mark.parametrize("folder", _three_folders.FOLDERS.values())
+@pytest.mark.parametrize("folder", _splits.FOLDERS.values())
 def test_a_missing_or_empty_split_is_refused(tmp_path, folder):
     layouts.market1501(tmp_path)
     split = tmp_path / FOLDER / folder

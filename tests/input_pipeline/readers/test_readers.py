@@ -108,7 +108,7 @@ def test_specs_are_taken_apart(text, spec):
         ("market", "did you mean market1501 or market_style"),
         ("MSMT17:train", "did you mean msmt17"),
         ("zzz", r"no dataset is called 'zzz': \(known: csv, cuhk03"),
-        ("_counts", "no dataset is called"),
+        ("_splits", "no dataset is called"),
         ("folders@", "ends in '@'"),
     ],
 )

@@ -4,17 +4,17 @@ import math
 import numpy as np
 import pytest
 
-from input_pipeline import parts
-from input_pipeline.synthetic.body import draw_body
+from input_pipeline import dataset as parts
 from input_pipeline.synthetic.cameras import make_camera
+from input_pipeline.synthetic.figure.body import draw_body
+from input_pipeline.synthetic.figure.pose import Pose, View, draw_pose
+from input_pipeline.synthetic.figure.shapes import Canvas
 from input_pipeline.synthetic.look_alikes import TWISTS, draw_group, draw_population
 from input_pipeline.synthetic.occluders import draw_occluder
 from input_pipeline.synthetic.people import Person, Print, draw_person
 from input_pipeline.synthetic.picture import Studio
 from input_pipeline.synthetic.plan import make_plan
-from input_pipeline.synthetic.pose import Pose, View, draw_pose
 from input_pipeline.synthetic.settings import PRESETS
-from input_pipeline.synthetic.shapes import Canvas
 
 HEIGHT, WIDTH = 128, 64
 VIEW = View(x=32, y=121, scale=112, pitch=0.2, light=(-0.4, -0.4, 0.85))

@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from input_pipeline.parts import PALETTE
+from input_pipeline.dataset import PALETTE
 from magnifier_jax.evaluation.report.curves import Curve, chart, curves
 from magnifier_jax.evaluation.report.drawing import (
     Mark,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from input_pipeline.synthetic import bags, heads, lower_body, upper_body
-from input_pipeline.synthetic.figure import Figure
+from input_pipeline.synthetic.figure import bags, heads, lower_body, upper_body
+from input_pipeline.synthetic.figure.figure import Figure
+from input_pipeline.synthetic.figure.pose import SIDES, Pose, View
+from input_pipeline.synthetic.figure.shapes import Canvas, soft_ellipse
 from input_pipeline.synthetic.people import Person
-from input_pipeline.synthetic.pose import SIDES, Pose, View
-from input_pipeline.synthetic.shapes import Canvas, soft_ellipse
 
 _BEHIND = 0.035
 """An arm this much farther than the trunk, in body heights, is drawn before it."""

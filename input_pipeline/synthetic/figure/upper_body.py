@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from input_pipeline import parts
-from input_pipeline.synthetic import cloth
-from input_pipeline.synthetic.figure import LOOSE_TOP, Figure
-from input_pipeline.synthetic.palette import darker
+from input_pipeline import dataset as parts
+from input_pipeline.synthetic.figure import cloth
+from input_pipeline.synthetic.figure.figure import LOOSE_TOP, Figure
+from input_pipeline.synthetic.figure.palette import darker
+from input_pipeline.synthetic.figure.shapes import Surface
 from input_pipeline.synthetic.people import Pattern, TopKind
-from input_pipeline.synthetic.shapes import Surface
 
 _TUCKED, _UNTUCKED = 0.83, 0.93
 _BELT = (46, 34, 28)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from input_pipeline.synthetic.palette import Colour, darker
+from input_pipeline.synthetic.figure.palette import Colour, darker
+from input_pipeline.synthetic.figure.shapes import Surface, soft_noise
 from input_pipeline.synthetic.people import Pattern, Print
-from input_pipeline.synthetic.shapes import Surface, soft_noise
 
 
 def _odd(position: np.ndarray) -> np.ndarray:

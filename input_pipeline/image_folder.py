@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from input_pipeline.dataset import SPLITS
 from input_pipeline.decode import decode_image
 from input_pipeline.encode import check_size, encode_picture
 from input_pipeline.errors import DataError
-from input_pipeline.readers import _folders, folders
-from input_pipeline.samples import SPLITS
+from input_pipeline.readers import _files, folders
 
 JUNK = -1
 _NAME = re.compile(r"(?P<identity>-1|\d+)_c(?P<camera>\d+)(?:s\d+)?(?:[_-].*)?\.\w+")
@@ -72,7 +72,7 @@ def list_folder(root: pathlib.Path) -> PictureFolder:
     if not root.is_dir():
         kind = "is not a folder" if root.exists() else "does not exist"
         raise DataError(f"{root} {kind}: give the folder that holds the pictures")
-    paths = _folders.walk_pictures(root, title="pictures")
+    paths = _files.walk_pictures(root, title="pictures")
     names = [path.relative_to(root).as_posix() for path in paths]
     for name in names:
         if not name.isprintable():
@@ -87,7 +87,7 @@ def list_folder(root: pathlib.Path) -> PictureFolder:
         told = [who_is_named(path) for path in paths]
     kept = [i for i, who in enumerate(told) if who is None or who.identity not in (JUNK, str(JUNK))]
     if not kept:
-        suffixes = ", ".join(_folders.PICTURE_SUFFIXES)
+        suffixes = ", ".join(_files.PICTURE_SUFFIXES)
         raise DataError(f"{root} holds no pictures ({suffixes}): give another folder")
     return PictureFolder(
         root,

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
+from input_pipeline.dataset import refuse_shared_people
 from input_pipeline.errors import DataError
-from input_pipeline.mixing import refuse_shared_people
 from input_pipeline.readers import Reading, read_dataset
 from tests import layouts
 

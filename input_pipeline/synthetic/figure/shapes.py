@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from input_pipeline.synthetic.palette import Colour
+from input_pipeline.synthetic.figure.palette import Colour
 
 _STEPS = 160
 _MIDDLES = (np.arange(_STEPS) + 0.5) / _STEPS

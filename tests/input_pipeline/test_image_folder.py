@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from input_pipeline.errors import DataError
-from input_pipeline.picture_folder import Who, list_folder, who_is_named, whose_folder
+from input_pipeline.image_folder import Who, list_folder, who_is_named, whose_folder
 
 
 def fill(root, *names):

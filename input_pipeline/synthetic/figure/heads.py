@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 
-from input_pipeline.parts import HEAD
-from input_pipeline.synthetic.figure import Figure
-from input_pipeline.synthetic.palette import Colour, blend, darker
+from input_pipeline.dataset import HEAD
+from input_pipeline.synthetic.figure.figure import Figure
+from input_pipeline.synthetic.figure.palette import Colour, blend, darker
+from input_pipeline.synthetic.figure.shapes import Surface, ellipse_radii
 from input_pipeline.synthetic.people import Cut, Hat, Head
-from input_pipeline.synthetic.shapes import Surface, ellipse_radii
 
 _HALF_HEIGHT = 0.068
 _HALF_WIDTH = 0.050

@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from input_pipeline.synthetic.figure import Figure
-from input_pipeline.synthetic.palette import Colour, darker
+from input_pipeline.synthetic.figure.figure import Figure
+from input_pipeline.synthetic.figure.palette import Colour, darker
+from input_pipeline.synthetic.figure.pose import SIDES
 from input_pipeline.synthetic.people import BagKind
-from input_pipeline.synthetic.pose import SIDES
 
 # Roundness of a box-like bag from its top to its bottom.
 _BOX = np.array((0.80, 0.96, 1.0, 1.0, 1.0, 0.98, 0.9))

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from input_pipeline.errors import DataError
-from input_pipeline.parts import (
+from input_pipeline.dataset import (
     BACKGROUND,
     FOOT,
     HEAD,
@@ -20,6 +19,7 @@ from input_pipeline.parts import (
     UPPER_ARM,
     UPPER_LEG,
 )
+from input_pipeline.errors import DataError
 
 UNKNOWN = 255
 _IGNORED = 255  # What Pascal-style label maps mark borders with.

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from input_pipeline.errors import DataError, FilesError
-from input_pipeline.part_labels import FORMATS, convert, convert_tree, journal
+from input_pipeline.part_labels import FORMATS, conversion, convert_tree
 from input_pipeline.part_labels.__main__ import main
-from input_pipeline.part_labels.files import find_labels, read_labels
+from input_pipeline.part_labels.label_maps import find_labels, read_labels
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_what_another_version_converted_is_converted_again(tmp_path, labels, mon
     source.mkdir()
     np.save(source / "a.npy", labels)
     for version, again in ((1, True), (1, False), (2, True)):
-        monkeypatch.setattr(journal, "CONVERSION_VERSION", version)
+        monkeypatch.setattr(conversion, "CONVERSION_VERSION", version)
         convert_tree(source, target, label_format=FORMATS["densepose14"], progress=False)
         assert opened(target / "a.png").any() == again
         Image.new("L", (6, 9)).save(target / "a.png")
@@ -91,8 +91,8 @@ def test_a_killed_conversion_leaves_no_old_origin_with_a_new_map(tmp_path, label
         def killed(*_: object) -> None:
             raise KeyboardInterrupt
 
-        written = iter([journal.write_journal, killed, killed])
-        patch.setattr(convert, "write_journal", lambda *given: next(written)(*given))
+        written = iter([conversion.write_journal, killed, killed])
+        patch.setattr(conversion, "write_journal", lambda *given: next(written)(*given))
         with pytest.raises(KeyboardInterrupt):
             convert_tree(source, target, label_format=FORMATS["parts"], progress=False)
     convert_tree(source, target, label_format=FORMATS["densepose14"], progress=False)

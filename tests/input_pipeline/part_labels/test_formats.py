@@ -3,9 +3,9 @@ import re
 import numpy as np
 import pytest
 
+from input_pipeline.dataset import LOWER_LEG, NUM_PARTS, UPPER_ARM, UPPER_LEG
 from input_pipeline.errors import DataError
-from input_pipeline.part_labels.mappings import FORMATS, UNKNOWN, find_format
-from input_pipeline.parts import LOWER_LEG, NUM_PARTS, UPPER_ARM, UPPER_LEG
+from input_pipeline.part_labels.formats import FORMATS, UNKNOWN, find_format
 
 SIZES = {
     "parts": 8,

@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from input_pipeline.synthetic.palette import Colour
+from input_pipeline.synthetic.figure.palette import Colour
+from input_pipeline.synthetic.figure.pose import Pose, Skeleton, View, joints, project
+from input_pipeline.synthetic.figure.shapes import CLOTH_GRAIN, Canvas, Surface
 from input_pipeline.synthetic.people import Person, TopKind
-from input_pipeline.synthetic.pose import Pose, Skeleton, View, joints, project
-from input_pipeline.synthetic.shapes import CLOTH_GRAIN, Canvas, Surface
 
 # Half widths and half depths of the trunk from neck to crotch, in body heights.
 _WIDTH = np.array(

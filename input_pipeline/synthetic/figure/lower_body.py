@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from input_pipeline import parts
-from input_pipeline.synthetic import cloth
-from input_pipeline.synthetic.figure import Figure
-from input_pipeline.synthetic.palette import Colour, darker
+from input_pipeline import dataset as parts
+from input_pipeline.synthetic.figure import cloth
+from input_pipeline.synthetic.figure.figure import Figure
+from input_pipeline.synthetic.figure.palette import Colour, darker
+from input_pipeline.synthetic.figure.pose import SIDES
+from input_pipeline.synthetic.figure.shapes import Surface
 from input_pipeline.synthetic.people import BottomKind, Pattern, ShoeKind, TopKind
-from input_pipeline.synthetic.pose import SIDES
-from input_pipeline.synthetic.shapes import Surface
 
 _LOOSE = {
     BottomKind.TROUSERS: 1.1,

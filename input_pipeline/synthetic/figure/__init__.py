@@ -1,0 +1,1 @@
+"""How one person is drawn: the skeleton, the body over it, clothes and bags."""

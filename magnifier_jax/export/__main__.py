@@ -15,8 +15,8 @@ from input_pipeline.errors import DataError, UserError
 from magnifier_jax.datasets import open_training_set
 from magnifier_jax.describing import describe_pictures
 from magnifier_jax.devices import enable_compilation_cache, make_mesh, put_replicated
-from magnifier_jax.export.descriptor_function import make_descriptor_function
 from magnifier_jax.export.exporting import card_of, check_output, export_network
+from magnifier_jax.export.function import make_descriptor_function
 from magnifier_jax.export.projection import Projection, fit_projection
 from magnifier_jax.export.settings import FORMATS, ExportSettings, choose_settings
 from magnifier_jax.pictures import open_pictures

@@ -8,8 +8,8 @@ import pathlib
 from collections.abc import Mapping
 
 from magnifier_jax.augment import MEAN, STD
-from magnifier_jax.export.descriptor_function import DescriptorFunction, Piece
-from magnifier_jax.export.onnx_graph import OPSET
+from magnifier_jax.export.function import DescriptorFunction, Piece
+from magnifier_jax.export.onnx import OPSET
 from magnifier_jax.trained import Trained
 from magnifier_jax.workdir import software_versions
 

@@ -14,17 +14,23 @@ import numpy as np
 from input_pipeline.errors import UserError
 from input_pipeline.files import write_json
 from magnifier_jax.export.card import Card, Verification, make_card
-from magnifier_jax.export.descriptor_function import (
+from magnifier_jax.export.formats import (
+    run_savedmodel,
+    run_stablehlo,
+    run_weights,
+    write_savedmodel,
+    write_stablehlo,
+    write_weights,
+)
+from magnifier_jax.export.function import (
     DescriptorFunction,
     expected_descriptors,
     make_descriptor_function,
 )
-from magnifier_jax.export.onnx_network import run_onnx, write_onnx
+from magnifier_jax.export.onnx import run_onnx, write_onnx
 from magnifier_jax.export.projection import Projection
-from magnifier_jax.export.savedmodel import run_savedmodel, write_savedmodel
 from magnifier_jax.export.settings import ExportSettings, Format
-from magnifier_jax.export.stablehlo import run_stablehlo, write_stablehlo
-from magnifier_jax.export.weights import run_weights, write_weights
+from magnifier_jax.export.verification import relative_difference, sample_pictures
 from magnifier_jax.trained import Trained
 
 LIMIT = 1e-4
@@ -135,27 +141,6 @@ def check_output(export_format: Format, output: pathlib.Path) -> None:
             f"--output is {output.name}, but readers tell safetensors by the ending: use "
             ".safetensors for that format and no other."
         )
-
-
-def sample_pictures(count: int, image_size: tuple[int, int]) -> np.ndarray:
-    """Coloured blocks under noise, uint8 `[count, H, W, 3]`: parts of many kinds and sizes."""
-    rng = np.random.default_rng(count)
-    height, width = image_size
-    blocks = rng.integers(0, 256, (count, 8, 4, 3))
-    rows, columns = np.arange(height) * 8 // height, np.arange(width) * 4 // width
-    pictures = blocks[:, rows][:, :, columns] + rng.normal(0, 20, (count, height, width, 3))
-    return pictures.clip(0, 255).astype(np.uint8)
-
-
-def relative_difference(found: np.ndarray, expected: np.ndarray) -> float:
-    """The largest difference of a descriptor's numbers, over the largest of its numbers.
-
-    The worst of `[N, D]` descriptors counts; infinite if a number is missing or undefined.
-    """
-    if found.shape != expected.shape or not np.isfinite(found).all():
-        return float("inf")
-    differences = np.abs(found - expected).max(1)
-    return float((differences / np.maximum(np.abs(expected).max(1), 1e-12)).max())
 
 
 def _verify(

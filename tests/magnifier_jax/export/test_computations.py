@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from magnifier_jax.export import choose_settings, export_network, fit_projection
-from magnifier_jax.export.descriptor_function import expected_descriptors, make_descriptor_function
-from magnifier_jax.export.exporting import sample_pictures
+from magnifier_jax.export.function import expected_descriptors, make_descriptor_function
+from magnifier_jax.export.verification import sample_pictures
 from tests.magnifier_jax.export.conftest import random_network
 from tests.magnifier_jax.export.test_consumers import NEWER_THAN_TENSORFLOW
 

@@ -9,7 +9,7 @@ import safetensors
 
 from input_pipeline.errors import UserError
 from magnifier_jax.export import choose_settings, export_network, exporting
-from magnifier_jax.export.exporting import relative_difference, sample_pictures
+from magnifier_jax.export.verification import relative_difference, sample_pictures
 
 
 def test_the_card_says_how_to_use_it(trained, tmp_path):

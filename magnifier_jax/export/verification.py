@@ -1,4 +1,4 @@
-"""Starts `fresh_process.py` and passes arrays to it and back."""
+"""Runs what was written, in a fresh process that has nothing but its files."""
 
 from __future__ import annotations
 
@@ -71,3 +71,24 @@ def run_batches(
             (folder / "network.json").write_text(json.dumps(definition))
         run_task(task, source, folder)
         return [np.load(folder / f"output_{number}.npy") for number in range(len(batches))]
+
+
+def sample_pictures(count: int, image_size: tuple[int, int]) -> np.ndarray:
+    """Coloured blocks under noise, uint8 `[count, H, W, 3]`: parts of many kinds and sizes."""
+    rng = np.random.default_rng(count)
+    height, width = image_size
+    blocks = rng.integers(0, 256, (count, 8, 4, 3))
+    rows, columns = np.arange(height) * 8 // height, np.arange(width) * 4 // width
+    pictures = blocks[:, rows][:, :, columns] + rng.normal(0, 20, (count, height, width, 3))
+    return pictures.clip(0, 255).astype(np.uint8)
+
+
+def relative_difference(found: np.ndarray, expected: np.ndarray) -> float:
+    """The largest difference of a descriptor's numbers, over the largest of its numbers.
+
+    The worst of `[N, D]` descriptors counts; infinite if a number is missing or undefined.
+    """
+    if found.shape != expected.shape or not np.isfinite(found).all():
+        return float("inf")
+    differences = np.abs(found - expected).max(1)
+    return float((differences / np.maximum(np.abs(expected).max(1), 1e-12)).max())

@@ -6,9 +6,9 @@ import pytest
 
 from input_pipeline.errors import UserError
 from magnifier_jax.export import choose_settings
-from magnifier_jax.export.descriptor_function import expected_descriptors, make_descriptor_function
-from magnifier_jax.export.exporting import relative_difference, sample_pictures
-from magnifier_jax.export.weights import run_weights, write_weights
+from magnifier_jax.export.formats import run_weights, write_weights
+from magnifier_jax.export.function import expected_descriptors, make_descriptor_function
+from magnifier_jax.export.verification import relative_difference, sample_pictures
 from magnifier_jax.interop import read_torch_file, write_torch_file
 from tests.magnifier_jax.export.conftest import random_network
 

@@ -34,11 +34,11 @@ from jax.sharding import Mesh, NamedSharding
 from benchmarks.accelerators import ACCELERATORS, CannotCompileError
 from configs import market1501
 from input_pipeline.errors import UserError
-from magnifier_jax import steps
 from magnifier_jax.cli import positive
 from magnifier_jax.config import Config
 from magnifier_jax.devices import make_mesh, replicated, split_over
 from magnifier_jax.model import BACKBONES
+from magnifier_jax.training import step as steps
 
 PROGRAMS = ("step", "resident step", "descriptor")
 PRECISIONS = ("float32", "bf16")

@@ -15,12 +15,11 @@ from benchmarks.racing import BACKBONES, Contestant, Entry, Settings
 from configs import default
 from input_pipeline.sampler import IdentitySampler
 from magnifier_jax.config import Config
-from magnifier_jax.datasets import TrainingSet
+from magnifier_jax.datasets import TrainingSet, open_pictures
 from magnifier_jax.devices import enable_compilation_cache, make_mesh, put_batch, put_replicated
-from magnifier_jax.feeding import Step, steps_from
 from magnifier_jax.model import BackboneSpec
-from magnifier_jax.pictures import open_pictures
-from magnifier_jax.steps import TrainBatch, build_model, initial_state, make_train_step
+from magnifier_jax.training.batches import Step, steps_from
+from magnifier_jax.training.step import TrainBatch, build_model, initial_state, make_train_step
 
 
 def open_racer(contestant: Contestant, settings: Settings) -> JaxRacer:

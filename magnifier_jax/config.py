@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
 from input_pipeline.errors import UserError
-from magnifier_jax.augment import AugmentSettings
-from magnifier_jax.losses import LossWeights
 from magnifier_jax.model import BACKBONES, OcclusionGroup
+from magnifier_jax.training.augmentation import AugmentSettings
+from magnifier_jax.training.losses import LossWeights
 
 Section = TypeVar("Section")
 

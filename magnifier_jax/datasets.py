@@ -6,17 +6,20 @@ import dataclasses
 import os
 import pathlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 
 from input_pipeline import prepared
+from input_pipeline.batch import Batch
 from input_pipeline.dataset import NUM_PARTS, refuse_shared_people
 from input_pipeline.errors import UserError, combined
 from input_pipeline.examine import Examined, examine
 from input_pipeline.files import cache_folder, default_data_dir
 from input_pipeline.prepared import PreparedDataset, PreparedSplit
 from input_pipeline.readers import Reading, parse_spec, read_each, split_specs
+from input_pipeline.resident import decode_split
 from magnifier_jax.config import Config, DataConfig
 
 # Datasets that are drawn rather than found, so that no folder has to be named.
@@ -185,3 +188,73 @@ def _read(data: DataConfig, specs: Sequence[str], *, progress: bool) -> tuple[Re
 
 def _prepared_folder(data: DataConfig) -> pathlib.Path:
     return pathlib.Path(data.prepared).expanduser() if data.prepared else default_data_dir()
+
+
+class Pictures(Protocol):
+    """Decoded pictures of one split, by their positions in it."""
+
+    def __len__(self) -> int: ...
+
+    def batches(self, ids: Iterable[np.ndarray]) -> Iterator[Batch]:
+        """Yields the pictures of each array of positions, in order."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Streamed:
+    """Pictures that are decoded each time they are asked for, ahead of their use."""
+
+    split: PreparedSplit
+    image_size: tuple[int, int]
+    parts: bool
+    workers: int | None
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def batches(self, ids: Iterable[np.ndarray]) -> Iterator[Batch]:
+        """Yields the pictures of each array of positions, in order."""
+        from input_pipeline.stream import stream
+
+        return stream(
+            self.split,
+            iter(ids),
+            image_size=self.image_size,
+            parts=self.parts,
+            workers=self.workers,
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Resident:
+    """Pictures that were decoded once and stay in memory.
+
+    Attributes:
+        images: uint8 RGB `[n, H, W, 3]`.
+        parts: uint8 part classes `[n, H, W]`, or None.
+    """
+
+    images: np.ndarray
+    parts: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batches(self, ids: Iterable[np.ndarray]) -> Iterator[Batch]:
+        """Yields the pictures of each array of positions, in order."""
+        for chosen in ids:
+            parts = None if self.parts is None else self.parts[chosen]
+            yield Batch(self.images[chosen], parts, chosen)
+
+
+def open_pictures(
+    split: PreparedSplit, data: DataConfig, *, parts: bool, progress: bool = True
+) -> Streamed | Resident:
+    """Makes a split's pictures available as `data.placement` says."""
+    workers = data.workers or None
+    if data.placement == "stream":
+        return Streamed(split, data.image_size, parts, workers)
+    decoded = decode_split(
+        split, image_size=data.image_size, parts=parts, workers=workers, progress=progress
+    )
+    return Resident(decoded.images, decoded.parts)

@@ -11,9 +11,9 @@ import numpy as np
 import tqdm
 from jax.sharding import Mesh
 
+from magnifier_jax.datasets import Pictures
 from magnifier_jax.devices import fetch, put_batch
-from magnifier_jax.pictures import Pictures
-from magnifier_jax.steps import DescribeFunction
+from magnifier_jax.training.step import DescribeFunction
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -20,8 +20,8 @@ from input_pipeline.errors import Problem
 from input_pipeline.image_folder import read_picture
 from magnifier_jax.checkpoints.reader import Which
 from magnifier_jax.describing import Described, describe_pictures
-from magnifier_jax.steps import DescribeFunction, make_describe
 from magnifier_jax.trained import Trained, load_trained
+from magnifier_jax.training.step import DescribeFunction, make_describe
 
 _AHEAD = 2  # batches that are decoded while the devices work
 VISIBLE_SHARE = 0.005

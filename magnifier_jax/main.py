@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from magnifier_jax.memory import use_huge_pages
-
-if __name__ == "__main__":
-    use_huge_pages()
-
 import contextlib
 import dataclasses
 import itertools
@@ -35,10 +30,10 @@ from magnifier_jax.devices import (
 )
 from magnifier_jax.evaluation import Evaluator, evaluation_record, table
 from magnifier_jax.evaluation.report.report import write_report
-from magnifier_jax.interruption import Terminated, raise_on_sigterm
 from magnifier_jax.trained import load_trained
-from magnifier_jax.training import train
-from magnifier_jax.untrained import read_untrained
+from magnifier_jax.training.interruption import Terminated, raise_on_sigterm
+from magnifier_jax.training.loop import train
+from magnifier_jax.training.untrained import read_untrained
 from magnifier_jax.workdir import WorkDirectory
 
 _CONFIG = config_flags.DEFINE_config_file(

@@ -15,7 +15,7 @@ from magnifier_jax.checkpoints import CheckpointReader
 from magnifier_jax.checkpoints.reader import Which
 from magnifier_jax.config import Config
 from magnifier_jax.model import MagnifierNet
-from magnifier_jax.steps import abstract_state, build_model
+from magnifier_jax.training.step import abstract_state, build_model
 from magnifier_jax.workdir import WorkDirectory, software_versions
 
 

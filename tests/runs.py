@@ -9,7 +9,7 @@ import jax
 from magnifier_jax.checkpoints import CheckpointReader
 from magnifier_jax.config import Config
 from magnifier_jax.devices import make_mesh
-from magnifier_jax.steps import abstract_state, build_model
+from magnifier_jax.training.step import abstract_state, build_model
 
 
 def logged(workdir: pathlib.Path) -> list[dict[str, float]]:

@@ -12,12 +12,11 @@ from jax.sharding import Mesh
 from input_pipeline.prepared import PreparedSplit
 from magnifier_jax import retrieval
 from magnifier_jax.config import Config
-from magnifier_jax.datasets import TestSet
+from magnifier_jax.datasets import Pictures, TestSet, open_pictures
 from magnifier_jax.describing import Described, describe_pictures
 from magnifier_jax.model import MagnifierNet
-from magnifier_jax.pictures import Pictures, open_pictures
 from magnifier_jax.retrieval.metrics import ranks_to_show
-from magnifier_jax.steps import make_describe
+from magnifier_jax.training.step import make_describe
 
 _VARIANTS = ("flipped", "expanded", "reranked")
 

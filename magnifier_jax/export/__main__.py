@@ -12,16 +12,15 @@ import jax
 from jax.sharding import Mesh
 
 from input_pipeline.errors import DataError, UserError
-from magnifier_jax.datasets import open_training_set
+from magnifier_jax.datasets import open_pictures, open_training_set
 from magnifier_jax.describing import describe_pictures
 from magnifier_jax.devices import enable_compilation_cache, make_mesh, put_replicated
 from magnifier_jax.export.exporting import card_of, check_output, export_network
 from magnifier_jax.export.function import make_descriptor_function
 from magnifier_jax.export.projection import Projection, fit_projection
 from magnifier_jax.export.settings import FORMATS, ExportSettings, choose_settings
-from magnifier_jax.pictures import open_pictures
-from magnifier_jax.steps import make_describe
 from magnifier_jax.trained import Trained, load_trained
+from magnifier_jax.training.step import make_describe
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

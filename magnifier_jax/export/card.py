@@ -7,10 +7,10 @@ import hashlib
 import pathlib
 from collections.abc import Mapping
 
-from magnifier_jax.augment import MEAN, STD
 from magnifier_jax.export.function import DescriptorFunction, Piece
 from magnifier_jax.export.onnx import OPSET
 from magnifier_jax.trained import Trained
+from magnifier_jax.training.augmentation import MEAN, STD
 from magnifier_jax.workdir import software_versions
 
 _HASHED_AT_ONCE = 1 << 20

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from input_pipeline.errors import UserError
-from magnifier_jax.augment import MEAN, STD
 from magnifier_jax.export.function import DescriptorFunction
 from magnifier_jax.export.verification import run_batches
 from magnifier_jax.interop import to_torch_state_dict
 from magnifier_jax.model.layers import BATCH_NORM_EPSILON
 from magnifier_jax.model.resnet import BackboneSpec
+from magnifier_jax.training.augmentation import MEAN, STD
 
 INPUT, OUTPUT = "images", "descriptor"
 # Old enough for every runtime in use: ONNX Runtime 1.13, TensorRT 8.6, OpenVINO 2023.

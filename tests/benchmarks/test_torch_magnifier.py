@@ -14,9 +14,9 @@ import optax
 import pytest
 
 from magnifier_jax.interop import from_torch_state_dict, to_torch_state_dict, write_torch_file
-from magnifier_jax.losses import LossWeights, total_loss
 from magnifier_jax.model import BackboneSpec, MagnifierNet
-from magnifier_jax.optimizer import make_optimizer
+from magnifier_jax.training.losses import LossWeights, total_loss
+from magnifier_jax.training.optimizer import make_optimizer
 from tests.reference_weights import GOLDEN, NUM_IDENTITIES, ReferenceBatch, batch, torch_state
 
 torch = pytest.importorskip("torch")

@@ -12,7 +12,7 @@ import pytest
 from configs import quickstart
 from magnifier_jax.config import Config
 from magnifier_jax.devices import make_mesh
-from magnifier_jax.training import TrainingResult, train
+from magnifier_jax.training.loop import TrainingResult, train
 from magnifier_jax.workdir import WorkDirectory
 
 

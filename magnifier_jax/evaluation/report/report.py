@@ -14,7 +14,7 @@ from input_pipeline.decode import decode_image
 from input_pipeline.files import write_text
 from input_pipeline.prepared import PreparedSplit
 from magnifier_jax import retrieval
-from magnifier_jax.datasets import TestSet
+from magnifier_jax.datasets import TestSet, open_pictures
 from magnifier_jax.describing import describe_pictures
 from magnifier_jax.devices import fetch, make_mesh, put_batch
 from magnifier_jax.evaluation import Score
@@ -26,10 +26,9 @@ from magnifier_jax.evaluation.report.drawing import (
     part_map_sheet,
     ranking_sheet,
 )
-from magnifier_jax.pictures import open_pictures
-from magnifier_jax.runlog import RunLog
-from magnifier_jax.steps import make_describe
 from magnifier_jax.trained import Trained
+from magnifier_jax.training.log import RunLog
+from magnifier_jax.training.step import make_describe
 from magnifier_jax.workdir import WorkDirectory
 
 _WORST, _OTHERS, _TOP, _MAPS = 8, 4, 10, 12

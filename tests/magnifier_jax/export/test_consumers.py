@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from input_pipeline.errors import UserError
-from magnifier_jax.augment import normalize
 from magnifier_jax.export import choose_settings, export_network
+from magnifier_jax.training.augmentation import normalize
 from tests.magnifier_jax.export.conftest import random_network
 
 ROOT = pathlib.Path(__file__).parents[3]

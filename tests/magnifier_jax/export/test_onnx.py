@@ -5,7 +5,7 @@ import pytest
 
 from magnifier_jax.export import choose_settings, export_network, fit_projection
 from magnifier_jax.export.verification import relative_difference, sample_pictures
-from magnifier_jax.steps import make_describe
+from magnifier_jax.training.step import make_describe
 from tests.magnifier_jax.export.conftest import random_network
 
 

@@ -20,9 +20,9 @@ import optax
 import pytest
 
 from magnifier_jax.interop import from_torch_state_dict, to_torch_state_dict
-from magnifier_jax.losses import LossWeights, total_loss
 from magnifier_jax.model import BACKBONES, MagnifierNet, Outputs
-from magnifier_jax.optimizer import make_optimizer
+from magnifier_jax.training.losses import LossWeights, total_loss
+from magnifier_jax.training.optimizer import make_optimizer
 from tests.reference_weights import GOLDEN, NUM_IDENTITIES, ReferenceBatch, batch, torch_state
 
 L2 = 5e-4

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from input_pipeline.errors import UserError
-from magnifier_jax.resuming import check_resumable, differences
+from magnifier_jax.training.state import check_resumable, differences
 from magnifier_jax.workdir import WorkDirectory
 
 CONFIG = {"seed": 1, "data": {"name": "synthetic", "size": [64, 32]}, "log": {"every": 10}}

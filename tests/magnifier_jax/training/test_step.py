@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from configs import quickstart
-from magnifier_jax import steps
 from magnifier_jax.config import Config
 from magnifier_jax.devices import make_mesh, put_batch, put_replicated
-from magnifier_jax.steps import TrainBatch, TrainState
+from magnifier_jax.training import step as steps
+from magnifier_jax.training.step import TrainBatch, TrainState
 
 IDENTITIES = 6
 EPOCH = np.int32(4)  # from which on diversity counts

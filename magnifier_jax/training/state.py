@@ -1,11 +1,12 @@
-"""The state that a run begins with: random weights, or those of another network."""
+"""The state that a run begins with: random weights, those of another network, or its own."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from flax import traverse_util
 from jax.sharding import Mesh
 
 from input_pipeline.errors import UserError
+from magnifier_jax.checkpoints import CheckpointReader
 from magnifier_jax.config import Config
 from magnifier_jax.devices import put_replicated
 from magnifier_jax.interop import (
@@ -24,10 +26,28 @@ from magnifier_jax.interop import (
     read_torch_file,
 )
 from magnifier_jax.model import MagnifierNet
-from magnifier_jax.steps import TrainState, initial_state
 from magnifier_jax.trained import load_trained
+from magnifier_jax.training.step import TrainState, initial_state
+from magnifier_jax.workdir import WorkDirectory
 
 _CLASSIFIERS = ("classifier", "part_classifiers")
+# Fields that do not decide what is computed, only how often it is looked at or kept, and where
+# the data is read from.
+FREE_FIELDS = (
+    "data.placement",
+    "data.prepared",
+    "data.root",
+    "data.test",
+    "data.workers",
+    "evaluate",
+    "init",
+    "name",
+    "train.checkpoint_every_steps",
+    "train.evaluate_every_epochs",
+    "train.keep_checkpoints",
+    "train.log_every_steps",
+)
+_ABSENT = "(absent)"
 
 
 def starting_state(
@@ -104,3 +124,76 @@ def _replace(state: TrainState, variables: Mapping[str, Any], mesh: Mesh) -> Tra
 
 def _report(path: pathlib.Path, report: ImportReport) -> str:
     return f"Weights from {path}.\n{report}".rstrip()
+
+
+def check_resumable(
+    workdir: WorkDirectory,
+    config: Config,
+    *,
+    allow_changes: bool = False,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Compares a configuration with that of the checkpoint that a run would go on from.
+
+    A work directory without checkpoints takes any configuration: nothing has been learned in it.
+
+    Args:
+        workdir: The run.
+        config: The configuration to go on with.
+        allow_changes: Whether to go on where fields differ that decide the result.
+        say: Told which fields differ, and what is ignored.
+
+    Raises:
+        UserError: Fields differ and `allow_changes` is false, or no checkpoint can be read.
+    """
+    reader = CheckpointReader(workdir.checkpoints)
+    if reader.latest_step() is None:
+        return
+    found = differences(reader.read_metadata()["config"], config.to_mapping())
+    changed = [text for name, text in found.items() if not _among(name, FREE_FIELDS)]
+    if changed and not allow_changes:
+        raise UserError(
+            f"{workdir.path} holds a run with another configuration; differing fields: "
+            + ", ".join(changed)
+            + ". Give the same configuration, another work directory, or "
+            "--resume_with_changes to go on with the new one."
+        )
+    if changed:
+        say("Going on with changes: " + ", ".join(changed))
+    ignored = [text for name, text in found.items() if _among(name, ["init"])]
+    if ignored:
+        say(f"Ignored, for the run goes on from its own checkpoint: {', '.join(ignored)}")
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, str]:
+    """Compares nested mappings of JSON values.
+
+    Returns:
+        One line for every dotted field that differs, in their order, such as
+        `{'optimizer.l2': 'optimizer.l2: 0.001 → 0.01'}`.
+    """
+    old, new = _flatten(before), _flatten(json.loads(json.dumps(after)))
+    return {
+        name: f"{name}: {_show(old, name)} → {_show(new, name)}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name, _ABSENT) != new.get(name, _ABSENT)
+    }
+
+
+def _among(name: str, fields: Sequence[str]) -> bool:
+    return any(name == field or name.startswith(field + ".") for field in fields)
+
+
+def _flatten(tree: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
+    """Turns nested mappings into one with dotted names; empty mappings stay as values."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flatten(value, prefix=f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _show(fields: Mapping[str, Any], name: str) -> str:
+    return json.dumps(fields[name], ensure_ascii=False) if name in fields else _ABSENT

@@ -12,11 +12,10 @@ from jax.sharding import Mesh
 
 from input_pipeline.sampler import IdentitySampler, process_slice
 from magnifier_jax.config import Config
-from magnifier_jax.datasets import TrainingSet
+from magnifier_jax.datasets import Resident, TrainingSet, open_pictures
 from magnifier_jax.devices import put_batch, put_replicated
 from magnifier_jax.model import MagnifierNet
-from magnifier_jax.pictures import Resident, open_pictures
-from magnifier_jax.steps import (
+from magnifier_jax.training.step import (
     Metrics,
     StepFunction,
     TrainBatch,

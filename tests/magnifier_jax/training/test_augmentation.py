@@ -3,7 +3,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from magnifier_jax.augment import MEAN, STD, AugmentSettings, augment, normalize, random_erasing
+from magnifier_jax.training.augmentation import (
+    MEAN,
+    STD,
+    AugmentSettings,
+    augment,
+    normalize,
+    random_erasing,
+)
 
 NOTHING = AugmentSettings(flip=0.0, pad=0, erasing=0.0)
 

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from magnifier_jax.optimizer import learning_rate, make_optimizer
+from magnifier_jax.training.optimizer import learning_rate, make_optimizer
 
 RECIPE = {
     "base": 3.5e-4,

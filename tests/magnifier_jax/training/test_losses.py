@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from magnifier_jax import losses
 from magnifier_jax.model import Outputs
+from magnifier_jax.training import losses
 
 LABELS = np.array([3, 3, 0, 0, 5, 5])
 

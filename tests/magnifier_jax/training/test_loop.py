@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 from input_pipeline.errors import DataError, UserError
-from magnifier_jax import training
 from magnifier_jax.checkpoints import CheckpointReader
-from magnifier_jax.datasets import open_training_set
+from magnifier_jax.datasets import open_pictures, open_training_set
 from magnifier_jax.devices import make_mesh
-from magnifier_jax.pictures import open_pictures
 from magnifier_jax.trained import load_trained
-from magnifier_jax.training import train
+from magnifier_jax.training import loop
+from magnifier_jax.training.loop import train
 from magnifier_jax.workdir import WorkDirectory
 from tests import runs
 
@@ -70,7 +69,7 @@ def check_same(one, two):
 
 def interrupted(monkeypatch, should_stop):
     """Makes training ask this function whether to stop."""
-    monkeypatch.setattr(training, "watch_for_stop", lambda: contextlib.nullcontext(should_stop))
+    monkeypatch.setattr(loop, "watch_for_stop", lambda: contextlib.nullcontext(should_stop))
 
 
 def test_a_run_that_is_stopped_again_and_again_ends_with_the_same_bits(

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from tensorboardX.proto import event_pb2
 
-from magnifier_jax.runlog import RunLog
+from magnifier_jax.training.log import RunLog
 from magnifier_jax.workdir import WorkDirectory
 
 
@@ -121,7 +121,7 @@ def test_a_full_disk_does_not_lose_later_events(directory, file_size_limit, capl
 def test_logging_does_not_import_tensorflow(tmp_path):
     script = (
         "import sys, pathlib; sys.modules['tensorflow'] = None\n"
-        "from magnifier_jax.runlog import RunLog\n"
+        "from magnifier_jax.training.log import RunLog\n"
         "from magnifier_jax.workdir import WorkDirectory\n"
         f"with RunLog(WorkDirectory(pathlib.Path({str(tmp_path)!r}))) as log:\n"
         "    log.log(1, {'loss': 1.0})\n"

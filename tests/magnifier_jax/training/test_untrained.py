@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from magnifier_jax.untrained import read_untrained, write_untrained
+from magnifier_jax.training.untrained import read_untrained, write_untrained
 from magnifier_jax.workdir import WorkDirectory
 
 

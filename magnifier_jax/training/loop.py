@@ -24,15 +24,14 @@ from magnifier_jax.datasets import TestSet, TrainingSet, open_all_sets
 from magnifier_jax.devices import check_divides, make_mesh, put_replicated, together
 from magnifier_jax.evaluation import Evaluator, Score, evaluation_record
 from magnifier_jax.evaluation.report.report import write_report
-from magnifier_jax.feeding import steps_from
-from magnifier_jax.interruption import watch_for_stop
 from magnifier_jax.model import MagnifierNet
-from magnifier_jax.resuming import check_resumable
-from magnifier_jax.runlog import RunLog
-from magnifier_jax.starting import starting_state
-from magnifier_jax.steps import Metrics, TrainState, abstract_state, build_model
 from magnifier_jax.trained import Trained, checkpoint_metadata
-from magnifier_jax.untrained import read_untrained, write_untrained
+from magnifier_jax.training.batches import steps_from
+from magnifier_jax.training.interruption import watch_for_stop
+from magnifier_jax.training.log import RunLog
+from magnifier_jax.training.state import check_resumable, starting_state
+from magnifier_jax.training.step import Metrics, TrainState, abstract_state, build_model
+from magnifier_jax.training.untrained import read_untrained, write_untrained
 from magnifier_jax.workdir import WorkDirectory
 
 _logger = logging.getLogger(__name__)

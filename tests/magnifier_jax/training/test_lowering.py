@@ -6,10 +6,10 @@ import jax.numpy as jnp
 import pytest
 
 from configs import quickstart
-from magnifier_jax import steps
 from magnifier_jax.config import Config
 from magnifier_jax.devices import make_mesh
-from magnifier_jax.steps import TrainBatch
+from magnifier_jax.training import step as steps
+from magnifier_jax.training.step import TrainBatch
 
 BATCH, HEIGHT, WIDTH = 16, 64, 32
 ACCELERATORS = ("tpu", "cuda")

@@ -3,7 +3,7 @@ import signal
 
 import pytest
 
-from magnifier_jax.interruption import Terminated, raise_on_sigterm, watch_for_stop
+from magnifier_jax.training.interruption import Terminated, raise_on_sigterm, watch_for_stop
 
 
 def send(number):

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 from flax import struct
 from jax.sharding import Mesh
 
-from magnifier_jax.augment import augment, normalize
 from magnifier_jax.config import Config
 from magnifier_jax.devices import replicated, split_over
-from magnifier_jax.losses import total_loss
 from magnifier_jax.model import BACKBONES, MagnifierNet, Outputs, draw_occluded_parts
-from magnifier_jax.optimizer import learning_rate, make_optimizer
+from magnifier_jax.training.augmentation import augment, normalize
+from magnifier_jax.training.losses import total_loss
+from magnifier_jax.training.optimizer import learning_rate, make_optimizer
 
 Tree = Any
 

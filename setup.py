@@ -1,68 +1,95 @@
-"""Packaging of magnifier_jax."""
+"""Where the packages go; pyproject.toml says everything else.
 
+A checkout has three top-level packages, and an editable install leaves them there. A wheel must not
+claim names as common as `configs` and `input_pipeline` in everybody's environment, so there they
+become `magnifier_jax.configs` and `magnifier_jax.input_pipeline`, and whatever names them is
+rewritten on the way in.
+"""
+
+from __future__ import annotations
+
+import ast
 import pathlib
 import re
+import shutil
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+from setuptools.command.editable_wheel import editable_wheel
 
-ROOT = pathlib.Path(__file__).parent
-VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "magnifier_jax/__init__.py").read_text())
+HOST = "magnifier_jax"
+GUESTS = ("configs", "input_pipeline")
+
+_GUEST = f"(?:{'|'.join(GUESTS)})"
+_REFERENCES = re.compile(
+    rf"""(?mx)
+    ^(?P<statement>\s*(?:from|import)\s+)(?={_GUEST}(?:[.\s]|$))  # an import
+    | (?P<quote>["'])(?={_GUEST}(?:\.[a-z_{{*]|(?P=quote)))       # a module's name in a string
+    | (?P<run>-m\s)(?={_GUEST}\b)                                 # a command
+    """
+)
+
+
+def rewrite(source: str) -> str:
+    """Names the guests by where they are in a wheel.
+
+    Raises:
+        ValueError: An import would still look for them at the top level.
+    """
+    changed = _REFERENCES.sub(lambda match: f"{match[0]}{HOST}.", source)
+    for node in ast.walk(ast.parse(changed)):
+        if isinstance(node, ast.Import):
+            # `import input_pipeline.files` binds the name of the top level.
+            names = [one.name for one in node.names if one.name != HOST and not one.asname]
+            names = [name.removeprefix(f"{HOST}.") for name in names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module or ""]
+        else:
+            continue
+        if any(name.split(".")[0] in GUESTS for name in names):
+            raise ValueError(f"line {node.lineno}: write it as `from PACKAGE import NAME`")
+    return changed
+
+
+class BuildInside(build_py):
+    """Puts modules into a wheel with their references rewritten."""
+
+    def run(self) -> None:
+        """Builds from nothing: modules that have moved since must not come along."""
+        shutil.rmtree(pathlib.Path(self.build_lib) / HOST, ignore_errors=True)
+        super().run()
+
+    def build_module(self, module, module_file, package):  # type: ignore[no-untyped-def]
+        """Copies one module, unless this is an editable install."""
+        built = super().build_module(module, module_file, package)
+        if not self.editable_mode:
+            path = pathlib.Path(built[0])
+            source = path.read_text(encoding="utf-8")
+            try:
+                path.write_text(rewrite(source), encoding="utf-8")
+            except ValueError as error:
+                raise ValueError(f"{module_file}: {error}") from error
+        return built
+
+
+class StayInCheckout(editable_wheel):
+    """An editable install finds the packages where the checkout has them."""
+
+    def finalize_options(self) -> None:
+        """Undoes what is said below of a wheel."""
+        self.distribution.packages = [*find_packages(include=[f"{HOST}*"]), *guests()]
+        self.distribution.package_dir = {}
+        super().finalize_options()
+
+
+def guests() -> list[str]:
+    """The packages beside the host, by their names in a checkout."""
+    return find_packages(include=[pattern for name in GUESTS for pattern in (name, f"{name}.*")])
+
 
 setup(
-    name="magnifier_jax",
-    version=VERSION.group(1),
-    description="MagnifierNet, semantic-aware person re-identification, in JAX and Flax",
-    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
-    long_description_content_type="text/markdown",
-    python_requires=">=3.11",
-    packages=find_packages(include=["magnifier_jax*", "input_pipeline*", "configs*"]),
-    install_requires=[
-        "absl-py",
-        "array_record",
-        "filelock>=3.16",
-        "flax>=0.12",
-        # TFDS needs it and does not say so.
-        "importlib_resources",
-        "jax>=0.10",
-        "jaxlib>=0.10",
-        "ml-collections>=1.1",
-        "ml_dtypes>=0.5",
-        "numpy>=2.0",
-        "optax>=0.2.8",
-        "orbax-checkpoint>=0.12",
-        "pillow>=11",
-        "safetensors>=0.5",
-        "scipy>=1.14",
-        # For tf.data only; it never sees an accelerator.
-        "tensorflow-cpu>=2.20; sys_platform == 'linux' and platform_machine == 'x86_64'",
-        "tensorflow>=2.20; sys_platform != 'linux' or platform_machine != 'x86_64'",
-        "tensorboardX>=2.6",
-        "tensorflow-datasets>=4.9.10",
-        "tqdm>=4.66",
-    ],
-    extras_require={
-        "gpu": ["jax[cuda13]>=0.10"],
-        # For NVIDIA drivers before 580.
-        "gpu-cuda12": ["jax[cuda12]>=0.10"],
-        "tpu": ["jax[tpu]>=0.10"],
-        "mat": ["h5py>=3.11", "scipy>=1.14"],
-        # For the tests and benchmarks that compare with PyTorch; they are skipped without it.
-        "torch": ["torch>=2.6"],
-        "export": ["onnx>=1.18", "onnxruntime>=1.20"],
-        "test": [
-            "h5py>=3.11",
-            "hypothesis>=6.100",
-            "ipykernel>=6.29",
-            "mypy>=1.15",
-            "nbclient>=0.10",
-            "nbformat>=5.10",
-            "onnx>=1.18",
-            "onnxruntime>=1.20",
-            "pytest>=8.3",
-            "pytest-xdist>=3.6",
-            "ruff>=0.11",
-            "scipy>=1.14",
-            "types-tqdm",
-        ],
-    },
+    packages=[*find_packages(include=[HOST, f"{HOST}.*"]), *(f"{HOST}.{name}" for name in guests())],
+    package_dir={f"{HOST}.{name}": name for name in GUESTS},
+    package_data={HOST: ["py.typed"]},
+    cmdclass={"build_py": BuildInside, "editable_wheel": StayInCheckout},
 )

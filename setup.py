@@ -21,6 +21,7 @@ HOST = "magnifier_jax"
 GUESTS = ("configs", "input_pipeline")
 
 _GUEST = f"(?:{'|'.join(GUESTS)})"
+_BARE_IMPORT = re.compile(rf"(?m)^(\s*)import ({_GUEST})$")
 _REFERENCES = re.compile(
     rf"""(?mx)
     ^(?P<statement>\s*(?:from|import)\s+)(?={_GUEST}(?:[.\s]|$))  # an import
@@ -36,18 +37,18 @@ def rewrite(source: str) -> str:
     Raises:
         ValueError: An import would still look for them at the top level.
     """
-    changed = _REFERENCES.sub(lambda match: f"{match[0]}{HOST}.", source)
+    changed = _BARE_IMPORT.sub(rf"\1from {HOST} import \2", source)
+    changed = _REFERENCES.sub(lambda match: f"{match[0]}{HOST}.", changed)
     for node in ast.walk(ast.parse(changed)):
         if isinstance(node, ast.Import):
-            # `import input_pipeline.files` binds the name of the top level.
-            names = [one.name for one in node.names if one.name != HOST and not one.asname]
-            names = [name.removeprefix(f"{HOST}.") for name in names]
+            # `import input_pipeline.files` would bind another name than the code goes on to use.
+            names = [one.name.removeprefix(f"{HOST}.") for one in node.names if not one.asname]
         elif isinstance(node, ast.ImportFrom) and not node.level:
             names = [node.module or ""]
         else:
             continue
         if any(name.split(".")[0] in GUESTS for name in names):
-            raise ValueError(f"line {node.lineno}: write it as `from PACKAGE import NAME`")
+            raise ValueError(f"line {node.lineno}: write it as `from … import …`")
     return changed
 
 
@@ -88,7 +89,10 @@ def guests() -> list[str]:
 
 
 setup(
-    packages=[*find_packages(include=[HOST, f"{HOST}.*"]), *(f"{HOST}.{name}" for name in guests())],
+    packages=[
+        *find_packages(include=[HOST, f"{HOST}.*"]),
+        *(f"{HOST}.{name}" for name in guests()),
+    ],
     package_dir={f"{HOST}.{name}": name for name in GUESTS},
     package_data={HOST: ["py.typed"]},
     cmdclass={"build_py": BuildInside, "editable_wheel": StayInCheckout},

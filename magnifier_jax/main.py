@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import logging
 import pathlib
 import re
@@ -17,6 +16,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
+import configs
 from input_pipeline.errors import DataError, UserError
 from input_pipeline.files import write_json
 from magnifier_jax.checkpoints.reader import Which
@@ -134,9 +134,9 @@ def _say(text: str) -> None:
 
 def _parse(argv: Sequence[str]) -> list[str]:
     """Parses flags; what is wrong with them is said in one line."""
-    _check_file(argv)
+    argv = _find_file(argv)
     try:
-        rest = flags.FLAGS(list(argv))
+        rest = flags.FLAGS(argv)
     except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
         raise UserError(_explain(error)) from error
     # Libraries tell what files they open; the terminal is for what the run itself says.
@@ -165,17 +165,26 @@ def _explain(error: Exception) -> str:
     return lines[0]
 
 
-def _check_file(argv: Sequence[str]) -> None:
-    """Refuses a configuration file that is not there, with the nearest name."""
-    pairs = itertools.pairwise([*argv, ""])
-    for argument, following in pairs:
+def _find_file(argv: Sequence[str]) -> list[str]:
+    """Names a configuration by its file; refuses one that is not there, with the nearest name."""
+    arguments = list(argv)
+    for index, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
-        if name.lstrip("-") != "config":
+        if not name.startswith("-") or name.lstrip("-") != "config":
             continue
-        path = pathlib.Path((value if equals else following).partition(":")[0])
+        if not equals:
+            value = next(iter(arguments[index + 1 :]), "")
+        found = configs.find(value)
+        path = pathlib.Path(found.partition(":")[0])
         if not path.is_file():
             known = [str(other) for other in path.parent.glob("*.py") if other.stem[0] != "_"]
+            known += configs.names()
             raise UserError(f"--config: there is no file {path}{suggest(str(path), known)}")
+        if equals:
+            arguments[index] = f"{name}={found}"
+        else:
+            arguments[index + 1] = found
+    return arguments
 
 
 def run(command: Callable[[Sequence[str]], Any], parse: Callable[..., Any]) -> None:

@@ -23,7 +23,7 @@ from input_pipeline.synthetic.worker import TEMPORARY, draw_pictures, missing_pi
 LOCK = ".lock"
 _PIXELS_WORTH_A_PROCESS = 20_000_000
 """Below this a second process takes longer to start than it saves."""
-_WORK = "import sys; from input_pipeline.synthetic.worker import main; main(sys.argv[1:])"
+_WORK = f"import sys; from {__package__}.worker import main; main(sys.argv[1:])"
 
 
 def generate(
@@ -147,8 +147,8 @@ def _draw_here(
 
 def _draw_in_processes(root: pathlib.Path, workers: int, bar: tqdm.tqdm) -> None:
     """Starts the workers and counts the lines they print."""
-    package = pathlib.Path(__file__).parents[2]
-    path = os.pathsep.join(filter(None, (str(package), os.environ.get("PYTHONPATH"))))
+    top_level = pathlib.Path(__file__).parents[__name__.count(".")]
+    path = os.pathsep.join(filter(None, (str(top_level), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", _WORK, str(root.resolve())]
     lines: queue.SimpleQueue[bool] = queue.SimpleQueue()

@@ -27,10 +27,9 @@ import numpy as np
 from PIL import Image
 
 from input_pipeline.dataset import NUM_PARTS, ReidDataset, Sample
-from input_pipeline.prepared import PreparedSplit, prepare
-from input_pipeline.resident import decode_split
+from input_pipeline.loader import decode_split, stream
 from input_pipeline.sampler import IdentitySampler
-from input_pipeline.stream import stream
+from input_pipeline.store import PreparedSplit, prepare
 
 IMAGE_SIZE = (384, 192)
 SOURCES = ((128, 64), (384, 192), (480, 200), (512, 256))

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 from benchmarks.loading import list_dataset, write_dataset
-from input_pipeline.prepared import PreparedSplit, prepare
+from input_pipeline.store import PreparedSplit, prepare
 
 PICTURE_SIZE = (128, 64)  # of the files, as in Market-1501
 PRECISIONS = ("float32", "bf16")

@@ -20,9 +20,9 @@ import tensorflow_datasets as tfds
 import tqdm
 
 from input_pipeline.dataset import NUM_PARTS, Sample
-from input_pipeline.encode import EncodedParts, check_size, encode_parts, encode_picture
 from input_pipeline.errors import DataError
-from input_pipeline.records import Records
+from input_pipeline.images import EncodedParts, check_size, encode_image, encode_parts
+from input_pipeline.store import Records
 
 _CHUNK = 256  # pictures in memory at once
 _SHOWN = 10  # bad files named in one message
@@ -159,7 +159,7 @@ class ReidSplit(tfds.core.GeneratorBasedBuilder):
         """The record of a sample, or what is wrong with it."""
         culprit = sample.path
         try:
-            image, size = encode_picture(sample.path)
+            image, size = encode_image(sample.path)
             check_size(size)
             parts = EncodedParts(b"", 0)
             if sample.part_map is not None:

@@ -8,11 +8,7 @@ import pathlib
 import re
 from collections.abc import Sequence
 
-import numpy as np
-
 from input_pipeline.dataset import SPLITS
-from input_pipeline.decode import decode_image
-from input_pipeline.encode import check_size, encode_picture
 from input_pipeline.errors import DataError
 from input_pipeline.readers import _files, folders
 
@@ -104,21 +100,3 @@ def _who_lies_in(above: Sequence[str], *, name: str) -> Who | None:
             camera = folders.CAMERA.search(name)
             return Who(person, int(camera[1]) if camera else None)
     return None
-
-
-def read_picture(path: pathlib.Path, *, image_size: tuple[int, int]) -> np.ndarray:
-    """Reads any picture as the training's loaders would.
-
-    Args:
-        path: A picture in any format that Pillow reads; EXIF rotation is applied.
-        image_size: Height and width of the result, in pixels.
-
-    Returns:
-        uint8 RGB `[H, W, 3]`.
-
-    Raises:
-        ValueError: It is not a whole picture or too small; the message is the reason alone.
-    """
-    data, size = encode_picture(path)
-    check_size(size)
-    return decode_image(data, image_size=image_size)

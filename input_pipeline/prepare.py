@@ -9,14 +9,12 @@ import warnings
 from collections.abc import Sequence
 
 from input_pipeline import readers
+from input_pipeline.check import Scan, check_dataset, format_table
 from input_pipeline.errors import DataError, combined, problems_of
-from input_pipeline.examine import examine
 from input_pipeline.files import default_data_dir
 from input_pipeline.part_labels import FORMATS
 from input_pipeline.part_labels.sheet import write_sheet
-from input_pipeline.prepared import prepare
-from input_pipeline.scan import Scan
-from input_pipeline.statistics import format_table
+from input_pipeline.store import prepare
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,16 +78,16 @@ def _run(given: argparse.Namespace) -> None:
     data_dir = (given.data_dir or default_data_dir()).expanduser()
     found = []
     for reading in readers.read_each(given.dataset, given.root):
-        examined = examine(reading, data_dir=data_dir, part_labels=":".join(given.part_labels))
-        if examined.scan is not None:
-            _print_report(examined.scan)
-        found.append(examined)
-    errors = [error for examined in found for error in examined.errors]
+        checked = check_dataset(reading, data_dir=data_dir, part_labels=":".join(given.part_labels))
+        if checked.scan is not None:
+            _print_report(checked.scan)
+        found.append(checked)
+    errors = [error for checked in found for error in checked.errors]
     if errors:
         for problem in problems_of(errors):
             print(f"bad file: {problem}", file=sys.stderr)
         raise combined(errors)
-    for dataset in (examined.usable for examined in found):
+    for dataset in (checked.usable for checked in found):
         if given.sheet is not None:
             sheet = given.sheet if len(found) == 1 else _beside(given.sheet, dataset.name)
             write_sheet(dataset, sheet)

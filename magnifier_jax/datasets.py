@@ -11,15 +11,14 @@ from typing import Protocol
 
 import numpy as np
 
-from input_pipeline import prepared
-from input_pipeline.batch import Batch
+from input_pipeline import store
+from input_pipeline.check import Checked, check_dataset
 from input_pipeline.dataset import NUM_PARTS, refuse_shared_people
 from input_pipeline.errors import UserError, combined
-from input_pipeline.examine import Examined, examine
 from input_pipeline.files import cache_folder, default_data_dir
-from input_pipeline.prepared import PreparedDataset, PreparedSplit
+from input_pipeline.loader import Batch, decode_split
 from input_pipeline.readers import Reading, parse_spec, read_each, split_specs
-from input_pipeline.resident import decode_split
+from input_pipeline.store import PreparedDataset, PreparedSplit
 from magnifier_jax.config import Config, DataConfig
 
 # Datasets that are drawn rather than found, so that no folder has to be named.
@@ -93,7 +92,7 @@ def _training_set(
 ) -> TrainingSet:
     names = _distinct([opened[spec].name for spec in specs])
     splits = [opened[spec].train for spec in specs]
-    split = splits[0] if len(splits) == 1 else prepared.concatenate(splits, names)
+    split = splits[0] if len(splits) == 1 else store.concatenate(splits, names)
     if config.data.part_labels != "none":
         split.require_parts(num_parts=config.model.num_parts)
     identities, labels = np.unique(split.identities, return_inverse=True)
@@ -132,7 +131,7 @@ def _open(
     found = {}
     for spec, reading in known.items():
         splits = (*(["train"] if spec in train else []), *(_TESTED if spec in test else []))
-        found[spec] = examine(
+        found[spec] = check_dataset(
             reading,
             data_dir=_prepared_folder(data),
             part_labels=data.part_labels,
@@ -142,22 +141,22 @@ def _open(
         )
     _tell(list(found.values()))
     return {
-        spec: prepared.prepare(
-            examined.usable,
+        spec: store.prepare(
+            checked.usable,
             data_dir=_prepared_folder(data),
             num_parts=num_parts,
             progress=progress,
         )
-        for spec, examined in found.items()
+        for spec, checked in found.items()
     }
 
 
-def _tell(found: Sequence[Examined]) -> None:
+def _tell(found: Sequence[Checked]) -> None:
     """Raises everything that is wrong, or warns of what is worth knowing."""
-    errors = [error for examined in found for error in examined.errors]
+    errors = [error for checked in found for error in checked.errors]
     if errors:
         raise combined(errors)
-    for scan in (examined.scan for examined in found if examined.scan is not None):
+    for scan in (checked.scan for checked in found if checked.scan is not None):
         for notice in scan.notices:
             warnings.warn(f"{scan.dataset.name}: {notice}", stacklevel=2)
 
@@ -214,7 +213,7 @@ class Streamed:
 
     def batches(self, ids: Iterable[np.ndarray]) -> Iterator[Batch]:
         """Yields the pictures of each array of positions, in order."""
-        from input_pipeline.stream import stream
+        from input_pipeline.loader import stream
 
         return stream(
             self.split,

@@ -15,9 +15,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from input_pipeline.batch import Batch
 from input_pipeline.errors import Problem
-from input_pipeline.image_folder import read_picture
+from input_pipeline.images import read_image
+from input_pipeline.loader import Batch
 from magnifier_jax.checkpoints.reader import Which
 from magnifier_jax.describing import Described, describe_pictures
 from magnifier_jax.trained import Trained, load_trained
@@ -60,7 +60,7 @@ class PictureFiles:
     def _read(self, position: int) -> np.ndarray:
         path = self.paths[position]
         try:
-            return read_picture(path, image_size=self.image_size)
+            return read_image(path, image_size=self.image_size)
         except ValueError as error:
             self.problems[int(position)] = Problem(path, str(error))
             return np.zeros((*self.image_size, 3), np.uint8)

@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from input_pipeline.errors import FilesError, UserError
-from input_pipeline.image_folder import JUNK, Who, read_picture, who_is_named, whose_folder
+from input_pipeline.image_folder import JUNK, Who, who_is_named, whose_folder
+from input_pipeline.images import read_image
 from magnifier_jax import cli
 from magnifier_jax.describing import Described
 from magnifier_jax.devices import enable_compilation_cache, make_mesh
@@ -242,7 +243,7 @@ def _words(who: Who) -> str:
 
 def _read(path: pathlib.Path) -> np.ndarray | None:
     try:
-        return read_picture(path, image_size=(2 * _CELL[0], 2 * _CELL[1]))
+        return read_image(path, image_size=(2 * _CELL[0], 2 * _CELL[1]))
     except ValueError:
         return None
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from input_pipeline.errors import DataError
-from input_pipeline.png import check_png
+from input_pipeline.images import check_png
 
 SUFFIXES = (".png", ".npy")
 

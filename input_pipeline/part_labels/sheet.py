@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from input_pipeline.dataset import BACKGROUND, PALETTE, PART_NAMES, ReidDataset, Sample
-from input_pipeline.encode import encode_parts, encode_picture
 from input_pipeline.errors import DataError
+from input_pipeline.images import encode_image, encode_parts
 
 _CELL = (96, 192)  # width and height of one picture
 _GAP = 8
@@ -83,7 +83,7 @@ def _load(sample: Sample) -> tuple[Image.Image, Image.Image]:
     assert sample.part_map is not None
     culprit = sample.path
     try:
-        data, size = encode_picture(sample.path)
+        data, size = encode_image(sample.path)
         culprit = sample.part_map
         encoded = encode_parts(sample.part_map, size=size)
     except ValueError as error:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from input_pipeline.prepared import PreparedSplit
+from input_pipeline.store import PreparedSplit
 from magnifier_jax import retrieval
 from magnifier_jax.config import Config
 from magnifier_jax.datasets import Pictures, TestSet, open_pictures

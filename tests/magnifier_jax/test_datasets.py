@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from input_pipeline import examine, prepare
+from input_pipeline import check, prepare
 from input_pipeline.errors import DataError, UserError
 from magnifier_jax.datasets import open_all_sets, open_test_sets, open_training_set
 from tests import layouts
@@ -79,7 +79,7 @@ def test_what_the_command_prepared_is_not_prepared_again(on, tmp_path, monkeypat
     shared = ["--root", str(tmp_path), "--data-dir", str(tmp_path / "out")]
     assert prepare.main([*shared, "--dataset", specs, "--part-labels", labels]) == 0
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
-    monkeypatch.setattr(examine, "scan_once", None)
+    monkeypatch.setattr(check, "scan_once", None)
     config = on(specs, part_labels=labels)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*fixed body bands", category=UserWarning)

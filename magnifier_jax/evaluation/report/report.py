@@ -10,9 +10,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from input_pipeline.decode import decode_image
 from input_pipeline.files import write_text
-from input_pipeline.prepared import PreparedSplit
+from input_pipeline.images import decode_image
+from input_pipeline.store import PreparedSplit
 from magnifier_jax import retrieval
 from magnifier_jax.datasets import TestSet, open_pictures
 from magnifier_jax.describing import describe_pictures

@@ -8,10 +8,10 @@ import uuid
 import pytest
 from PIL import Image
 
+from input_pipeline.check import scan
 from input_pipeline.errors import DataError, FilesError
 from input_pipeline.identities import number_names
 from input_pipeline.readers import csv, folders, market_style
-from input_pipeline.scan import scan
 from tests import layouts
 
 

@@ -4,9 +4,9 @@ import shutil
 
 import pytest
 
+from input_pipeline.check import scan
 from input_pipeline.errors import DataError, FilesError
 from input_pipeline.readers import read_dataset, read_each
-from input_pipeline.scan import scan
 from tests import layouts, permissions
 
 

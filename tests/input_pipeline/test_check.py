@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from input_pipeline import scan as scan_module
-from input_pipeline.dataset import ReidDataset
-from input_pipeline.encode import encode_picture
+from input_pipeline import check as check_module
+from input_pipeline.check import check_dataset, format_table, scan, scan_once, summarize
+from input_pipeline.dataset import ReidDataset, Sample
 from input_pipeline.errors import DataError
-from input_pipeline.prepared import prepare
-from input_pipeline.scan import scan, scan_once
+from input_pipeline.images import encode_image
+from input_pipeline.readers import Reading
+from input_pipeline.store import prepare
 from tests import layouts
 
 
@@ -137,7 +138,7 @@ def test_other_modes_are_accepted_and_become_rgb(dataset, mode):
     # The content decides, not the suffix: this is a PNG or a CMYK JPEG called .jpg.
     other.save(path, format="JPEG" if mode == "CMYK" else "PNG")
     assert scan(dataset, progress=False).problems == ()
-    data, size = encode_picture(path)
+    data, size = encode_image(path)
     assert size == (64, 32)
     path.write_bytes(data)
     with Image.open(path) as image:
@@ -168,7 +169,7 @@ def test_a_rotated_picture_is_accepted_with_a_part_map_as_it_is_shown(
         shown = np.asarray(image)
         image.transpose(stored).save(sample.path, format="PNG", exif=exif)
     assert scan(dataset, progress=False).problems == ()
-    data, size = encode_picture(sample.path)
+    data, size = encode_image(sample.path)
     assert size == shown.shape[:2]
     with Image.open(io.BytesIO(data)) as image:
         np.testing.assert_array_equal(np.asarray(image), shown)
@@ -267,7 +268,7 @@ def test_a_fine_dataset_is_not_looked_at_twice(dataset, tmp_path, monkeypatch):
     data_dir = tmp_path / "prepared"
     first = scan_once(dataset, data_dir=data_dir, progress=False)
     assert first.splits["train"].labelled == 16
-    monkeypatch.setattr(scan_module, "encode_picture", None)
+    monkeypatch.setattr(check_module, "encode_image", None)
     assert scan_once(dataset, data_dir=data_dir, progress=False) == first
     monkeypatch.undo()
     empty(dataset.train[0].path)
@@ -296,13 +297,13 @@ def test_a_damaged_record_is_written_anew(dataset, tmp_path):
 
 def test_of_several_at_once_one_looks_and_the_others_wait(dataset, tmp_path, monkeypatch):
     looked = []
-    once = scan_module.scan
+    once = check_module.scan
 
     def counting(*args, **kwargs):
         looked.append(None)
         return once(*args, **kwargs)
 
-    monkeypatch.setattr(scan_module, "scan", counting)
+    monkeypatch.setattr(check_module, "scan", counting)
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         scans = [
             pool.submit(scan_once, dataset, data_dir=tmp_path, progress=False) for _ in range(4)
@@ -315,3 +316,74 @@ def test_a_data_dir_that_cannot_be_written_is_refused(dataset, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="choose another data_dir"):
         scan_once(dataset, data_dir=tmp_path / "file", progress=False)
+
+
+@pytest.fixture
+def reading(tmp_path) -> Reading:
+    return Reading("market1501", layouts.read("market1501", tmp_path))
+
+
+def test_only_training_pictures_keep_part_maps(reading, tmp_path):
+    found = check_dataset(reading, data_dir=tmp_path / "out", progress=False)
+    assert found.errors == ()
+    assert found.usable.train == reading.dataset.train
+    assert {s.part_map for s in (*found.usable.query, *found.usable.gallery)} == {None}
+    assert found.scan.splits["train"].labelled == 16
+
+
+def test_splits_that_are_not_used_are_left_out(reading, tmp_path):
+    options = {"data_dir": tmp_path / "out", "progress": False}
+    found = check_dataset(reading, splits=("query", "gallery"), part_labels="nonsense", **options)
+    assert (len(found.usable.train), len(found.usable.query)) == (0, 4)
+    assert check_dataset(reading, splits=("train",), **options).usable.query == ()
+
+
+def test_what_is_wrong_with_labels_does_not_hide_pictures(reading, tmp_path):
+    reading.dataset.query[0].path.write_bytes(b"")
+    options = {"data_dir": tmp_path / "out", "progress": False}
+    found = check_dataset(reading, part_labels="/nowhere", **options)
+    assert ["is not a folder of part labels" in str(error) for error in found.errors] == [
+        True,
+        False,
+    ]
+    assert "the file is empty" in str(found.errors[1])
+    with pytest.raises(ValueError, match="with errors"):
+        _ = found.usable
+
+
+def test_what_is_prepared_is_not_looked_at_again(reading, tmp_path, monkeypatch):
+    options = {"data_dir": tmp_path / "out", "progress": False}
+    found = check_dataset(reading, **options)
+    prepare(found.usable, **options)
+    monkeypatch.setattr(check_module, "scan_once", None)
+    for splits in (("train",), ("query", "gallery"), check_module.SPLITS):
+        again = check_dataset(reading, splits=splits, skip_prepared=True, **options)
+        assert again.scan is None
+        assert again.errors == ()
+    monkeypatch.undo()
+    reading.dataset.gallery[0].path.write_bytes(b"")
+    again = check_dataset(reading, skip_prepared=True, **options)
+    assert "the file is empty" in str(again.errors[0])
+
+
+def test_a_split_in_numbers():
+    samples = [
+        Sample(pathlib.Path(f"{n}.jpg"), identity, camera)
+        for n, (identity, camera) in enumerate([(1, 1), (1, 2), (1, 2), (5, 1), (9, 1), (9, 4)])
+    ]
+    histograms = np.array([[8, 2, 0, 0, 0, 0, 0, 0], [4, 0, 6, 0, 0, 0, 0, 0]])
+    split = summarize(samples, histograms)
+    assert (split.images, split.identities, split.cameras) == (6, 3, 3)
+    assert (split.fewest, split.median, split.most) == (1, 2.0, 3)
+    assert split.labelled == 2
+    assert split.pixels == pytest.approx((0.6, 0.1, 0.3, 0, 0, 0, 0, 0))
+    assert split.present == pytest.approx((1, 0.5, 0.5, 0, 0, 0, 0, 0))
+    table = format_table({"train": split})
+    assert "train             6           3        3               1 / 2 / 3          2" in table
+    assert "torso                    30.0%       50%" in table
+
+
+def test_a_split_without_pictures_or_labels():
+    split = summarize([], np.zeros((0, 8), np.int64))
+    assert (split.images, split.fewest, split.labelled) == (0, 0, 0)
+    assert "part  " not in format_table({"train": split})

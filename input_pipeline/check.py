@@ -1,4 +1,4 @@
-"""Looking at every file of a dataset before it is used, and reporting all bad ones at once."""
+"""Checking a dataset before it is used: its part labels, every file, and what it holds."""
 
 from __future__ import annotations
 
@@ -9,18 +9,99 @@ import io
 import json
 import os
 import pathlib
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from input_pipeline.dataset import BACKGROUND, NUM_PARTS, SPLITS, ReidDataset, Sample
-from input_pipeline.encode import check_size, encode_parts, encode_picture
-from input_pipeline.errors import DataError, Problem
+from input_pipeline.dataset import BACKGROUND, NUM_PARTS, PART_NAMES, SPLITS, ReidDataset, Sample
+from input_pipeline.errors import DataError, FilesError, Problem
 from input_pipeline.files import only_one
-from input_pipeline.statistics import SplitStatistics, from_json, summarize
+from input_pipeline.images import check_size, encode_image, encode_parts
+from input_pipeline.part_labels import choose_part_labels, without_part_maps
+from input_pipeline.readers import Reading
+from input_pipeline.store import is_prepared
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """What is known of a dataset before it is prepared.
+
+    Attributes:
+        dataset: The dataset as it is to be prepared; None where nothing could be read.
+        scan: What is in its files; None where they were not looked at.
+        errors: Everything that is wrong with it.
+    """
+
+    dataset: ReidDataset | None
+    scan: Scan | None
+    errors: tuple[DataError, ...]
+
+    @property
+    def usable(self) -> ReidDataset:
+        """The dataset, once it is known that there are no errors."""
+        if self.dataset is None or self.errors:
+            raise ValueError("a dataset with errors is used")
+        return self.dataset
+
+
+def check_dataset(
+    reading: Reading,
+    *,
+    data_dir: pathlib.Path,
+    part_labels: str = "required",
+    splits: Collection[str] = SPLITS,
+    skip_prepared: bool = False,
+    progress: bool = True,
+) -> Checked:
+    """Chooses the part labels of the training pictures, and looks at every file.
+
+    Query and gallery have no part maps afterwards: nobody learns from them.
+
+    Args:
+        reading: What came of reading the dataset.
+        data_dir: Folder of prepared datasets.
+        part_labels: As for `choose_part_labels`.
+        splits: What is going to be used; the other splits are left out.
+        skip_prepared: Whether files need no look once they have been prepared.
+        progress: Whether to show progress bars.
+    """
+    errors = [reading.error] if reading.error else []
+    if reading.dataset is None:
+        return Checked(None, None, tuple(errors))
+    read = reading.dataset
+    dataset = dataclasses.replace(
+        read,
+        train=read.train if "train" in splits else (),
+        query=read.query if "query" in splits else (),
+        gallery=read.gallery if "gallery" in splits else (),
+    )
+    train = dataclasses.replace(dataset, query=(), gallery=())
+    try:
+        if dataset.train:
+            train = choose_part_labels(train, part_labels, data_dir=data_dir, progress=progress)
+    except DataError as error:  # Labels that are missing do not keep pictures from being looked at.
+        errors.append(error)
+    except OSError as error:
+        what = f"{error.filename or data_dir} cannot be used: {error.strerror or error}"
+        errors.append(DataError(f"{what}; check its rights or choose another data_dir"))
+    dataset = dataclasses.replace(without_part_maps(dataset), train=train.train)
+    if skip_prepared and not errors and is_prepared(dataset, data_dir=data_dir):
+        return Checked(dataset, None, ())
+    try:
+        scan = scan_once(dataset, data_dir=data_dir, progress=progress)
+    except DataError as error:
+        return Checked(dataset, None, (*errors, error))
+    if scan.problems:
+        errors.append(FilesError("", scan.problems))
+    return Checked(dataset, scan, tuple(errors))
+
+
+# --- Scanning -------------------------------------------------------------------------------------
+
 
 _NAMED = 3  # pictures named in one notice
 
@@ -117,7 +198,7 @@ def _state(path: pathlib.Path) -> bytes:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Checked:
+class _Finding:
     """One sample: what is wrong, else a digest of its picture and its pixels of each part."""
 
     problems: tuple[Problem, ...]
@@ -162,30 +243,30 @@ def scan(dataset: ReidDataset, *, workers: int | None = None, progress: bool = T
     return Scan(dataset, tuple(problems), notices, splits)
 
 
-def _check(sample: Sample) -> _Checked:
+def _check(sample: Sample) -> _Finding:
     try:
         str(sample.path).encode()
     except UnicodeEncodeError:
         printable = pathlib.Path(os.fsencode(sample.path).decode("utf-8", "backslashreplace"))
-        return _Checked((Problem(printable, "its name is not UTF-8, rename it"),))
+        return _Finding((Problem(printable, "its name is not UTF-8, rename it"),))
     try:
-        data, size = encode_picture(sample.path)
+        data, size = encode_image(sample.path)
         check_size(size)
     except ValueError as error:
-        return _Checked((Problem(sample.path, str(error)),))
+        return _Finding((Problem(sample.path, str(error)),))
     digest = hashlib.blake2b(data, digest_size=16).digest()
     if sample.part_map is None:
-        return _Checked((), digest)
+        return _Finding((), digest)
     try:
         encoded = encode_parts(sample.part_map, size=size).data
     except ValueError as error:
-        return _Checked((Problem(sample.part_map, str(error)),))
+        return _Finding((Problem(sample.part_map, str(error)),))
     with Image.open(io.BytesIO(encoded)) as image:
         histogram = np.bincount(np.asarray(image).reshape(-1), minlength=NUM_PARTS)
-    return _Checked((), digest, histogram)
+    return _Finding((), digest, histogram)
 
 
-def _duplicates(fine: Sequence[tuple[str, Sample, _Checked]], *, root: pathlib.Path) -> list[str]:
+def _duplicates(fine: Sequence[tuple[str, Sample, _Finding]], *, root: pathlib.Path) -> list[str]:
     """Sentences on byte-identical pictures, by what they mean for training and evaluation."""
     copies: dict[bytes, list[tuple[str, Sample]]] = defaultdict(list)
     for split, sample, check in fine:
@@ -217,7 +298,7 @@ def _kind_of_copy(first: tuple[str, Sample], second: tuple[str, Sample]) -> str:
     return "in query and gallery with another camera, which is found for certain"
 
 
-def _oddities(dataset: ReidDataset, fine: Sequence[tuple[str, Sample, _Checked]]) -> list[str]:
+def _oddities(dataset: ReidDataset, fine: Sequence[tuple[str, Sample, _Finding]]) -> list[str]:
     """Sentences on part maps without a body, on unknown cameras and on queries without match."""
     notices = []
     empty = [
@@ -245,3 +326,90 @@ def _oddities(dataset: ReidDataset, fine: Sequence[tuple[str, Sample, _Checked]]
     if len({sample.identity for sample in dataset.train}) == 1:
         notices.append("training has one identity; it takes at least two to learn to tell apart")
     return notices
+
+
+# --- Statistics -----------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitStatistics:
+    """One split in numbers.
+
+    Attributes:
+        images: Number of pictures.
+        identities: Number of identities.
+        cameras: Number of cameras.
+        fewest: Pictures of the identity with the fewest.
+        median: Median number of pictures of an identity.
+        most: Pictures of the identity with the most.
+        labelled: Number of pictures with a part map.
+        pixels: Share of all labelled pixels of each part, `[8]`.
+        present: Share of labelled pictures that show each part, `[8]`.
+    """
+
+    images: int
+    identities: int
+    cameras: int
+    fewest: int
+    median: float
+    most: int
+    labelled: int
+    pixels: tuple[float, ...]
+    present: tuple[float, ...]
+
+
+def summarize(samples: Sequence[Sample], histograms: np.ndarray) -> SplitStatistics:
+    """Counts a split.
+
+    Args:
+        samples: The split.
+        histograms: Pixels of each part in each part map, `[labelled, 8]`.
+    """
+    counts = sorted(Counter(sample.identity for sample in samples).values()) or [0]
+    total = np.maximum(histograms.sum(), 1)
+    return SplitStatistics(
+        images=len(samples),
+        identities=len({sample.identity for sample in samples}),
+        cameras=len({sample.camera for sample in samples}),
+        fewest=counts[0],
+        median=float(np.median(counts)),
+        most=counts[-1],
+        labelled=len(histograms),
+        pixels=tuple((histograms.sum(0) / total).tolist()),
+        present=tuple(((histograms > 0).sum(0) / max(len(histograms), 1)).tolist()),
+    )
+
+
+def from_json(fields: Mapping[str, Any]) -> SplitStatistics:
+    """The statistics that `dataclasses.asdict` and JSON made `fields` of."""
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+    }
+    return SplitStatistics(**values)
+
+
+def format_table(splits: dict[str, SplitStatistics]) -> str:
+    """The statistics as text: a line a split, then a line a part of the labelled splits."""
+    lines = [
+        f"{'split':<10}{'images':>9}{'identities':>12}{'cameras':>9}"
+        f"{'images per identity':>24}{'part maps':>11}"
+    ]
+    for name, split in splits.items():
+        spread = f"{split.fewest} / {split.median:g} / {split.most}"
+        lines.append(
+            f"{name:<10}{split.images:>9,}{split.identities:>12,}{split.cameras:>9}"
+            f"{spread:>24}{split.labelled:>11,}"
+        )
+    lines.append("(images per identity: fewest / median / most)")
+    labelled = {name: split for name, split in splits.items() if split.labelled}
+    if labelled:
+        lines.append("")
+        heads = "".join(f"{f'{name}: pixels':>18}{'pictures':>10}" for name in labelled)
+        lines.append(f"{'part':<12}{heads}")
+        for part in range(NUM_PARTS):
+            shares = "".join(
+                f"{split.pixels[part]:>18.1%}{split.present[part]:>10.0%}"
+                for split in labelled.values()
+            )
+            lines.append(f"{PART_NAMES[part]:<12}{shares}")
+    return "\n".join(lines)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from input_pipeline.encode import EncodedParts, encode_parts, encode_picture
+from input_pipeline.images import EncodedParts, encode_image, encode_parts
 
 
 def opened(data: bytes) -> Image.Image:
@@ -24,7 +24,7 @@ def picture() -> np.ndarray:
 def test_plain_pictures_are_kept_byte_by_byte(picture, tmp_path, suffix):
     path = tmp_path / f"a picture.{suffix}"
     Image.fromarray(picture).save(path)
-    assert encode_picture(path) == (path.read_bytes(), (7, 5))
+    assert encode_image(path) == (path.read_bytes(), (7, 5))
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "LA", "PA", "CMYK", "YCbCr"])
@@ -34,7 +34,7 @@ def test_other_modes_become_rgb(picture, tmp_path, mode):
     if mode == "PA":
         image = image.convert("LA")
     image.save(path, quality=95)
-    data, size = encode_picture(path)
+    data, size = encode_image(path)
     stored = opened(data)
     assert stored.mode == "RGB"
     assert stored.format == ("JPEG" if mode == "YCbCr" else "PNG")
@@ -48,7 +48,7 @@ def test_other_modes_become_rgb(picture, tmp_path, mode):
 def test_other_formats_become_png(picture, tmp_path, suffix):
     path = tmp_path / f"x.{suffix}"
     Image.fromarray(picture).save(path)
-    data, _ = encode_picture(path)
+    data, _ = encode_image(path)
     assert opened(data).format == "PNG"
     np.testing.assert_array_equal(
         np.asarray(opened(data)), np.asarray(opened(path.read_bytes()).convert("RGB"))
@@ -59,7 +59,7 @@ def test_sixteen_bits_keep_their_upper_eight(tmp_path):
     values = np.array([[0, 255, 256], [0x1234, 0x8000, 0xFFFF]], np.uint16)
     path = tmp_path / "x.png"
     Image.fromarray(values).save(path)
-    data, size = encode_picture(path)
+    data, size = encode_image(path)
     assert size == (2, 3)
     grey = [[0, 0, 1], [0x12, 0x80, 0xFF]]
     np.testing.assert_array_equal(np.asarray(opened(data)), np.stack([grey] * 3, -1))
@@ -68,7 +68,7 @@ def test_sixteen_bits_keep_their_upper_eight(tmp_path):
 def test_sixteen_bit_rgb_is_not_kept_as_it_is(tmp_path):
     path = tmp_path / "x.png"
     path.write_bytes(sixteen_bit_rgb_png())
-    data, size = encode_picture(path)
+    data, size = encode_image(path)
     assert data != path.read_bytes()
     assert size == (1, 2)
     assert data[24] == 8  # bits a channel, in the header
@@ -96,7 +96,7 @@ def test_rotation_by_exif_is_applied(picture, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # shown turned clockwise by a quarter
     Image.fromarray(picture).save(path, exif=exif)
-    data, size = encode_picture(path)
+    data, size = encode_image(path)
     assert size == (5, 7)
     np.testing.assert_array_equal(np.asarray(opened(data)), np.rot90(picture, -1))
     assert opened(data).getexif().get(0x0112, 1) == 1
@@ -113,7 +113,7 @@ def test_what_is_no_picture_is_refused(tmp_path, content, reason):
     path = tmp_path / "x.jpg"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=reason):
-        encode_picture(path)
+        encode_image(path)
     with pytest.raises(ValueError, match=reason):
         encode_parts(path, size=(7, 5))
 
@@ -126,7 +126,7 @@ def test_a_truncated_picture_is_refused(tmp_path, suffix):
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match="truncated"):
-        encode_picture(path)
+        encode_image(path)
 
 
 def refuse_without_last_bytes(path: pathlib.Path, encode: Callable[[], object]) -> None:
@@ -142,14 +142,14 @@ def refuse_without_last_bytes(path: pathlib.Path, encode: Callable[[], object]) 
 def test_a_png_that_lacks_its_last_bytes_is_refused(picture, tmp_path, mode):
     path = tmp_path / "x.png"
     Image.fromarray(picture).convert(mode).save(path)
-    refuse_without_last_bytes(path, lambda: encode_picture(path))
+    refuse_without_last_bytes(path, lambda: encode_image(path))
 
 
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_jpeg_that_lacks_its_last_bytes_is_refused(picture, tmp_path, progressive):
     path = tmp_path / "x.jpg"
     Image.fromarray(picture).save(path, progressive=progressive)
-    refuse_without_last_bytes(path, lambda: encode_picture(path))
+    refuse_without_last_bytes(path, lambda: encode_image(path))
 
 
 @pytest.mark.parametrize("mode", ["L", "P"])
@@ -167,7 +167,7 @@ def test_a_png_with_a_wrong_checksum_is_refused(picture, classes, tmp_path):
         damaged[damaged.index(b"IEND") - 8] ^= 1  # within the checksum of the pixels
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match="the PNG is damaged"):
-            encode_picture(path)
+            encode_image(path)
     with pytest.raises(ValueError, match="the PNG is damaged"):
         encode_parts(path, size=(7, 5))
 
@@ -177,19 +177,19 @@ def test_bytes_after_the_end_do_not_matter(picture, tmp_path, suffix):
     path = tmp_path / f"x.{suffix}"
     Image.fromarray(picture).save(path)
     path.write_bytes(path.read_bytes() + b"camera 7")
-    assert encode_picture(path)[1] == (7, 5)
+    assert encode_image(path)[1] == (7, 5)
 
 
 def test_a_missing_picture_is_refused(tmp_path):
     with pytest.raises(ValueError, match="No such file"):
-        encode_picture(tmp_path / "x.jpg")
+        encode_image(tmp_path / "x.jpg")
 
 
 def test_a_floating_point_picture_is_refused(tmp_path):
     path = tmp_path / "x.tif"
     Image.fromarray(np.zeros((4, 4), np.float32)).save(path)
     with pytest.raises(ValueError, match="floating-point"):
-        encode_picture(path)
+        encode_image(path)
 
 
 @pytest.fixture

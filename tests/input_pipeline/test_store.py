@@ -12,8 +12,7 @@ from PIL import Image
 
 from input_pipeline.dataset import ReidDataset
 from input_pipeline.errors import DataError
-from input_pipeline.prepared import concatenate, prepare
-from input_pipeline.records import Records
+from input_pipeline.store import Records, concatenate, prepare
 
 
 def files_under(folder):
@@ -133,11 +132,11 @@ def test_an_interrupted_preparation_continues(make_dataset, tmp_path, monkeypatc
     def interrupted(path):
         if path.name == query_name and path.parent.name == "query":
             raise KeyboardInterrupt
-        return encode_picture(path)
+        return encode_image(path)
 
-    from input_pipeline.builder import encode_picture
+    from input_pipeline.builder import encode_image
 
-    monkeypatch.setattr("input_pipeline.builder.encode_picture", interrupted)
+    monkeypatch.setattr("input_pipeline.builder.encode_image", interrupted)
     with pytest.raises(KeyboardInterrupt):
         prepare(dataset, data_dir=data_dir, progress=False)
     finished = {p: t for p, t in files_under(data_dir).items() if "train-" in str(p)}
@@ -156,7 +155,7 @@ def test_an_interrupted_preparation_continues(make_dataset, tmp_path, monkeypatc
 
 
 def test_a_large_split_is_kept_piece_by_piece(make_dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr("input_pipeline.prepared.PIECE", 5)
+    monkeypatch.setattr("input_pipeline.store.PIECE", 5)
     dataset = make_dataset()
     data_dir = tmp_path / "prepared"
     seen = []
@@ -165,20 +164,20 @@ def test_a_large_split_is_kept_piece_by_piece(make_dataset, tmp_path, monkeypatc
         seen.append(path)
         if path == dataset.train[11].path:
             raise KeyboardInterrupt
-        return encode_picture(path)
+        return encode_image(path)
 
-    from input_pipeline.builder import encode_picture
+    from input_pipeline.builder import encode_image
 
     with monkeypatch.context() as patch:
-        patch.setattr("input_pipeline.builder.encode_picture", interrupted)
+        patch.setattr("input_pipeline.builder.encode_image", interrupted)
         with pytest.raises(KeyboardInterrupt):
             prepare(dataset, data_dir=data_dir, progress=False)
     assert {sample.path for sample in dataset.train[:10]} <= set(seen)
     seen.clear()
     with monkeypatch.context() as patch:
         patch.setattr(
-            "input_pipeline.builder.encode_picture",
-            lambda path: seen.append(path) or encode_picture(path),
+            "input_pipeline.builder.encode_image",
+            lambda path: seen.append(path) or encode_image(path),
         )
         train = prepare(dataset, data_dir=data_dir, progress=False).train
     assert not {sample.path for sample in dataset.train[:10]} & set(seen)
@@ -365,8 +364,8 @@ def test_neither_preparing_nor_decoding_needs_tensorflow(make_dataset, tmp_path)
         sys.meta_path = [WithoutTensorFlow(finder) for finder in sys.meta_path]
         assert importlib.util.find_spec("tensorflow") is None
 
-        from input_pipeline.prepared import prepare
-        from input_pipeline.resident import decode_split
+        from input_pipeline.store import prepare
+        from input_pipeline.loader import decode_split
         from input_pipeline.dataset import ReidDataset, Sample
 
         PosixPath = pathlib.PosixPath

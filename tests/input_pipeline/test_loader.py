@@ -1,3 +1,4 @@
+import io
 import itertools
 import subprocess
 import sys
@@ -5,13 +6,14 @@ import threading
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from input_pipeline.dataset import NUM_PARTS
 from input_pipeline.errors import DataError
-from input_pipeline.prepared import prepare
-from input_pipeline.records import EncodedSample
-from input_pipeline.resident import decode_split
+from input_pipeline.images import decode_parts, nearest_indices
+from input_pipeline.loader import decode_split, stream
 from input_pipeline.sampler import IdentitySampler
-from input_pipeline.stream import stream
+from input_pipeline.store import EncodedSample, prepare
 
 # The pictures of the small dataset are 40 × 20 to 52 × 24: growing, shrinking, one of each, equal.
 SIZES = [(96, 48), (32, 16), (64, 16), (46, 22)]
@@ -86,7 +88,7 @@ def test_no_batches_give_no_batches(small):
     assert list(stream(small.train, iter([]), image_size=(24, 16))) == []
 
 
-def test_part_maps_are_decoded_only_when_asked_for(make_dataset, tmp_path):
+def test_streamed_part_maps_are_decoded_only_when_asked_for(make_dataset, tmp_path):
     bare = prepare(make_dataset(parts=False), data_dir=tmp_path / "prepared", progress=False).train
     (batch,) = stream(bare, iter([np.arange(3)]), image_size=(24, 16), parts=False)
     assert batch.parts is None
@@ -125,9 +127,66 @@ def test_without_tensorflow_the_message_says_what_to_do():
     program = (
         "import sys; sys.modules['tensorflow'] = None\n"
         "from input_pipeline.errors import DataError\n"
-        "from input_pipeline.stream import stream\n"
+        "from input_pipeline.loader import stream\n"
         "try: stream(None, iter([]), image_size=(8, 8))\n"
         "except DataError as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert "use data.placement='device'" in done.stdout, done.stderr
+
+
+SIZE = (48, 16)
+
+
+def test_pictures_are_those_of_the_files(make_dataset, tmp_path):
+    dataset = make_dataset()
+    train = prepare(dataset, data_dir=tmp_path / "prepared", progress=False).train
+    decoded = decode_split(train, image_size=SIZE, progress=False)
+    assert decoded.images.dtype == decoded.parts.dtype == np.uint8
+    assert decoded.images.shape == (14, *SIZE, 3)
+    assert decoded.parts.shape == (14, *SIZE)
+    for i, sample in enumerate(dataset.train):
+        expected = Image.open(sample.path).resize(SIZE[::-1], Image.Resampling.BILINEAR)
+        np.testing.assert_array_equal(decoded.images[i], np.asarray(expected))
+        nearest = Image.open(sample.part_map).resize(SIZE[::-1], Image.Resampling.NEAREST)
+        assert (decoded.parts[i] == np.asarray(nearest)).mean() > 0.99  # ties may round apart
+        assert decoded.parts[i].max() < NUM_PARTS
+
+
+def test_the_number_of_workers_changes_nothing(small):
+    one = decode_split(small.train, image_size=SIZE, workers=1, progress=False)
+    many = decode_split(small.train, image_size=SIZE, workers=8, progress=False)
+    np.testing.assert_array_equal(one.images, many.images)
+    np.testing.assert_array_equal(one.parts, many.parts)
+
+
+def test_part_maps_are_decoded_only_when_asked_for(make_dataset, tmp_path):
+    bare = prepare(make_dataset(parts=False), data_dir=tmp_path / "prepared", progress=False).train
+    assert decode_split(bare, image_size=SIZE, parts=False, progress=False).parts is None
+    with pytest.raises(DataError, match="14 of 14 pictures have no part map"):
+        decode_split(bare, image_size=SIZE, progress=False)
+
+
+def test_progress_is_shown(small, capsys):
+    decode_split(small.query, image_size=SIZE)
+    assert "Decoding: 100%" in capsys.readouterr().err
+
+
+def nearest(source: int, target: int) -> np.ndarray:
+    return nearest_indices(source, target, np.arange(target))
+
+
+def test_nearest_is_the_pixel_under_the_centre():
+    assert nearest(4, 2).tolist() == [1, 3]
+    assert nearest(2, 4).tolist() == [0, 0, 1, 1]
+    assert nearest(3, 5).tolist() == [0, 0, 1, 2, 2]
+    assert nearest(1, 3).tolist() == [0, 0, 0]
+    for source, target in ((128, 384), (64, 48), (385, 191)):
+        exact = np.floor((np.arange(target) + 0.5) * source / target)
+        np.testing.assert_array_equal(nearest(source, target), exact)
+
+
+def test_no_class_is_invented():
+    buffer = io.BytesIO()
+    Image.fromarray(np.array([[0, 7], [7, 0]], np.uint8)).save(buffer, "PNG")
+    assert set(np.unique(decode_parts(buffer.getvalue(), image_size=(33, 17)))) == {0, 7}

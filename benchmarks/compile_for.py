@@ -34,9 +34,10 @@ from jax.sharding import Mesh, NamedSharding
 from benchmarks.accelerators import ACCELERATORS, CannotCompileError
 from configs import market1501
 from input_pipeline.errors import UserError
-from magnifier_jax.cli import positive
+from magnifier_jax.commands.console import positive
 from magnifier_jax.config import Config
 from magnifier_jax.devices import make_mesh, replicated, split_over
+from magnifier_jax.embedding import forward
 from magnifier_jax.model import BACKBONES
 from magnifier_jax.training import step as steps
 
@@ -165,7 +166,7 @@ def program_of(task: Task, mesh: Mesh) -> tuple[Any, tuple[Any, ...]]:
     epoch = jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere)
     if task.program == "descriptor":
         images = pictures(task.batch, split).images
-        return steps.make_describe(model, mesh), (state.variables, images)
+        return forward.make_embed(model, mesh), (state.variables, images)
     if task.program == "step":
         step = steps.make_train_step(config, model, mesh)
         return step, (state, pictures(task.batch, split), epoch)

@@ -28,9 +28,9 @@ from magnifier_jax.devices import (
     start_distributed,
     together,
 )
+from magnifier_jax.embedding.network import load_trained
 from magnifier_jax.evaluation import Evaluator, evaluation_record, table
 from magnifier_jax.evaluation.report.report import write_report
-from magnifier_jax.trained import load_trained
 from magnifier_jax.training.interruption import Terminated, raise_on_sigterm
 from magnifier_jax.training.loop import train
 from magnifier_jax.training.untrained import read_untrained

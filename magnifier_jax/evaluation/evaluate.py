@@ -13,10 +13,9 @@ from input_pipeline.store import PreparedSplit
 from magnifier_jax import retrieval
 from magnifier_jax.config import Config
 from magnifier_jax.datasets import Pictures, TestSet, open_pictures
-from magnifier_jax.describing import Described, describe_pictures
+from magnifier_jax.embedding.forward import EmbeddedSplit, embed_split, make_embed
 from magnifier_jax.model import MagnifierNet
 from magnifier_jax.retrieval.metrics import ranks_to_show
-from magnifier_jax.training.step import make_describe
 
 _VARIANTS = ("flipped", "expanded", "reranked")
 
@@ -131,7 +130,7 @@ class Evaluator:
         self._config = config
         self._mesh = mesh
         self._progress = progress
-        self._describe = make_describe(model, mesh, flip=config.evaluate.flip)
+        self._describe = make_embed(model, mesh, flip=config.evaluate.flip)
         self._sets = [
             (test_set, self._open(test_set.query), self._open(test_set.gallery))
             for test_set in test_sets
@@ -145,7 +144,7 @@ class Evaluator:
         scores = []
         for test_set, query, gallery in self._sets:
             found = [
-                describe_pictures(
+                embed_split(
                     self._describe,
                     variables,
                     pictures,
@@ -163,7 +162,9 @@ class Evaluator:
         return tuple(scores)
 
 
-def rank(config: Config, test_set: TestSet, *, query: Described, gallery: Described) -> Score:
+def rank(
+    config: Config, test_set: TestSet, *, query: EmbeddedSplit, gallery: EmbeddedSplit
+) -> Score:
     """Ranks the descriptors of a test set in every way that the configuration asks for."""
     settings = config.evaluate
     flip = query.unflipped is not None

@@ -7,9 +7,9 @@ import hashlib
 import pathlib
 from collections.abc import Mapping
 
+from magnifier_jax.embedding.network import Trained
 from magnifier_jax.export.function import DescriptorFunction, Piece
 from magnifier_jax.export.onnx import OPSET
-from magnifier_jax.trained import Trained
 from magnifier_jax.training.augmentation import MEAN, STD
 from magnifier_jax.workdir import software_versions
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from input_pipeline.errors import UserError
 from input_pipeline.files import write_json
+from magnifier_jax.embedding.network import Trained
 from magnifier_jax.export.card import Card, Verification, make_card
 from magnifier_jax.export.formats import (
     run_savedmodel,
@@ -31,7 +32,6 @@ from magnifier_jax.export.onnx import run_onnx, write_onnx
 from magnifier_jax.export.projection import Projection
 from magnifier_jax.export.settings import ExportSettings, Format
 from magnifier_jax.export.verification import relative_difference, sample_pictures
-from magnifier_jax.trained import Trained
 
 LIMIT = 1e-4
 """Largest relative difference between an export and the network."""

@@ -13,12 +13,12 @@ import numpy as np
 
 from input_pipeline.errors import UserError
 from magnifier_jax.config import suggest
+from magnifier_jax.embedding.forward import unit_length
+from magnifier_jax.embedding.network import Trained
 from magnifier_jax.export.projection import Projection
 from magnifier_jax.export.settings import ExportSettings
 from magnifier_jax.model import MagnifierNet
-from magnifier_jax.trained import Trained
 from magnifier_jax.training.augmentation import MEAN, STD, normalize
-from magnifier_jax.training.step import unit_length
 
 # Branch names as users say them, in the order of the descriptor, and their variables.
 _MODULES = {"global": "global_branch", "adversarial": "adversarial", "fusion": "fusion"}

@@ -22,10 +22,10 @@ from magnifier_jax.checkpoints import CheckpointStore
 from magnifier_jax.config import Config
 from magnifier_jax.datasets import TestSet, TrainingSet, open_all_sets
 from magnifier_jax.devices import check_divides, make_mesh, put_replicated, together
+from magnifier_jax.embedding.network import Trained, checkpoint_metadata
 from magnifier_jax.evaluation import Evaluator, Score, evaluation_record
 from magnifier_jax.evaluation.report.report import write_report
 from magnifier_jax.model import MagnifierNet
-from magnifier_jax.trained import Trained, checkpoint_metadata
 from magnifier_jax.training.batches import steps_from
 from magnifier_jax.training.interruption import watch_for_stop
 from magnifier_jax.training.log import RunLog

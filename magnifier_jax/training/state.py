@@ -18,6 +18,7 @@ from input_pipeline.errors import UserError
 from magnifier_jax.checkpoints import CheckpointReader
 from magnifier_jax.config import Config
 from magnifier_jax.devices import put_replicated
+from magnifier_jax.embedding.network import load_trained
 from magnifier_jax.interop import (
     Imported,
     ImportReport,
@@ -26,7 +27,6 @@ from magnifier_jax.interop import (
     read_torch_file,
 )
 from magnifier_jax.model import MagnifierNet
-from magnifier_jax.trained import load_trained
 from magnifier_jax.training.step import TrainState, initial_state
 from magnifier_jax.workdir import WorkDirectory
 

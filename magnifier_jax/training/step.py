@@ -1,9 +1,9 @@
-"""The two programs that run on the devices: a training step, and describing pictures."""
+"""The training step, which runs on the devices."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,8 @@ from jax.sharding import Mesh
 
 from magnifier_jax.config import Config
 from magnifier_jax.devices import replicated, split_over
-from magnifier_jax.model import BACKBONES, MagnifierNet, Outputs, draw_occluded_parts
-from magnifier_jax.training.augmentation import augment, normalize
+from magnifier_jax.model import BACKBONES, MagnifierNet, draw_occluded_parts
+from magnifier_jax.training.augmentation import augment
 from magnifier_jax.training.losses import total_loss
 from magnifier_jax.training.optimizer import learning_rate, make_optimizer
 
@@ -57,30 +57,8 @@ class TrainBatch:
     labels: jax.Array
 
 
-@struct.dataclass
-class Description:
-    """What the network says of pictures.
-
-    Attributes:
-        descriptor: float32 `[N, D]` of unit length.
-        unflipped: The same of the pictures alone where `descriptor` is the mean over mirror images
-            too, or None.
-        part_embeddings: float32 `[N, P, C]`, each of unit length, after the parts' necks; None
-            without a fusion branch.
-        part_shares: Share of the cells that show each part, `[N, P]`; None without parsing.
-        part_map: Predicted part of each cell, uint8 `[N, 2h, 2w]`; None without parsing.
-    """
-
-    descriptor: jax.Array
-    unflipped: jax.Array | None
-    part_embeddings: jax.Array | None
-    part_shares: jax.Array | None
-    part_map: jax.Array | None
-
-
 Metrics = dict[str, jax.Array]
 StepFunction = Callable[..., tuple[TrainState, Metrics]]
-DescribeFunction = Callable[[Tree, jax.Array], Description]
 
 
 def build_model(config: Config, *, num_identities: int) -> MagnifierNet:
@@ -225,57 +203,6 @@ def update_function(config: Config, model: MagnifierNet) -> StepFunction:
         return TrainState(state.step + 1, params, stats, opt_state), metrics
 
     return update
-
-
-def make_describe(model: MagnifierNet, mesh: Mesh, *, flip: bool = False) -> DescribeFunction:
-    """A jitted `describe(variables, images) -> Description`.
-
-    Args:
-        model: The network.
-        mesh: The devices; `images`, uint8 `[N, H, W, 3]`, is split over them.
-        flip: Whether a descriptor is the mean of a picture's and its mirror image's. Everything
-            about parts is of the picture alone, so that embeddings belong to the parts that it is
-            said to show.
-    """
-
-    def describe(variables: Tree, images: jax.Array) -> Description:
-        return describe_normalized(model, variables, normalize(images), flip=flip)
-
-    return jax.jit(
-        describe,
-        in_shardings=(replicated(mesh), split_over(mesh)),
-        out_shardings=split_over(mesh),
-    )
-
-
-def describe_normalized(
-    model: MagnifierNet, variables: Tree, images: jax.Array, *, flip: bool = False
-) -> Description:
-    """As `make_describe`'s function, on normalised float32 pictures and without jit."""
-
-    def run(pictures: jax.Array) -> Outputs:
-        return cast(Outputs, model.apply(variables, pictures, train=False))
-
-    outputs = run(images)
-    descriptor, unflipped = outputs.descriptor, None
-    if flip:
-        unflipped = unit_length(descriptor.astype(jnp.float32))
-        descriptor = (descriptor + run(images[:, :, ::-1]).descriptor) / 2
-    parsing = outputs.parsing_logits
-    necks = outputs.part_necks
-    return Description(
-        descriptor=unit_length(descriptor.astype(jnp.float32)),
-        unflipped=unflipped,
-        part_embeddings=None if necks is None else unit_length(necks.astype(jnp.float32)),
-        part_shares=outputs.part_shares,
-        part_map=None if parsing is None else parsing.argmax(-1).astype(jnp.uint8),
-    )
-
-
-def unit_length(vectors: jax.Array) -> jax.Array:
-    """Scales vectors `[…, D]` to length 1; zeros stay zeros."""
-    squares = jnp.square(vectors).sum(-1, keepdims=True)
-    return vectors * jax.lax.rsqrt(jnp.maximum(squares, 1e-12))
 
 
 def _label_grid(maps: jax.Array, stride: int) -> jax.Array:

@@ -15,8 +15,9 @@ from input_pipeline.images import decode_image
 from input_pipeline.store import PreparedSplit
 from magnifier_jax import retrieval
 from magnifier_jax.datasets import TestSet, open_pictures
-from magnifier_jax.describing import describe_pictures
 from magnifier_jax.devices import fetch, make_mesh, put_batch
+from magnifier_jax.embedding.forward import embed_split, make_embed
+from magnifier_jax.embedding.network import Trained
 from magnifier_jax.evaluation import Score
 from magnifier_jax.evaluation.report import curves, page
 from magnifier_jax.evaluation.report.drawing import (
@@ -26,9 +27,7 @@ from magnifier_jax.evaluation.report.drawing import (
     part_map_sheet,
     ranking_sheet,
 )
-from magnifier_jax.trained import Trained
 from magnifier_jax.training.log import RunLog
-from magnifier_jax.training.step import make_describe
 from magnifier_jax.workdir import WorkDirectory
 
 _WORST, _OTHERS, _TOP, _MAPS = 8, 4, 10, 12
@@ -177,7 +176,7 @@ def predict_part_maps(trained: Trained, split: PreparedSplit, mesh: Mesh) -> Par
     images = _read(split, batch, size=trained.config.data.image_size)
     # Every process has the same pictures and hands in its share of them.
     share = np.split(images, jax.process_count())[jax.process_index()]
-    described = make_describe(trained.model, mesh)(trained.variables, put_batch(share, mesh))
+    described = make_embed(trained.model, mesh)(trained.variables, put_batch(share, mesh))
     maps = fetch(described.part_map)[: len(wanted)]
     return PartMaps(_read(split, wanted, size=_SIZE), maps)
 
@@ -186,8 +185,8 @@ def _describe(
     trained: Trained, split: PreparedSplit, mesh: Mesh, *, title: str, progress: bool
 ) -> np.ndarray:
     config = trained.config
-    return describe_pictures(
-        make_describe(trained.model, mesh, flip=config.evaluate.flip),
+    return embed_split(
+        make_embed(trained.model, mesh, flip=config.evaluate.flip),
         trained.variables,
         open_pictures(split, config.data, parts=False, progress=progress),
         batch_size=config.evaluate.batch_size,

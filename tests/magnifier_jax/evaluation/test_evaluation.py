@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from magnifier_jax.datasets import open_test_sets
-from magnifier_jax.describing import Described
 from magnifier_jax.devices import make_mesh
+from magnifier_jax.embedding.forward import EmbeddedSplit
+from magnifier_jax.embedding.network import load_trained
 from magnifier_jax.evaluation import Evaluator, Measures, Score, evaluation_record, rank, table
-from magnifier_jax.trained import load_trained
 
 pytestmark = pytest.mark.usefixtures("quick_compiling")
 
@@ -125,8 +125,8 @@ def test_perfect_descriptors_score_one(tiny_run):
     score = rank(
         tiny_run.config,
         test_set,
-        query=Described(codes[test_set.query.identities], None, None, None),
-        gallery=Described(codes[test_set.gallery.identities], None, None, None),
+        query=EmbeddedSplit(codes[test_set.query.identities], None, None, None),
+        gallery=EmbeddedSplit(codes[test_set.gallery.identities], None, None, None),
     )
     assert score.plain.mAP == 1.0
     assert score.plain.at(1) == 1.0

@@ -8,7 +8,7 @@ import pytest
 from configs import quickstart
 from magnifier_jax.config import Config
 from magnifier_jax.devices import make_mesh
-from magnifier_jax.trained import Trained, load_trained
+from magnifier_jax.embedding.network import Trained, load_trained
 from magnifier_jax.training.step import build_model
 
 

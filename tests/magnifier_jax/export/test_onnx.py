@@ -3,9 +3,9 @@ import onnx
 import onnxruntime
 import pytest
 
+from magnifier_jax.embedding.forward import make_embed
 from magnifier_jax.export import choose_settings, export_network, fit_projection
 from magnifier_jax.export.verification import relative_difference, sample_pictures
-from magnifier_jax.training.step import make_describe
 from tests.magnifier_jax.export.conftest import random_network
 
 
@@ -77,7 +77,7 @@ def test_a_default_export_gives_what_describing_gives(trained, tmp_path):
 
     mesh = make_mesh()
     pictures = sample_pictures(8, (64, 32))
-    describe = make_describe(trained.model, mesh)
+    describe = make_embed(trained.model, mesh)
     expected = describe(trained.variables, put_batch(pictures, mesh)).descriptor
     export_network(trained, choose_settings("onnx"), tmp_path / "a.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "a.onnx")

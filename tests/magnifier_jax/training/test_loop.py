@@ -12,7 +12,7 @@ from input_pipeline.errors import DataError, UserError
 from magnifier_jax.checkpoints import CheckpointReader
 from magnifier_jax.datasets import open_pictures, open_training_set
 from magnifier_jax.devices import make_mesh
-from magnifier_jax.trained import load_trained
+from magnifier_jax.embedding.network import load_trained
 from magnifier_jax.training import loop
 from magnifier_jax.training.loop import train
 from magnifier_jax.workdir import WorkDirectory

@@ -8,6 +8,7 @@ import pytest
 from configs import quickstart
 from magnifier_jax.config import Config
 from magnifier_jax.devices import make_mesh
+from magnifier_jax.embedding import forward
 from magnifier_jax.training import step as steps
 from magnifier_jax.training.step import TrainBatch
 
@@ -68,7 +69,7 @@ def test_resident_training_step(network):
 
 def test_descriptor(network):
     _, model, mesh, state = network
-    describe = steps.make_describe(model, mesh)
+    describe = forward.make_embed(model, mesh)
     lower = jax.export.export(describe, platforms=ACCELERATORS)
     exported = lower(state.variables, pictures(BATCH).images)
     check(exported, devices=8)

@@ -6,8 +6,8 @@ import pytest
 
 from input_pipeline.errors import UserError
 from magnifier_jax.devices import make_mesh
+from magnifier_jax.embedding.network import load_trained
 from magnifier_jax.interop import to_torch_state_dict, write_safetensors, write_torch_file
-from magnifier_jax.trained import load_trained
 from magnifier_jax.training.state import starting_state
 from magnifier_jax.training.step import build_model
 

@@ -9,6 +9,7 @@ import pytest
 from configs import quickstart
 from magnifier_jax.config import Config
 from magnifier_jax.devices import make_mesh, put_batch, put_replicated
+from magnifier_jax.embedding import forward
 from magnifier_jax.training import step as steps
 from magnifier_jax.training.step import TrainBatch, TrainState
 
@@ -149,7 +150,7 @@ def test_switches(changes, absent, present):
     assert not absent & metrics.keys()
     assert np.isfinite([float(value) for value in metrics.values()]).all()
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(state.params))
-    described = steps.make_describe(model, mesh)(state.variables, put_batch(one.images, mesh))
+    described = forward.make_embed(model, mesh)(state.variables, put_batch(one.images, mesh))
     assert described.descriptor.dtype == jnp.float32
     np.testing.assert_allclose(np.linalg.norm(described.descriptor, axis=1), 1.0, rtol=1e-4)
 
@@ -173,11 +174,11 @@ def test_describe(on_one):
     mesh = make_mesh(jax.devices()[:1])
     model = steps.build_model(config(), num_identities=IDENTITIES)
     variables, images = on_one.state.variables, put_batch(batch().images, mesh)
-    plain = steps.make_describe(model, mesh)(variables, images)
+    plain = forward.make_embed(model, mesh)(variables, images)
     assert plain.part_embeddings.shape[:2] == (16, 8)
     assert plain.part_map.shape == (16, 16, 8)
     np.testing.assert_allclose(np.sum(plain.part_shares, axis=1), 1.0, rtol=1e-5)
-    flipped = steps.make_describe(model, mesh, flip=True)
+    flipped = forward.make_embed(model, mesh, flip=True)
     both = flipped(variables, images)
     first = both.descriptor
     second = flipped(variables, images[:, :, ::-1]).descriptor

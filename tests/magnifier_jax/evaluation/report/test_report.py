@@ -6,9 +6,9 @@ import pytest
 
 from magnifier_jax.datasets import open_test_sets
 from magnifier_jax.devices import make_mesh
+from magnifier_jax.embedding.network import load_trained
 from magnifier_jax.evaluation.report.drawing import Mark
 from magnifier_jax.evaluation.report.report import pick_examples, write_report
-from magnifier_jax.trained import load_trained
 from magnifier_jax.training.log import RunLog
 from magnifier_jax.workdir import WorkDirectory
 

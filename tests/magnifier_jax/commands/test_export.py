@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from magnifier_jax.export.__main__ import main
+from magnifier_jax.commands.export import main
 
 
 def test_projection_is_fitted_on_the_training_set(tiny_run, tmp_path, capsys):

@@ -36,7 +36,7 @@ class Chunk:
     arrays: Mapping[str, np.ndarray]
 
 
-class Unfinished:
+class Journal:
     """Chunks in a folder beside the gallery file that they will become.
 
     Each array is a file of its own; the list of names, written last, makes a chunk count.

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from magnifier_jax.retrieval.__main__ import main
+from magnifier_jax.commands.rank import main
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "retrieval_seed0.npz"
 

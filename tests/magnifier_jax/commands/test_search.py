@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from magnifier_jax import embed, search
+from magnifier_jax.commands import embed, search
 from magnifier_jax.evaluation.report.drawing import Mark
 from magnifier_jax.retrieval import Gallery
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from input_pipeline.errors import UserError
-from magnifier_jax import unfinished
+from magnifier_jax.embedding import journal
 
 
 @contextlib.contextmanager
@@ -29,17 +29,17 @@ def chunk(number):
         "parts": np.full((2, 2, 3), number, np.float16),
         "visible": np.full((2, 2), number % 2 == 0),
     }
-    return unfinished.Chunk([f"{number}a", f"{number}b"], ["1", "2"], arrays)
+    return journal.Chunk([f"{number}a", f"{number}b"], ["1", "2"], arrays)
 
 
 def test_more_chunks_than_files_may_be_open(tmp_path):
     output = tmp_path / "gallery.npz"
     with few_open_files() as limit:
         total = limit // 3 + 1
-        begun = unfinished.Unfinished(output, key="one")
+        begun = journal.Journal(output, key="one")
         for number in range(total - 1):
             begun.add(chunk(number))
-        again = unfinished.Unfinished(output, key="one")
+        again = journal.Journal(output, key="one")
         again.add(chunk(total - 1))
         again.finish([f"{number}{letter}" for letter in "ba" for number in range(total)], extra={})
     with np.load(output) as file:
@@ -50,10 +50,10 @@ def test_more_chunks_than_files_may_be_open(tmp_path):
 
 def test_the_gallery_is_on_the_disk_before_its_chunks_go(tmp_path, monkeypatch):
     output = tmp_path / "gallery.npz"
-    begun = unfinished.Unfinished(output, key="one")
+    begun = journal.Journal(output, key="one")
     begun.add(chunk(0))
     synced = []
-    sync, remove = os.fsync, unfinished.shutil.rmtree
+    sync, remove = os.fsync, journal.shutil.rmtree
 
     def sync_and_tell(file):
         synced.append(os.fstat(file).st_ino)
@@ -64,14 +64,14 @@ def test_the_gallery_is_on_the_disk_before_its_chunks_go(tmp_path, monkeypatch):
         remove(folder)
 
     monkeypatch.setattr(os, "fsync", sync_and_tell)
-    monkeypatch.setattr(unfinished.shutil, "rmtree", remove_after_sync)
+    monkeypatch.setattr(journal.shutil, "rmtree", remove_after_sync)
     begun.finish(["0b", "0a"], extra={})
     assert [path.name for path in tmp_path.iterdir()] == ["gallery.npz"]
 
 
 def test_a_full_disk_keeps_the_chunks(tmp_path, file_size_limit):
     output = tmp_path / "gallery.npz"
-    begun = unfinished.Unfinished(output, key="one")
+    begun = journal.Journal(output, key="one")
     for number in range(9):
         begun.add(chunk(number))
     names = [f"{number}a" for number in range(9)]
@@ -80,22 +80,22 @@ def test_a_full_disk_keeps_the_chunks(tmp_path, file_size_limit):
         begun.finish(names, extra={})
     file_size_limit(None)
     assert [path.name for path in tmp_path.iterdir()] == ["gallery.npz.unfinished"]
-    unfinished.Unfinished(output, key="one").finish(names, extra={})
+    journal.Journal(output, key="one").finish(names, extra={})
     assert output.exists()
 
 
 def test_chunks_of_another_model_are_not_used(tmp_path):
     output = tmp_path / "gallery.npz"
     arrays = {"descriptors": np.eye(2, 3, dtype=np.float32)}
-    begun = unfinished.Unfinished(output, key="one")
-    begun.add(unfinished.Chunk(["a", "b"], ["1", "2"], arrays))
-    again = unfinished.Unfinished(output, key="one")
+    begun = journal.Journal(output, key="one")
+    begun.add(journal.Chunk(["a", "b"], ["1", "2"], arrays))
+    again = journal.Journal(output, key="one")
     assert again.has("a", state="1")
     assert not again.has("a", state="changed")
-    other = unfinished.Unfinished(output, key="two")
+    other = journal.Journal(output, key="two")
     assert other.restarted
     assert not other.has("a", state="1")
-    other.add(unfinished.Chunk(["b", "a"], ["2", "1"], arrays))
+    other.add(journal.Chunk(["b", "a"], ["2", "1"], arrays))
     other.finish(["a", "b"], extra={"note": json.dumps({"x": 1})})
     with np.load(output) as file:
         np.testing.assert_array_equal(file["descriptors"], arrays["descriptors"][::-1])

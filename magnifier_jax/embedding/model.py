@@ -19,9 +19,8 @@ from input_pipeline.errors import Problem
 from input_pipeline.images import read_image
 from input_pipeline.loader import Batch
 from magnifier_jax.checkpoints.reader import Which
-from magnifier_jax.describing import Described, describe_pictures
-from magnifier_jax.trained import Trained, load_trained
-from magnifier_jax.training.step import DescribeFunction, make_describe
+from magnifier_jax.embedding.forward import EmbeddedSplit, EmbedFunction, embed_split, make_embed
+from magnifier_jax.embedding.network import Trained, load_trained
 
 _AHEAD = 2  # batches that are decoded while the devices work
 VISIBLE_SHARE = 0.005
@@ -88,7 +87,7 @@ class FileDescriber:
     mesh: Mesh
     flip: bool
     model_id: str
-    describe: DescribeFunction
+    describe: EmbedFunction
 
     @classmethod
     def load(
@@ -113,16 +112,16 @@ class FileDescriber:
         trained = load_trained(workdir, mesh, which=which)
         flip = trained.config.evaluate.flip if flip is None else flip
         model_id = f"magnifier {fingerprint(trained.variables)}{' flip' if flip else ''}"
-        describe = make_describe(trained.model, mesh, flip=flip)
+        describe = make_embed(trained.model, mesh, flip=flip)
         return cls(trained, mesh, flip, model_id, describe)
 
     def files(self, paths: Sequence[pathlib.Path]) -> PictureFiles:
         """The files at the size that the network takes."""
         return PictureFiles(paths, self.trained.config.data.image_size)
 
-    def __call__(self, files: PictureFiles, *, batch_size: int) -> Described:
+    def __call__(self, files: PictureFiles, *, batch_size: int) -> EmbeddedSplit:
         """Describes the files, with the embeddings of their parts where the network has them."""
-        return describe_pictures(
+        return embed_split(
             self.describe,
             self.trained.variables,
             files,

@@ -8,7 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from magnifier_jax import embed, unfinished
+from magnifier_jax.commands import embed
+from magnifier_jax.embedding import journal
 from magnifier_jax.retrieval import Gallery
 from tests.command import QUICK, ROOT
 
@@ -51,7 +52,7 @@ def test_goes_on_after_an_interruption(tiny_run, images, tmp_path, monkeypatch):
     whole, resumed = tmp_path / "whole.npz", tmp_path / "resumed.npz"
     assert embed.main(command(tiny_run, images, whole, "--float16")) == 0
     monkeypatch.setattr(embed, "_CHUNK", 8)
-    add = unfinished.Unfinished.add
+    add = journal.Journal.add
     added = []
 
     def add_two(self, chunk):
@@ -60,13 +61,13 @@ def test_goes_on_after_an_interruption(tiny_run, images, tmp_path, monkeypatch):
         added.append(chunk.names)
         add(self, chunk)
 
-    monkeypatch.setattr(unfinished.Unfinished, "add", add_two)
+    monkeypatch.setattr(journal.Journal, "add", add_two)
     assert embed.main(command(tiny_run, images, resumed, "--float16")) == 130
     assert not resumed.exists()
-    monkeypatch.setattr(unfinished.Unfinished, "add", add)
+    monkeypatch.setattr(journal.Journal, "add", add)
     described = []
     monkeypatch.setattr(
-        unfinished.Unfinished,
+        journal.Journal,
         "add",
         lambda self, chunk: (described.extend(chunk.names), add(self, chunk)),
     )
@@ -81,7 +82,10 @@ def test_goes_on_after_an_interruption(tiny_run, images, tmp_path, monkeypatch):
 
 def test_goes_on_after_being_killed(tiny_run, images, tmp_path):
     output = tmp_path / "killed.npz"
-    code = "import sys; from magnifier_jax import embed; embed._CHUNK = 4; sys.exit(embed.main())"
+    code = (
+        "import sys; from magnifier_jax.commands import embed; embed._CHUNK = 4; "
+        "sys.exit(embed.main())"
+    )
     arguments = [*command(tiny_run, images, output), "--batch_size=4"]
     process = subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
@@ -98,14 +102,14 @@ def test_goes_on_after_being_killed(tiny_run, images, tmp_path):
     assert not output.exists()
     before = {path: path.read_bytes() for path in unfinished_folder.glob("000000[01].*")}
     kept = []
-    finish = unfinished.Unfinished.finish
+    finish = journal.Journal.finish
 
     def look_and_finish(self, names, *, extra):
         kept.extend(path.read_bytes() == data for path, data in before.items())
         finish(self, names, extra=extra)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unfinished.Unfinished, "finish", look_and_finish)
+        patch.setattr(journal.Journal, "finish", look_and_finish)
         assert embed.main(arguments) == 0
     assert len(kept) == 8
     assert all(kept)

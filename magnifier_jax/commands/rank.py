@@ -1,0 +1,250 @@
+"""`python -m magnifier_jax.retrieval`: evaluates descriptors from any model."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from input_pipeline.errors import UserError
+from input_pipeline.files import write_json
+from magnifier_jax.commands import console
+from magnifier_jax.devices import enable_compilation_cache
+from magnifier_jax.retrieval.descriptors import CollapsedDescriptorsWarning
+from magnifier_jax.retrieval.distances import Metric
+from magnifier_jax.retrieval.expansion import QueryExpansion, expand_queries
+from magnifier_jax.retrieval.gallery_file import read_arrays
+from magnifier_jax.retrieval.labels import is_ignored
+from magnifier_jax.retrieval.metrics import Evaluation, ranks_to_show
+from magnifier_jax.retrieval.ranking import SingleShot, evaluate
+from magnifier_jax.retrieval.reranking import ReRanking
+from magnifier_jax.retrieval.verification import Verification, verify
+
+_FILE_HELP = (
+    "an .npz file with the arrays 'descriptors' [N, D], 'identities' [N] and 'cameras' [N], made "
+    "by numpy.savez or by magnifier_jax.embed"
+)
+_OTHER_NAMES = {
+    "descriptors": ("features", "feats", "embeddings"),
+    "identities": ("ids", "pids", "labels"),
+    "cameras": ("camids", "cams"),
+}
+_NEEDED = ("descriptors", "identities")
+
+
+@dataclasses.dataclass(frozen=True)
+class DescribedSet:
+    """One side of an evaluation: descriptors [N, D], identities [N], cameras [N] or None."""
+
+    descriptors: NDArray[np.floating]
+    identities: NDArray[np.generic]
+    cameras: NDArray[np.generic] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Variant:
+    """Queries [Nq, D] and how they are compared."""
+
+    query: NDArray[np.floating]
+    metric: Metric
+    reranking: ReRanking | None = None
+
+
+def read_set(path: Path) -> DescribedSet:
+    """Reads descriptors and labels from an `.npz` file.
+
+    What other tools usually call the arrays is understood too, and said.
+
+    Raises:
+      UserError: if the file or an array in it is missing.
+    """
+    known = {name: (name, *others) for name, others in _OTHER_NAMES.items()}
+    arrays = read_arrays(path, only=sum(known.values(), ()), wanted=_FILE_HELP)
+    found = {}
+    for name, names in known.items():
+        there = [other for other in names if other in arrays]
+        if len(there) > 1 and name not in there:
+            raise UserError(
+                f"{path} has both {there[0]!r} and {there[1]!r}; call the {name} {name!r}"
+            )
+        if there:
+            found[name] = arrays[there[0]]
+        if there and there[0] != name:
+            print(f"{path}: the {name} are its array {there[0]!r}", file=sys.stderr)
+    missing = [name for name in _NEEDED if name not in found]
+    if missing:
+        raise UserError(
+            f"{path} has no array {missing[0]!r} beside {', '.join(sorted(arrays))}; give "
+            f"{_FILE_HELP}"
+        )
+    return DescribedSet(found["descriptors"], found["identities"], found.get("cameras"))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns the exit status."""
+    return console.run(_command, _parser().parse_args(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m magnifier_jax.retrieval", description="Evaluate descriptors of any model."
+    )
+    parser.add_argument("--query", type=Path, required=True, help=_FILE_HELP)
+    parser.add_argument("--gallery", type=Path, required=True, help="the same for the gallery")
+    parser.add_argument("--metric", choices=["euclidean", "cosine"], default="euclidean")
+    parser.add_argument(
+        "--average-precision", choices=["rectangular", "trapezoid"], default="rectangular"
+    )
+    parser.add_argument("--max-rank", type=int, default=50, help="length of the CMC curve")
+    parser.add_argument(
+        "--no-camera-filter",
+        action="store_true",
+        help="also count images of the query's identity from the query's own camera",
+    )
+    parser.add_argument(
+        "--keep-junk",
+        action="store_true",
+        help="also rank images of identity -1, which are left out as Market-1501 does",
+    )
+    parser.add_argument("--rerank", action="store_true", help="also with k-reciprocal re-ranking")
+    parser.add_argument("--k1", type=int, default=20)
+    parser.add_argument("--k2", type=int, default=6)
+    parser.add_argument("--original-weight", type=float, default=0.3, help="λ of re-ranking")
+    parser.add_argument(
+        "--expand", type=int, metavar="K", help="also with queries expanded by K neighbors"
+    )
+    parser.add_argument("--alpha", type=float, default=3.0, help="α of query expansion")
+    parser.add_argument(
+        "--single-shot", type=int, metavar="N", help="old CUHK03 protocol with N drawn galleries"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="decides what single-shot draws")
+    parser.add_argument("--verify", action="store_true", help="also TPR at FPR, and thresholds")
+    parser.add_argument("--output", type=Path, help="JSON file for all numbers")
+    return parser
+
+
+def _command(options: argparse.Namespace) -> None:
+    output = options.output
+    if output is not None and not output.absolute().parent.is_dir():
+        raise UserError(f"there is no folder {output.absolute().parent} for --output {output}")
+    enable_compilation_cache()
+    query, gallery = read_set(options.query), read_set(options.gallery)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", CollapsedDescriptorsWarning)
+        results = _evaluate(query, gallery, options)
+        verification = _verify(query, gallery, options) if options.verify else None
+    for message in {str(warning.message) for warning in caught}:
+        print(f"warning: {message}", file=sys.stderr)
+    print(table(results))
+    report: dict[str, object] = {name: result.summary() for name, result in results.items()}
+    if verification is not None:
+        print(verification_table(verification))
+        report["verification"] = dataclasses.asdict(verification)
+    if output is not None:
+        write_json(output, report)
+
+
+def _evaluate(
+    query: DescribedSet, gallery: DescribedSet, options: argparse.Namespace
+) -> dict[str, Evaluation]:
+    """The measures of each way of ranking that was asked for."""
+    reranking = ReRanking(k1=options.k1, k2=options.k2, original_weight=options.original_weight)
+    single_shot = None
+    if options.single_shot is not None:
+        single_shot = SingleShot(repetitions=options.single_shot, seed=options.seed)
+    variants = {"plain": _Variant(query.descriptors, options.metric)}
+    if options.expand is not None:
+        settings = QueryExpansion(neighbours=options.expand, alpha=options.alpha)
+        kept = ~is_ignored(gallery.identities, _ignored(options))
+        among = gallery.descriptors if kept.all() else gallery.descriptors[kept]
+        expanded = expand_queries(query.descriptors, among, settings=settings)
+        variants["expanded"] = _Variant(expanded, "cosine")
+    if options.rerank:
+        variants["reranked"] = _Variant(query.descriptors, options.metric, reranking)
+    return {
+        name: evaluate(
+            variant.query,
+            gallery.descriptors,
+            query.identities,
+            gallery.identities,
+            query.cameras,
+            gallery.cameras,
+            max_rank=options.max_rank,
+            camera_filter=not options.no_camera_filter,
+            ignored_identity=_ignored(options),
+            metric=variant.metric,
+            average_precision=options.average_precision,
+            reranking=variant.reranking,
+            single_shot=single_shot,
+        )
+        for name, variant in variants.items()
+    }
+
+
+def _verify(
+    query: DescribedSet, gallery: DescribedSet, options: argparse.Namespace
+) -> Verification:
+    return verify(
+        query.descriptors,
+        gallery.descriptors,
+        query.identities,
+        gallery.identities,
+        query.cameras,
+        gallery.cameras,
+        camera_filter=not options.no_camera_filter,
+        ignored_identity=_ignored(options),
+        metric=options.metric,
+    )
+
+
+def _ignored(options: argparse.Namespace) -> int | None:
+    return None if options.keep_junk else -1
+
+
+def table(results: dict[str, Evaluation]) -> str:
+    """The measures of each variant in a line, in percent."""
+    first = next(iter(results.values()))
+    ranks = ranks_to_show(first.cmc)
+    lines = [
+        f"{first.valid_queries} of {first.queries} queries have a match among {first.gallery} "
+        f"gallery images; {first.average_precision} average precision",
+    ]
+    if first.ignored_queries or first.ignored_gallery:
+        lines.append(
+            f"{first.ignored_queries} queries and {first.ignored_gallery} gallery images of "
+            "identity -1 (bad detections) are left out; --keep-junk keeps them"
+        )
+    lines.append(
+        f"{'':10}{'distance':>11}{'mAP':>8}{'mINP':>8}"
+        + "".join(f"{f'rank-{rank}':>9}" for rank in ranks)
+    )
+    for name, result in results.items():
+        lines.append(
+            f"{name:10}{result.metric:>11}{result.mAP:8.2%}{result.mINP:8.2%}"
+            + "".join(f"{result.cmc[rank - 1]:9.2%}" for rank in ranks)
+        )
+    return "\n".join(lines)
+
+
+def verification_table(verification: Verification) -> str:
+    """One line for each operating point."""
+    lines = [
+        f"verification over {verification.same_pairs} pairs of one person and "
+        f"{verification.different_pairs} of two, {verification.metric} distance",
+        f"{'allowed FPR':>12}{'TPR':>9}{'FPR':>11}{'threshold':>11}",
+    ]
+    lines += [
+        f"{point.allowed_rate:12.0e}{point.true_positive_rate:9.2%}"
+        f"{point.false_positive_rate:11.1e}{point.threshold:11.4f}"
+        for point in verification.points
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""A network and its weights as one object: images in, embeddings out."""

@@ -1,0 +1,177 @@
+"""The forward pass: images in, descriptors out, for a batch and for a whole split."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+from flax import struct
+from jax.sharding import Mesh
+
+from magnifier_jax.datasets import Pictures
+from magnifier_jax.devices import fetch, put_batch, replicated, split_over
+from magnifier_jax.model import MagnifierNet, Outputs
+from magnifier_jax.training.augmentation import normalize
+
+Tree = Any
+
+
+@struct.dataclass
+class EmbeddedBatch:
+    """What the network says of pictures.
+
+    Attributes:
+        descriptor: float32 `[N, D]` of unit length.
+        unflipped: The same of the pictures alone where `descriptor` is the mean over mirror images
+            too, or None.
+        part_embeddings: float32 `[N, P, C]`, each of unit length, after the parts' necks; None
+            without a fusion branch.
+        part_shares: Share of the cells that show each part, `[N, P]`; None without parsing.
+        part_map: Predicted part of each cell, uint8 `[N, 2h, 2w]`; None without parsing.
+    """
+
+    descriptor: jax.Array
+    unflipped: jax.Array | None
+    part_embeddings: jax.Array | None
+    part_shares: jax.Array | None
+    part_map: jax.Array | None
+
+
+EmbedFunction = Callable[[Tree, jax.Array], EmbeddedBatch]
+
+
+def make_embed(model: MagnifierNet, mesh: Mesh, *, flip: bool = False) -> EmbedFunction:
+    """A jitted `describe(variables, images) -> EmbeddedBatch`.
+
+    Args:
+        model: The network.
+        mesh: The devices; `images`, uint8 `[N, H, W, 3]`, is split over them.
+        flip: Whether a descriptor is the mean of a picture's and its mirror image's. Everything
+            about parts is of the picture alone, so that embeddings belong to the parts that it is
+            said to show.
+    """
+
+    def describe(variables: Tree, images: jax.Array) -> EmbeddedBatch:
+        return embed_normalized(model, variables, normalize(images), flip=flip)
+
+    return jax.jit(
+        describe,
+        in_shardings=(replicated(mesh), split_over(mesh)),
+        out_shardings=split_over(mesh),
+    )
+
+
+def embed_normalized(
+    model: MagnifierNet, variables: Tree, images: jax.Array, *, flip: bool = False
+) -> EmbeddedBatch:
+    """As `make_embed`'s function, on normalised float32 pictures and without jit."""
+
+    def run(pictures: jax.Array) -> Outputs:
+        return cast(Outputs, model.apply(variables, pictures, train=False))
+
+    outputs = run(images)
+    descriptor, unflipped = outputs.descriptor, None
+    if flip:
+        unflipped = unit_length(descriptor.astype(jnp.float32))
+        descriptor = (descriptor + run(images[:, :, ::-1]).descriptor) / 2
+    parsing = outputs.parsing_logits
+    necks = outputs.part_necks
+    return EmbeddedBatch(
+        descriptor=unit_length(descriptor.astype(jnp.float32)),
+        unflipped=unflipped,
+        part_embeddings=None if necks is None else unit_length(necks.astype(jnp.float32)),
+        part_shares=outputs.part_shares,
+        part_map=None if parsing is None else parsing.argmax(-1).astype(jnp.uint8),
+    )
+
+
+def unit_length(vectors: jax.Array) -> jax.Array:
+    """Scales vectors `[…, D]` to length 1; zeros stay zeros."""
+    squares = jnp.square(vectors).sum(-1, keepdims=True)
+    return vectors * jax.lax.rsqrt(jnp.maximum(squares, 1e-12))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EmbeddedSplit:
+    """What the network says of a split's pictures, on the host.
+
+    Attributes:
+        descriptors: float32 `[n, D]` of unit length.
+        unflipped: The same of the pictures alone where `descriptors` are means over mirror images
+            too, or None.
+        part_embeddings: float32 `[n, P, C]` of unit length, or None.
+        part_shares: float32 `[n, P]`, or None.
+    """
+
+    descriptors: np.ndarray
+    unflipped: np.ndarray | None
+    part_embeddings: np.ndarray | None
+    part_shares: np.ndarray | None
+
+
+def embed_split(
+    describe: EmbedFunction,
+    variables: Any,
+    pictures: Pictures,
+    *,
+    batch_size: int,
+    mesh: Mesh,
+    parts: bool = False,
+    unflipped: bool = False,
+    title: str = "Describing",
+    progress: bool = True,
+) -> EmbeddedSplit:
+    """Describes every picture of a split, in order.
+
+    Args:
+        describe: What `make_embed` made.
+        variables: The network's variables, on every device.
+        pictures: The split.
+        batch_size: Pictures at a time over all devices; rounded up to a multiple of them.
+        mesh: The devices.
+        parts: Whether to keep part embeddings and shares too.
+        unflipped: Whether to keep the descriptors of the pictures alone too.
+        title: What the progress bar says.
+        progress: Whether there is one.
+    """
+    batch_size = -(-batch_size // mesh.size) * mesh.size
+    count = len(pictures)
+    index, processes = jax.process_index(), jax.process_count()
+
+    def ids() -> Iterator[np.ndarray]:
+        for start in range(0, count, batch_size):
+            # The last batch repeats the last picture, so that one compiled program does for all.
+            chosen = np.minimum(np.arange(start, start + batch_size), count - 1)
+            yield np.split(chosen, processes)[index]
+
+    found: list[tuple[np.ndarray | None, ...]] = []
+    pending = None
+    with tqdm.tqdm(total=count, desc=title, unit="img", disable=not progress, leave=False) as bar:
+        for batch in pictures.batches(ids()):
+            described = describe(variables, put_batch(batch.images, mesh))
+            kept = (
+                described.descriptor,
+                described.unflipped if unflipped else None,
+                described.part_embeddings if parts else None,
+                described.part_shares if parts else None,
+            )
+            # Fetching the batch before keeps the devices busy meanwhile.
+            if pending is not None:
+                found.append(fetch(pending))
+            pending = kept
+            bar.update(min(batch_size, count - bar.n))
+        if pending is not None:
+            found.append(fetch(pending))
+
+    def join(arrays: tuple[np.ndarray | None, ...]) -> np.ndarray | None:
+        present = [array for array in arrays if array is not None]
+        return np.concatenate(present)[:count] if present else None
+
+    descriptors, alone, embeddings, shares = map(join, zip(*found, strict=True))
+    assert descriptors is not None
+    return EmbeddedSplit(descriptors, alone, embeddings, shares)

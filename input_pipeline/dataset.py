@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -76,6 +76,8 @@ class ReidDataset:
         train: Pictures of the training identities.
         query: Pictures to search with.
         gallery: Pictures to search in; distractors have identities that no query has.
+        identity_names: What the data calls a person, by number. Numbers may shift when people come
+            or go, names do not. A person without one is called by the number.
     """
 
     name: str
@@ -83,6 +85,13 @@ class ReidDataset:
     train: tuple[Sample, ...]
     query: tuple[Sample, ...]
     gallery: tuple[Sample, ...]
+    identity_names: Mapping[int, str] = dataclasses.field(
+        default_factory=dict, hash=False, kw_only=True
+    )
+
+    def name_of(self, identity: int) -> str:
+        """What the data calls the person with this number."""
+        return self.identity_names.get(identity, str(identity))
 
 
 def refuse_shared_people(readings: Sequence[Reading]) -> None:

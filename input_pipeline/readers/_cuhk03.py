@@ -185,7 +185,9 @@ def read_lists(
     """
     problems: list[Problem] = []
     splits = {split: _read_list(root, split, problems) for split in LISTS}
-    return checked(ReidDataset(name, root, **splits), problems, title=title, published=published)
+    return checked(
+        ReidDataset(name, root, *splits.values()), problems, title=title, published=published
+    )
 
 
 def _read_list(root: pathlib.Path, split: str, problems: list[Problem]) -> tuple[Sample, ...]:

@@ -58,12 +58,15 @@ def checked(
         published: Expected counts by split: `train`, `query`, `gallery`.
         disjoint: Whether training and test number their identities together, so that none may be
             in both.
-        names: What the user calls the identities, for messages.
+        names: What the user calls the identities, where that is more than their numbers.
 
     Raises:
         FilesError: There are problems, a split is empty, or an identity is in training and in
             query or gallery. The dataset is its `rest`.
     """
+    if names:
+        called = {number: name for name, number in names.items()}
+        dataset = dataclasses.replace(dataset, identity_names=called)
     found = list(problems)
     if not found:
         found += [
@@ -72,7 +75,7 @@ def checked(
             if not getattr(dataset, split)
         ]
     if disjoint:
-        found += _shared_identities(dataset, names or {})
+        found += _shared_identities(dataset)
     if found:
         raise FilesError("", found, rest=dataset)
     for split, expected in (published or {}).items():
@@ -91,15 +94,14 @@ def warn_of_difference(found: Count, expected: Count, *, what: str) -> None:
         )
 
 
-def _shared_identities(dataset: ReidDataset, names: Mapping[str, int]) -> list[Problem]:
+def _shared_identities(dataset: ReidDataset) -> list[Problem]:
     """The problem that training identities are tested on, if they are."""
     train = {sample.identity for sample in dataset.train}
     tested = {sample.identity for sample in (*dataset.query, *dataset.gallery)}
     shared = sorted(train & tested)
     if not shared:
         return []
-    called = {number: name for name, number in names.items()}
-    named = ", ".join(called.get(identity, str(identity)) for identity in shared[:_NAMED])
+    named = ", ".join(dataset.name_of(identity) for identity in shared[:_NAMED])
     more = f" and {len(shared) - _NAMED} more" if len(shared) > _NAMED else ""
     return [
         Problem(
@@ -165,5 +167,5 @@ def read_three_folders(
         problems += [
             Problem(path, "its name has no camera, the others have") for path in without_camera
         ]
-    dataset = ReidDataset(name, root, **splits)
+    dataset = ReidDataset(name, root, *splits.values())
     return checked(dataset, problems, title=title, published=published)

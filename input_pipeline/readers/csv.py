@@ -60,7 +60,7 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
             Sample(path, identities[row["identity"]], cameras[row.get("camera", "")], map_path)
         )
     name = _files.name_of(table.parent, fallback="csv")
-    dataset = ReidDataset(name, table.parent, **{s: tuple(samples[s]) for s in SPLITS})
+    dataset = ReidDataset(name, table.parent, *(tuple(samples[split]) for split in SPLITS))
     return checked(dataset, problems, title=f"The table {table.name}", names=identities)
 
 

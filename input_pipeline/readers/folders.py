@@ -75,11 +75,13 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
     dataset = ReidDataset(
         _files.name_of(root, fallback="folders"),
         root,
-        **{
-            split: tuple(
-                sample(path, person) for path in paths if (person := persons[path]) is not None
+        *(
+            tuple(
+                sample(path, person)
+                for path in pictures[split]
+                if (person := persons[path]) is not None
             )
-            for split, paths in pictures.items()
-        },
+            for split in SPLITS
+        ),
     )
     return checked(dataset, problems, title=TITLE, names=numbers)

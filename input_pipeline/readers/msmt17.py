@@ -87,7 +87,7 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
             ("gallery", "gallery", names.test),
         )
     }
-    dataset = ReidDataset(f"msmt17_{version}_{train_split}", root, **splits)
+    dataset = ReidDataset(f"msmt17_{version}_{train_split}", root, *splits.values())
     return checked(
         dataset,
         problems,

@@ -203,6 +203,28 @@ def test_folders_refuse_an_empty_split(tmp_path):
         folders.read(root)
 
 
+def test_people_keep_their_names(tmp_path):
+    for name in ("zoe", "ben"):
+        picture = tmp_path / "train" / name / "c1_1.jpg"
+        picture.parent.mkdir(parents=True)
+        shutil.copyfile(layouts.shots()[0].picture, picture)
+    for split in ("query", "gallery"):
+        shutil.copytree(tmp_path / "train" / "zoe", tmp_path / split / "anna")
+    dataset = folders.read(tmp_path)
+    assert [dataset.name_of(sample.identity) for sample in dataset.train] == ["ben", "zoe"]
+    assert {dataset.name_of(sample.identity) for sample in dataset.query} == {"anna"}
+    text = "\n".join(rows(tmp_path)).replace(",person 1,", ",zoe,")
+    names = csv.read(table(tmp_path, text)).identity_names
+    assert list(names.values()) == [
+        "person 2",
+        "person 3",
+        "person 4",
+        "person 5",
+        "person 6",
+        "zoe",
+    ]
+
+
 def test_numbers_stay_and_words_count_from_0():
     assert number_names(["10", "9", "9"]) == {"9": 9, "10": 10}
     assert number_names(["1", "01"]) == {"01": 0, "1": 1}

@@ -1,8 +1,8 @@
 """What each branch of MagnifierNet adds, on drawn pedestrians: trains every row and prints a table.
 
-    python benchmarks/ablation.py --output runs/ablation
+    python -m benchmarks.ablation --output runs/ablation
 
-Every run is the public command with `configs/ablation.py:<row>`, so an interrupted call goes on
+Every run is the public command with `configs/ablation.py:<row>`, so an interrupted call resumes
 where it stopped. Rows that are compared by their mean (`--seeds`) are the first and the last.
 """
 
@@ -44,7 +44,7 @@ def run(row: str, seed: int, *, arguments: argparse.Namespace, extra: list[str])
     report.unlink(missing_ok=True)
     status = subprocess.run(command, cwd=ROOT, check=False).returncode
     if status or not report.exists():
-        sys.exit(status or f"{workdir} was stopped before its end: the same command goes on.")
+        sys.exit(status or f"{workdir} was stopped before its end: the same command resumes it.")
     record = json.loads((workdir / "evaluation.json").read_text())
     untrained = record["untrained"][0]["mAP"] if "untrained" in record else math.nan
     return Result(100 * record["mAP"], 100 * record["cmc"][0], 100 * untrained)

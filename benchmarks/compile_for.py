@@ -4,10 +4,10 @@
     python -m benchmarks.compile_for v5e --devices 8      # after pip install -e '.[tpu]'
 
 For each program it says how much memory of a device XLA's plan needs: what the program is given
-(weights, the optimiser's moments, pictures that live on the devices) and what it keeps while it
+(weights, the optimizer's moments, images that live on the devices) and what it keeps while it
 runs. So it finds what does not fit, and what XLA cannot compile for a device; the exit status is
-then 1. The row of the descriptor is that of a command that only describes: beside training, the
-moments and the resident pictures stay on the device too.
+then 1. The row of the descriptor is that of a command that only embeds: beside training, the
+moments and the resident images stay on the device too.
 
 It needs Linux on x86-64 and some minutes. Nothing runs, so it says nothing about speed. With a GPU
 present XLA also tries kernels out while it compiles, and may choose ones that take more memory.
@@ -55,10 +55,10 @@ class Task:
         precision: One of `PRECISIONS`.
         accelerator: A key of `ACCELERATORS`, or 'cpu'.
         devices: How many of them.
-        batch: Pictures of the program's batch, over all devices.
+        batch: Images of the program's batch, over all devices.
         size: Height and width.
         backbone: A key of `BACKBONES`.
-        pictures: Pictures of the training set.
+        images: Images of the training set.
         identities: Identities of the training set.
     """
 
@@ -69,7 +69,7 @@ class Task:
     batch: int
     size: tuple[int, int]
     backbone: str
-    pictures: int
+    images: int
     identities: int
 
 
@@ -155,7 +155,7 @@ def program_of(task: Task, mesh: Mesh) -> tuple[Any, tuple[Any, ...]]:
     state = steps.abstract_state(config, model, mesh)
     everywhere, split = replicated(mesh), split_over(mesh)
 
-    def pictures(count: int, sharding: NamedSharding) -> steps.TrainBatch:
+    def batch(count: int, sharding: NamedSharding) -> steps.TrainBatch:
         shape = (count, *task.size)
         return steps.TrainBatch(
             images=jax.ShapeDtypeStruct((*shape, 3), jnp.uint8, sharding=sharding),
@@ -165,14 +165,14 @@ def program_of(task: Task, mesh: Mesh) -> tuple[Any, tuple[Any, ...]]:
 
     epoch = jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere)
     if task.program == "descriptor":
-        images = pictures(task.batch, split).images
+        images = batch(task.batch, split).images
         return forward.make_embed(model, mesh), (state.variables, images)
     if task.program == "step":
         step = steps.make_train_step(config, model, mesh)
-        return step, (state, pictures(task.batch, split), epoch)
+        return step, (state, batch(task.batch, split), epoch)
     ids = jax.ShapeDtypeStruct((task.batch,), jnp.int32, sharding=split)
     resident = steps.make_resident_train_step(config, model, mesh)
-    return resident, (state, pictures(task.pictures, everywhere), ids, epoch)
+    return resident, (state, batch(task.images, everywhere), ids, epoch)
 
 
 def line(plan: Plan, *, room: float) -> str:
@@ -198,7 +198,7 @@ def run(
         Whether all could be compiled and fit.
     """
     columns = ("given", "kept", "together", "seconds")
-    show(f"{'GiB a device':<22}{'pictures':>10}" + "".join(f"{name:>10}" for name in columns))
+    show(f"{'GiB a device':<22}{'images':>10}" + "".join(f"{name:>10}" for name in columns))
     context = multiprocessing.get_context("spawn")
     good = True
     for task in tasks:
@@ -231,29 +231,29 @@ def main() -> int:
     add = parser.add_argument
     add("accelerator", choices=(*ACCELERATORS, "cpu"))
     add("--devices", type=positive, default=1)
-    add("--batch", type=positive, default=64, help="pictures of a step, over all devices")
-    add("--describe-batch", type=positive, default=128, help="pictures described at a time")
+    add("--batch", type=positive, default=64, help="images of a step, over all devices")
+    add("--embed-batch", type=positive, default=128, help="images embedded at a time")
     add("--size", type=positive, nargs=2, default=(384, 192), metavar=("H", "W"))
     add("--backbone", choices=BACKBONES, default="resnet50")
-    add("--pictures", type=positive, default=12936, help="pictures of the training set")
+    add("--images", type=positive, default=12936, help="images of the training set")
     add("--identities", type=positive, default=751)
     add("--precision", nargs="+", choices=PRECISIONS, default=PRECISIONS)
     add("--programs", nargs="+", choices=PROGRAMS, default=PROGRAMS)
     chosen = parser.parse_args()
     if chosen.batch % chosen.devices:
         parser.error(f"--batch {chosen.batch} does not divide by {chosen.devices} devices")
-    # As describing does.
-    described = -(-chosen.describe_batch // chosen.devices) * chosen.devices
+    # As embedding does.
+    embedded = -(-chosen.embed_batch // chosen.devices) * chosen.devices
     tasks = [
         Task(
             program=program,
             precision=precision,
             accelerator=chosen.accelerator,
             devices=chosen.devices,
-            batch=described if program == "descriptor" else chosen.batch,
+            batch=embedded if program == "descriptor" else chosen.batch,
             size=tuple(chosen.size),
             backbone=chosen.backbone,
-            pictures=chosen.pictures,
+            images=chosen.images,
             identities=chosen.identities,
         )
         for precision, program in itertools.product(chosen.precision, chosen.programs)

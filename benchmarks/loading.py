@@ -1,9 +1,9 @@
 """Loading speed next to a PyTorch DataLoader's, and the time to the first batch.
 
-    python benchmarks/loading.py [--images 2048] [--rounds 3] [--workers 2]
-    python benchmarks/loading.py --first-batch
+    python -m benchmarks.loading [--images 2048] [--rounds 3] [--workers 2]
+    python -m benchmarks.loading --first-batch
 
-Every loader reads the same JPEG pictures and PNG part maps, resizes them to 384 × 192 as uint8 and
+Every loader reads the same JPEG images and PNG part maps, resizes them to 384 × 192 as uint8 and
 has the same number of processes or threads. They take turns for `--rounds` rounds, so that a busy
 machine disturbs all of them alike; a ratio is between the medians. `--first-batch` measures what a
 fresh process needs from opening a prepared dataset of the size of Market-1501 (128 × 64) to its
@@ -31,16 +31,17 @@ from input_pipeline.loader import decode_split, stream
 from input_pipeline.sampler import IdentitySampler
 from input_pipeline.store import PreparedSplit, prepare
 
+ROOT = pathlib.Path(__file__).parents[1]
 IMAGE_SIZE = (384, 192)
 SOURCES = ((128, 64), (384, 192), (480, 200), (512, 256))
 BATCH = 64
 MARKET = {"train": (12936, 751), "query": (3368, 750), "gallery": (15913, 751)}
-_DRAWN = 256  # pictures drawn for a set; all others are hard links to them
+_DRAWN = 256  # images drawn for a set; all others are hard links to them
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--images", type=int, default=2048, help="pictures a round")
+    parser.add_argument("--images", type=int, default=2048, help="images a round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2, help="processes or threads")
     parser.add_argument("--first-batch", action="store_true", help="measure the first batch")
@@ -50,11 +51,12 @@ def main() -> None:
         report_first_batch(arguments.opened)
         return
     with tempfile.TemporaryDirectory() as folder:
-        root = pathlib.Path(folder) / "pictures"
+        root = pathlib.Path(folder) / "images"
         if arguments.first_batch:
             prepare(write_dataset(root, size=(128, 64), splits=MARKET), data_dir=folder)
             for _ in range(arguments.rounds):
-                subprocess.run([sys.executable, __file__, "--opened", folder], check=True)
+                command = [sys.executable, "-m", "benchmarks.loading", "--opened", folder]
+                subprocess.run(command, cwd=ROOT, check=True)
             return
         for height, width in SOURCES:
             dataset = write_dataset(
@@ -101,7 +103,7 @@ def torch_speed(dataset: ReidDataset, *, workers: int) -> float:
     from torch.utils.data import DataLoader
 
     loader = DataLoader(
-        TorchPictures(dataset.train),
+        TorchImages(dataset.train),
         batch_size=BATCH,
         shuffle=True,
         num_workers=workers,
@@ -110,7 +112,7 @@ def torch_speed(dataset: ReidDataset, *, workers: int) -> float:
     return batches_speed(iter(loader))
 
 
-class TorchPictures:
+class TorchImages:
     """What a PyTorch project would write: Pillow decodes and resizes, in the worker process."""
 
     def __init__(self, samples: tuple[Sample, ...]) -> None:
@@ -139,7 +141,7 @@ def batches_speed(batches: Iterator[Any]) -> float:
 
 def report_first_batch(folder: pathlib.Path) -> None:
     """Prints how long each step takes from a prepared dataset to its first batch."""
-    dataset = list_dataset(folder / "pictures", splits=MARKET)
+    dataset = list_dataset(folder / "images", splits=MARKET)
     start = time.perf_counter()
     train = prepare(dataset, data_dir=folder).train
     opened = time.perf_counter()
@@ -159,7 +161,7 @@ def report_first_batch(folder: pathlib.Path) -> None:
 def write_dataset(
     root: pathlib.Path, *, size: tuple[int, int], splits: dict[str, tuple[int, int]]
 ) -> ReidDataset:
-    """Writes smooth coloured pictures with a little noise, and blocks as part maps."""
+    """Writes smooth colored images with a little noise, and blocks as part maps."""
     rng = np.random.default_rng(0)
     height, width = size
     drawn: list[tuple[pathlib.Path, pathlib.Path]] = []
@@ -184,7 +186,7 @@ def write_dataset(
 
 
 def list_dataset(root: pathlib.Path, *, splits: dict[str, tuple[int, int]]) -> ReidDataset:
-    """The samples of a set with `splits` as name → (pictures, identities)."""
+    """The samples of a set with `splits` as name → (images, identities)."""
     samples = {
         split: tuple(
             Sample(
@@ -197,7 +199,7 @@ def list_dataset(root: pathlib.Path, *, splits: dict[str, tuple[int, int]]) -> R
         )
         for split, (images, identities) in splits.items()
     }
-    return ReidDataset("pictures", root, **{"query": (), "gallery": (), **samples})
+    return ReidDataset("images", root, **{"query": (), "gallery": (), **samples})
 
 
 if __name__ == "__main__":

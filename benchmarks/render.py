@@ -1,6 +1,6 @@
-"""How many synthetic pictures are rendered a second; `python -m benchmarks.render`.
+"""How many synthetic images are rendered a second; `python -m benchmarks.render`.
 
-The processor time of a picture is given too, since it does not depend on what else runs.
+The processor time of a image is given too, since it does not depend on what else runs.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from input_pipeline.synthetic import PRESETS, generate
 
 @dataclasses.dataclass(frozen=True)
 class Rate:
-    """Pictures a second, and processor time of one in milliseconds, start-up included in both."""
+    """Images a second, and processor time of one in milliseconds, start-up included in both."""
 
-    pictures_per_second: float
+    images_per_second: float
     milliseconds: float
 
 
@@ -28,11 +28,11 @@ def processor_seconds() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-def measure(height: int, width: int, pictures: int, workers: int) -> Rate:
+def measure(height: int, width: int, images: int, workers: int) -> Rate:
     """Renders from an empty folder to all files on disk."""
     settings = dataclasses.replace(
         PRESETS["large"],
-        train_identities=max(1, pictures // 16),
+        train_identities=max(1, images // 16),
         test_identities=1,
         distractor_identities=0,
         pictures_per_identity=16,
@@ -44,20 +44,20 @@ def measure(height: int, width: int, pictures: int, workers: int) -> Rate:
         root = generate(pathlib.Path(folder) / "set", settings, workers=workers, progress=False)
         seconds, busy = time.perf_counter() - start, processor_seconds() - busy
         drawn = sum(1 for _ in root.rglob("*.jpg"))
-        return Rate(pictures_per_second=drawn / seconds, milliseconds=1000 * busy / drawn)
+        return Rate(images_per_second=drawn / seconds, milliseconds=1000 * busy / drawn)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=800)
+    parser.add_argument("--images", type=int, default=800)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     arguments = parser.parse_args()
     for height, width in ((384, 192), (128, 64), (64, 32)):
         for workers in arguments.workers:
-            rate = measure(height, width, arguments.pictures, workers)
+            rate = measure(height, width, arguments.images, workers)
             setting = f"{height} x {width}, {workers} workers"
             print(
-                f"{setting}: {rate.pictures_per_second:.0f} pictures/s, "
+                f"{setting}: {rate.images_per_second:.0f} images/s, "
                 f"{rate.milliseconds:.1f} ms of processor time each",
                 flush=True,
             )

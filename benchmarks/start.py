@@ -1,6 +1,6 @@
 """Time from typing the command to its first training step, with and without compiled programs.
 
-    python benchmarks/start.py [--config configs/quickstart.py] [--rounds 3] [-- OPTIONS]
+    python -m benchmarks.start [--config configs/quickstart.py] [--rounds 3] [-- OPTIONS]
 
 Each round trains one step twice, into a new work directory: first with an empty compilation cache,
 then with the cache that the first start filled. The data is prepared before, in a run that is not

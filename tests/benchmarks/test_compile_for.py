@@ -29,7 +29,7 @@ def task(program: str, accelerator: str = "cpu") -> Task:
         batch=8,
         size=(32, 16),
         backbone="tiny",
-        pictures=64,
+        images=64,
         identities=4,
     )
 
@@ -98,7 +98,7 @@ def test_programs() -> None:
         _, arguments = compile_for.program_of(task(program), mesh)
         return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(arguments))
 
-    # 64 pictures with part maps and labels, and 8 numbers, instead of a batch of 8 pictures.
+    # 64 images with part maps and labels, and 8 numbers, instead of a batch of 8 images.
     picture = 32 * 16 * 4 + 4
     assert given("resident step") - given("step") == 64 * picture + 8 * 4 - 8 * picture
     assert given("descriptor") < given("step")
@@ -147,7 +147,7 @@ def run_command(arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_command() -> None:
     done = run_command(
-        "cpu --backbone tiny --size 32 16 --batch 8 --describe-batch 5 --precision float32 "
+        "cpu --backbone tiny --size 32 16 --batch 8 --embed-batch 5 --precision float32 "
         "--programs step descriptor"
     )
     assert done.returncode == 0, done.stderr

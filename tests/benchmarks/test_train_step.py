@@ -10,8 +10,8 @@ import sys
 
 import pytest
 
-from benchmarks.racing import Contestant, Entry, Failure, Result
-from benchmarks.train_step import report
+from benchmarks.stepping import Entry
+from benchmarks.train_step import Contestant, Failure, Result, report, report_ratios
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -48,7 +48,7 @@ def test_both_frameworks_train_the_same_network(tmp_path: pathlib.Path) -> None:
     output = tmp_path / "result.json"
     small = (
         "--backbone narrow --size 32 16 --batch 4 --images-per-identity 2 --steps 1 --rounds 1 "
-        "--pictures 8 --identities 4 --precision bf16"
+        "--images 8 --identities 4 --precision bf16"
     )
     command = [sys.executable, "-m", "benchmarks.train_step", "--output", str(output)]
     done = subprocess.run(
@@ -65,3 +65,30 @@ def test_both_frameworks_train_the_same_network(tmp_path: pathlib.Path) -> None:
     assert ours["entry"]["parameters"] == theirs["entry"]["parameters"]
     assert ours["seconds"][0] > 0
     assert theirs["seconds"][0] > 0
+
+
+def test_report_of_ratios() -> None:
+    entry = Entry(kind="gpu", device="H200", version="jax 1", parameters=7)
+    line = report_ratios(entry, "bf16", [1.02, 1.01, 9.0, 1.0, 1.03])
+    assert line.startswith("bf16: a step on resident images takes 1.020 ")
+    assert "5 rounds" in line
+    assert "H200" in line
+
+
+def test_turns_in_one_process() -> None:
+    small = (
+        "--backbone narrow --size 32 16 --batch 4 --images-per-identity 2 --steps 1 --rounds 2 "
+        "--warm-steps 0 --images 8 --identities 4 --precision float32 --one-process"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.train_step", *small.split()],
+        cwd=ROOT,
+        env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    [line] = done.stdout.splitlines()
+    ratio = float(line.split(" takes ")[1].split()[0])
+    assert 0.05 < ratio < 20

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import tqdm
 
-from input_pipeline.errors import FilesError, Problem, UserError
-from input_pipeline.image_folder import PictureFolder, list_folder
+from input_pipeline.errors import FilesError, Problem, UserError, printable
+from input_pipeline.identities import JUNK, UNKNOWN_CAMERA
+from input_pipeline.image_folder import ImageFolder, list_folder
 from magnifier_jax.commands import console
 from magnifier_jax.devices import enable_compilation_cache, make_mesh
 from magnifier_jax.embedding.journal import Chunk, Journal
@@ -122,20 +123,13 @@ def _embed(options: argparse.Namespace) -> None:
     print(f"{output}: {len(kept):,} pictures, {megabytes:,.1f} MB")
 
 
-def _tell_names(folder: PictureFolder) -> None:
-    if folder.junk:
-        print(f"{folder.junk:,} pictures of identity -1 (bad detections) are left out.")
-    unnamed = [name for name, who in zip(folder.names, folder.who, strict=True) if who is None]
-    if unnamed:
-        print(
-            f"The identities of {len(unnamed):,} of {len(folder.names):,} pictures are not known: "
-            "neither names as 0002_c1_7.jpg nor folders as query/alice/ tell them, such as "
-            f"{unnamed[0]}."
-        )
+def _tell_names(folder: ImageFolder) -> None:
+    for notice in folder.notices:
+        print(f"{printable(notice[:1].upper() + notice[1:])}.")
 
 
 def _describe(
-    folder: PictureFolder,
+    folder: ImageFolder,
     describer: FileDescriber,
     unfinished: Journal,
     *,
@@ -186,7 +180,7 @@ def _state(path: pathlib.Path) -> str:
 
 
 def _entries(
-    folder: PictureFolder, kept: Sequence[int], describer: FileDescriber, *, workdir: pathlib.Path
+    folder: ImageFolder, kept: Sequence[int], describer: FileDescriber, *, workdir: pathlib.Path
 ) -> dict[str, Any]:
     """What a gallery file holds beside the descriptors and the names."""
     trained = describer.trained
@@ -201,12 +195,13 @@ def _entries(
         metric=trained.config.evaluate.distance, model=describer.model_id, notes=notes
     )
     chosen = [folder.who[i] for i in kept]
-    identities = [who.identity for who in chosen if who]
-    cameras = [-1 if who is None or who.camera is None else who.camera for who in chosen]
-    if identities:
-        kind = np.str_ if isinstance(identities[0], str) else np.int64
-        entries["identities"] = np.array([who.identity if who else -1 for who in chosen], kind)
-    if any(camera != -1 for camera in cameras):
+    identities = [JUNK if who is None or who.identity is None else who.identity for who in chosen]
+    cameras = [
+        UNKNOWN_CAMERA if who is None or who.camera is None else who.camera for who in chosen
+    ]
+    if any(identity != JUNK for identity in identities):
+        entries["identities"] = np.array(identities, np.str_ if folder.by_folder else np.int64)
+    if any(camera != UNKNOWN_CAMERA for camera in cameras):
         entries["cameras"] = np.array(cameras, np.int64)
     return entries
 

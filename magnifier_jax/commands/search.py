@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from input_pipeline.errors import FilesError, UserError
-from input_pipeline.image_folder import JUNK, Who, who_is_named, whose_folder
+from input_pipeline.identities import UNKNOWN_CAMERA, Who, is_junk, one_spelling, who_is_on
 from input_pipeline.images import read_image
 from magnifier_jax.commands import console
 from magnifier_jax.devices import enable_compilation_cache, make_mesh
@@ -173,10 +173,11 @@ def _marks(
     for index in indices:
         itself = (folder / str(gallery.names[index])).resolve() == path.resolve()
         identity = gallery.identities[index]
-        if who is None or itself or str(identity) == str(JUNK):
+        if who is None or itself or is_junk(identity):
             marks.append(Mark.UNKNOWN)
         else:
-            marks.append(Mark.RIGHT if identity == who.identity else Mark.WRONG)
+            name = one_spelling(identity) if isinstance(identity, str) else identity
+            marks.append(Mark.RIGHT if name == who.identity else Mark.WRONG)
     return marks
 
 
@@ -184,8 +185,8 @@ def _who(gallery: Gallery, path: pathlib.Path) -> Who | None:
     """Who is on a query, told as the gallery's identities are."""
     if gallery.identities is None:
         return None
-    by_name = gallery.identities.dtype.kind != "U"
-    return who_is_named(path) if by_name else whose_folder(path)
+    who = who_is_on(path, by_folder=gallery.identities.dtype.kind == "U")
+    return None if who is None or who.identity is None else who
 
 
 def _table(
@@ -230,10 +231,10 @@ def _ranking(
 def _title(gallery: Gallery, index: int) -> str:
     """Who is on a picture of the gallery, as far as it is known, or the picture's name."""
     identity = None if gallery.identities is None else gallery.identities[index].item()
-    if identity is None or str(identity) == str(JUNK):
+    if identity is None or is_junk(identity):
         return pathlib.PurePath(str(gallery.names[index])).name
     camera = None if gallery.cameras is None else int(gallery.cameras[index])
-    return _words(Who(identity, None if camera == -1 else camera))
+    return _words(Who(identity, None if camera == UNKNOWN_CAMERA else camera))
 
 
 def _words(who: Who) -> str:

@@ -1,10 +1,9 @@
-import pathlib
-
 import pytest
 from PIL import Image
 
 from input_pipeline.errors import DataError
-from input_pipeline.image_folder import Who, list_folder, who_is_named, whose_folder
+from input_pipeline.identities import Who
+from input_pipeline.image_folder import list_folder
 
 
 def fill(root, *names):
@@ -14,21 +13,18 @@ def fill(root, *names):
     return root
 
 
-def test_names_in_the_manner_of_market1501():
-    for name, who in {
-        "0002_c1s1_000451_03.jpg": Who(2, 1),
-        "-1_c3_x.png": Who(-1, 3),
-        "7_c2.jpg": Who(7, 2),
-        "portrait.jpg": None,
-    }.items():
-        assert who_is_named(pathlib.PurePath("a", name)) == who
-
-
 def test_every_name_counts_for_itself(tmp_path):
     folder = list_folder(fill(tmp_path, "0002_c1_7.jpg", "a/-1_c1_7.jpg", "a/portrait.jpg"))
     assert folder.names == ("0002_c1_7.jpg", "a/portrait.jpg")
     assert folder.who == (Who(2, 1), None)
     assert folder.junk == 1
+    junk, source, untold = folder.notices
+    assert junk == "1 image of identity −1 (junk) is left out"
+    assert source == (
+        "identities are the numbers in file names, such as 2, camera 1 for 0002_c1_7.jpg"
+    )
+    assert untold.startswith("1 of 3 images tell no identity")
+    assert untold.endswith("such as a/portrait.jpg")
 
 
 @pytest.mark.parametrize("inside", ["", "query", "gallery"])
@@ -51,19 +47,35 @@ def test_folders_of_persons(tmp_path, inside):
     }
     wanted = {name: who for name, who in whole.items() if name.startswith(inside)}
     found = {
-        (pathlib.PurePath(inside) / name).as_posix(): who
+        f"{inside}/{name}".lstrip("/"): who
         for name, who in zip(folder.names, folder.who, strict=True)
     }
     assert found == wanted
-    assert whose_folder(root / "query/alice/door_c2.jpg") == Who("alice", 2)
-    assert whose_folder(root / "query/lost.jpg") is None
+    assert folder.by_folder
 
 
-def test_folders_that_lead_there_are_no_persons(tmp_path):
-    root = fill(tmp_path / "train" / "monday", "1.jpg", "door/2.jpg")
-    assert list_folder(root).who == (None, None)
+@pytest.mark.parametrize("junk", ["-1", "-0001", "−1"])
+def test_a_folder_of_junk(tmp_path, junk):
+    folder = list_folder(fill(tmp_path, "gallery/alice/1.jpg", f"gallery/{junk}/2.jpg"))
+    assert folder.names == ("gallery/alice/1.jpg",)
+    assert folder.junk == 1
+    assert "1 image of identity −1 (junk) is left out" in folder.notices
 
 
-def test_only_bad_detections_are_no_pictures(tmp_path):
-    with pytest.raises(DataError, match="holds no pictures"):
-        list_folder(fill(tmp_path, "-1_c1.jpg"))
+def test_a_folder_without_images_is_refused(tmp_path):
+    (tmp_path / "readme.txt").touch()
+    with pytest.raises(DataError, match="holds no images"):
+        list_folder(tmp_path)
+    with pytest.raises(DataError, match="does not exist"):
+        list_folder(tmp_path / "none")
+    fill(tmp_path, "-1_c1_1.jpg")
+    with pytest.raises(DataError, match="holds no images"):
+        list_folder(tmp_path)
+
+
+def test_names_that_are_not_utf8_are_refused(tmp_path):
+    fill(tmp_path, "good　name.jpg")
+    assert list_folder(tmp_path).names == ("good　name.jpg",)
+    (tmp_path / "bad\udcff.jpg").touch()
+    with pytest.raises(DataError, match="not UTF-8"):
+        list_folder(tmp_path)

@@ -10,7 +10,6 @@ from PIL import Image
 
 from input_pipeline.check import scan
 from input_pipeline.errors import DataError, FilesError
-from input_pipeline.identities import number_names
 from input_pipeline.readers import csv, folders, market_style
 from tests import layouts
 
@@ -223,14 +222,6 @@ def test_people_keep_their_names(tmp_path):
         "person 6",
         "zoe",
     ]
-
-
-def test_numbers_stay_and_words_count_from_0():
-    assert number_names(["10", "9", "9"]) == {"9": 9, "10": 10}
-    assert number_names(["1", "01"]) == {"01": 0, "1": 1}
-    assert number_names(["b", "7", "a"]) == {"7": 0, "a": 1, "b": 2}
-    assert number_names(["9", str(2**31)]) == {str(2**31): 0, "9": 1}
-    assert number_names(["²", "1"]) == {"1": 0, "²": 1}
 
 
 def table(tmp_path, text: str):

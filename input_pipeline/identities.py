@@ -400,8 +400,8 @@ def _notices(
     ]
     if untold:
         notices.append(
-            f"{len(untold):,} of {len(places):,} images tell no identity, neither by a name like "
-            f"0002_c1_7.jpg nor by a folder like query/alice, such as {untold[0].path}"
+            f"{len(untold):,} of {len(places) - junk:,} images tell no identity, neither by a name "
+            f"like 0002_c1_7.jpg nor by a folder like query/alice, such as {untold[0].path}"
         )
     notices += near_spelling_notices(
         {each.identity for _, each in told if isinstance(each.identity, str)}
@@ -414,8 +414,8 @@ def _notices(
     ]
     if other:
         notices.append(
-            f"{len(other):,} of {len(places):,} images lie in a folder of another camera than their "
-            f"name says, such as {other[0].path}: the name counts"
+            f"{len(other):,} of {len(places):,} images lie in a folder of another camera than "
+            f"their name says, such as {other[0].path}: the name counts"
         )
     return tuple(notices)
 

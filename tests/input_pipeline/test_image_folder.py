@@ -23,7 +23,7 @@ def test_every_name_counts_for_itself(tmp_path):
     assert source == (
         "identities are the numbers in file names, such as 2, camera 1 for 0002_c1_7.jpg"
     )
-    assert untold.startswith("1 of 3 images tell no identity")
+    assert untold.startswith("1 of 2 images tell no identity")
     assert untold.endswith("such as a/portrait.jpg")
 
 

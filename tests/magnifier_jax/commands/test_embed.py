@@ -143,7 +143,7 @@ def test_what_names_do_not_tell_is_said_and_the_rest_kept(tiny_run, images, tmp_
     output = tmp_path / "gallery.npz"
     assert embed.main(command(tiny_run, images / "a", output)) == 0
     printed = capsys.readouterr().out
-    assert f"identities of 1 of {len(paths) - 1} pictures are not known" in printed
+    assert f"1 of {len(paths) - 1} images tell no identity" in printed
     assert "1 image of identity −1 (junk) is left out" in printed
     gallery = Gallery.load(output)
     assert gallery.names.tolist() == [*(path.name for path in paths[2:]), "unknown.jpg"]

@@ -23,6 +23,7 @@ from magnifier_jax.datasets import TrainingSet, open_pictures
 from magnifier_jax.devices import enable_compilation_cache, make_mesh, put_batch, put_replicated
 from magnifier_jax.model import BackboneSpec
 from magnifier_jax.training.batches import Step, steps_from
+from magnifier_jax.training.manifest import Manifest, Person
 from magnifier_jax.training.step import TrainBatch, build_model, initial_state, make_train_step
 
 IMAGE_SIZE = (128, 64)  # of the files, as in Market-1501
@@ -142,7 +143,8 @@ class JaxStepper:
         self._config = _config(settings, precision=precision, placement=way)
         split = settings.split()
         identities, labels = np.unique(split.identities, return_inverse=True)
-        self._data = TrainingSet(split, labels.astype(np.int32), tuple(map(str, identities)))
+        people = Manifest({str(identity): Person(1, 0, 0) for identity in identities})
+        self._data = TrainingSet(split, labels.astype(np.int32), people)
         shape = BACKBONES[settings.backbone]
         self._model = build_model(self._config, num_identities=len(identities)).clone(
             backbone=BackboneSpec(shape.blocks, width=shape.width)

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import pathlib
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from input_pipeline import store
 from input_pipeline.check import Checked, check_dataset
-from input_pipeline.dataset import NUM_PARTS, refuse_shared_people
-from input_pipeline.errors import UserError, combined
-from input_pipeline.files import cache_folder, default_data_dir
+from input_pipeline.dataset import NUM_PARTS, ReidDataset, Sample, refuse_shared_people
+from input_pipeline.errors import DataError, UserError, combined
+from input_pipeline.files import cache_folder, default_data_dir, user_path
+from input_pipeline.identities import UNKNOWN_CAMERA
 from input_pipeline.loader import Batch, decode_split
 from input_pipeline.readers import Reading, parse_spec, read_each, split_specs
-from input_pipeline.store import PreparedDataset, PreparedSplit
+from input_pipeline.store import PreparedSplit
 from magnifier_jax.config import Config, DataConfig
+from magnifier_jax.training.manifest import Manifest, list_people
 
 # Datasets that are drawn rather than found, so that no folder has to be named.
 _DRAWN = "synthetic"
 _TESTED = ("query", "gallery")
+NO_TEST_SET = "none"
+"""The value of `data.test` with which nothing is evaluated."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,14 +34,19 @@ class TrainingSet:
     """What the network learns from.
 
     Attributes:
-        split: The pictures.
-        labels: Position of each picture's identity in `identities`, int32 `[n]`.
-        identities: Name of each training identity, `dataset/number`, in a fixed order.
+        split: The images.
+        labels: Position of each image's identity in `identities`, int32 `[n]`.
+        manifest: Who is in it, with what images.
     """
 
     split: PreparedSplit
     labels: np.ndarray
-    identities: tuple[str, ...]
+    manifest: Manifest
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """Name of each training identity, `dataset/name`, in the order of the classifiers."""
+        return self.manifest.identities
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,8 +65,7 @@ def open_training_set(config: Config, *, progress: bool = True) -> TrainingSet:
         UserError: No folder is configured.
         DataError: Datasets cannot be used, or show the same people.
     """
-    names = split_specs(config.data.train)
-    return _training_set(config, names, _open(config, names, [], progress=progress))
+    return list_sets(config, test=False, progress=progress).open_training(progress=progress)
 
 
 def open_test_sets(config: Config, *, progress: bool = True) -> tuple[TestSet, ...]:
@@ -68,8 +75,7 @@ def open_test_sets(config: Config, *, progress: bool = True) -> tuple[TestSet, .
         UserError: No folder is configured.
         DataError: Datasets cannot be used.
     """
-    names = split_specs(config.data.test or config.data.train)
-    return _test_sets(names, _open(config, [], names, progress=progress))
+    return list_sets(config, train=False, progress=progress).open(progress=progress)[1]
 
 
 def open_all_sets(
@@ -81,74 +87,236 @@ def open_all_sets(
         UserError: No folder is configured.
         DataError: Datasets cannot be used, or training sets show the same people.
     """
-    train = split_specs(config.data.train)
-    test = split_specs(config.data.test or config.data.train)
-    opened = _open(config, train, test, progress=progress)
-    return _training_set(config, train, opened), _test_sets(test, opened)
+    listing = list_sets(config, progress=progress)
+    training, test_sets = listing.open(progress=progress)
+    assert training is not None
+    return training, test_sets
 
 
-def _training_set(
-    config: Config, specs: Sequence[str], opened: dict[str, PreparedDataset]
+@dataclasses.dataclass(frozen=True, eq=False)
+class Listing:
+    """The datasets of a configuration as their readers list them: no file has been opened yet.
+
+    Attributes:
+        config: The configuration.
+        train: Spec of every training set.
+        test: Spec of every test set.
+        readings: What was read, by spec.
+    """
+
+    config: Config
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    readings: Mapping[str, Reading]
+
+    def identities(self, *, by_number: bool = False) -> tuple[str, ...]:
+        """Name of each training identity, in the order of the classifiers.
+
+        Args:
+            by_number: Whether to give `dataset/number`, as checkpoints once had them, instead of
+                `dataset/name`.
+        """
+        sets = self._training()
+        return tuple(
+            f"{title}/{number if by_number else dataset.name_of(number)}"
+            for title, dataset in zip(_titles(sets), sets, strict=True)
+            for number in sorted({sample.identity for sample in dataset.train})
+        )
+
+    def manifest(self) -> Manifest:
+        """Who is in the training sets, with what images; part labels are as their readers say.
+
+        Raises:
+            DataError: A file cannot be looked at.
+        """
+        sets = self._training()
+        return list_people(_titles(sets), sets)
+
+    def _training(self) -> list[ReidDataset]:
+        found = (self.readings[spec].dataset for spec in self.train)
+        return [dataset for dataset in found if dataset is not None]
+
+    def open_training(self, *, progress: bool = True) -> TrainingSet:
+        """Prepares what is not yet prepared, and joins the training sets.
+
+        Raises:
+            DataError: Files cannot be used.
+        """
+        training = self.open(progress=progress)[0]
+        if training is None:
+            raise UserError("There is no training set to open.")
+        return training
+
+    def open(self, *, progress: bool = True) -> tuple[TrainingSet | None, tuple[TestSet, ...]]:
+        """Looks at the files of all sets, and prepares what is not yet prepared.
+
+        Raises:
+            DataError: Files cannot be used; all of them are named.
+        """
+        checked = self._check(progress=progress)
+        num_parts = max(NUM_PARTS, self.config.model.num_parts)
+        opened = {
+            spec: store.prepare(
+                found.usable,
+                data_dir=_prepared_folder(self.config.data),
+                num_parts=num_parts,
+                progress=progress,
+            )
+            for spec, found in checked.items()
+        }
+        training = None
+        if self.train:
+            datasets = [checked[spec].usable for spec in self.train]
+            training = _join(self.config, datasets, [opened[spec].train for spec in self.train])
+        titles = _distinct([opened[spec].name for spec in self.test])
+        return training, tuple(
+            TestSet(title, opened[spec].query, opened[spec].gallery)
+            for title, spec in zip(titles, self.test, strict=True)
+        )
+
+    def _check(self, *, progress: bool) -> dict[str, Checked]:
+        found = {}
+        for spec, reading in self.readings.items():
+            splits = (
+                *(["train"] if spec in self.train else []),
+                *(_TESTED if spec in self.test else []),
+            )
+            found[spec] = check_dataset(
+                reading,
+                data_dir=_prepared_folder(self.config.data),
+                part_labels=self.config.data.part_labels,
+                splits=splits,
+                skip_prepared=True,
+                progress=progress,
+            )
+        _tell(list(found.values()))
+        return found
+
+
+def list_sets(
+    config: Config, *, train: bool = True, test: bool = True, progress: bool = True
+) -> Listing:
+    """Reads which images there are, and refuses what cannot work before files are looked at.
+
+    Args:
+        config: The configuration.
+        train: Whether the training sets are wanted.
+        test: Whether the test sets are wanted.
+        progress: Whether to show progress bars where something is drawn or unpacked first.
+
+    Raises:
+        UserError: No folder is configured.
+        DataError: There are no images or too few people to train on or to test with, or training
+            sets show the same people.
+    """
+    train_specs = split_specs(config.data.train) if train else []
+    test_specs = specs_to_test(config) if test else []
+    others = [spec for spec in test_specs if spec not in train_specs]
+    readings = {
+        reading.spec: reading
+        for specs in (train_specs, others)
+        if specs
+        for reading in _read(config.data, specs, progress=progress)
+    }
+    listing = Listing(config, tuple(train_specs), tuple(test_specs), readings)
+    _refuse_what_cannot_work(listing)
+    return listing
+
+
+def specs_to_test(config: Config) -> list[str]:
+    """The spec of every test set; none where `data.test` is `none`."""
+    if config.data.test.strip().lower() == NO_TEST_SET:
+        return []
+    return split_specs(config.data.test or config.data.train)
+
+
+def _refuse_what_cannot_work(listing: Listing) -> None:
+    config, readings = listing.config, listing.readings
+    unread = [reading.error for reading in readings.values() if reading.dataset is None]
+    if unread:
+        raise combined([error for error in unread if error is not None])
+    errors = [*_missing_splits(listing)]
+    if errors:
+        raise combined(errors)
+    refuse_shared_people([readings[spec] for spec in listing.train])
+    people, needed = len(listing.identities()), config.data.identities_per_batch
+    if listing.train and people < needed:
+        raise DataError(
+            f"a batch needs {needed} identities but the training set has {people}: lower "
+            "config.data.identities_per_batch or add people"
+        )
+    for spec in listing.test:
+        dataset = readings[spec].dataset
+        if dataset is not None and readings[spec].error is None:
+            _refuse_without_matches(dataset, camera_filter=config.evaluate.camera_filter)
+
+
+def _missing_splits(listing: Listing) -> Iterator[DataError]:
+    """What lacks the images that it is to be used for."""
+    for spec, reading in listing.readings.items():
+        dataset = reading.dataset
+        if dataset is None or reading.error is not None:
+            continue
+        if spec in listing.train and not dataset.train:
+            yield DataError(f"{dataset.name} in {dataset.root} has no training images")
+        missing = [
+            split for split in _TESTED if spec in listing.test and not getattr(dataset, split)
+        ]
+        if missing:
+            advice = "evaluate on another dataset"
+            if spec in listing.train:
+                advice = (
+                    "name a test set with config.data.test, or train without evaluation by "
+                    f"config.data.test={NO_TEST_SET}"
+                )
+            what = " and no ".join(missing)
+            yield DataError(f"{dataset.name} in {dataset.root} has no {what} images: {advice}")
+
+
+def _refuse_without_matches(dataset: ReidDataset, *, camera_filter: bool) -> None:
+    """Refuses a test set in which no query has anything to be found.
+
+    Raises:
+        DataError: There is no match for any query.
+    """
+    cameras: dict[int, set[int]] = {}
+    for sample in dataset.gallery:
+        cameras.setdefault(sample.identity, set()).add(sample.camera)
+    both = [sample for sample in dataset.query if sample.identity in cameras]
+    if not both:
+        raise DataError(
+            f"{dataset.name} in {dataset.root}: query and gallery show different people, so that "
+            "nothing can be found: check the names of the people"
+        )
+
+    def found(sample: Sample) -> bool:
+        others = cameras[sample.identity] - {sample.camera}
+        return bool(others) or sample.camera == UNKNOWN_CAMERA
+
+    if camera_filter and not any(found(sample) for sample in both):
+        raise DataError(
+            f"{dataset.name} in {dataset.root}: no query has a match from another camera, and "
+            "matches from its own are ignored: set config.evaluate.camera_filter=False"
+        )
+
+
+def _join(
+    config: Config, datasets: Sequence[ReidDataset], splits: Sequence[PreparedSplit]
 ) -> TrainingSet:
-    names = _distinct([opened[spec].name for spec in specs])
-    splits = [opened[spec].train for spec in specs]
-    split = splits[0] if len(splits) == 1 else store.concatenate(splits, names)
+    """Joins prepared training sets into one."""
+    titles = _titles(datasets)
+    split = splits[0] if len(splits) == 1 else store.concatenate(splits, titles)
     if config.data.part_labels != "none":
         split.require_parts(num_parts=config.model.num_parts)
     identities, labels = np.unique(split.identities, return_inverse=True)
-    titles = [
-        f"{name}/{identity}"
-        for name, part in zip(names, splits, strict=True)
-        for identity in np.unique(part.identities)
-    ]
-    if len(titles) != len(identities):
-        raise UserError("Two training sets share identity numbers; this is an error of ours.")
-    return TrainingSet(split, labels.astype(np.int32), tuple(titles))
+    manifest = list_people(titles, datasets)
+    if len(manifest.identities) != len(identities):
+        raise UserError("Two training sets share identity numbers; this is a bug.")
+    return TrainingSet(split, labels.astype(np.int32), manifest)
 
 
-def _test_sets(specs: Sequence[str], opened: dict[str, PreparedDataset]) -> tuple[TestSet, ...]:
-    names = _distinct([opened[spec].name for spec in specs])
-    return tuple(
-        TestSet(name, opened[spec].query, opened[spec].gallery)
-        for name, spec in zip(names, specs, strict=True)
-    )
-
-
-def _open(
-    config: Config, train: Sequence[str], test: Sequence[str], *, progress: bool
-) -> dict[str, PreparedDataset]:
-    """The prepared splits of every dataset that is trained or tested on, by its spec."""
-    data, num_parts = config.data, max(NUM_PARTS, config.model.num_parts)
-    others = [spec for spec in test if spec not in train]
-    readings = [
-        reading
-        for specs in (train, others)
-        if specs
-        for reading in _read(data, specs, progress=progress)
-    ]
-    known = {reading.spec: reading for reading in readings}
-    refuse_shared_people([known[spec] for spec in train])
-    found = {}
-    for spec, reading in known.items():
-        splits = (*(["train"] if spec in train else []), *(_TESTED if spec in test else []))
-        found[spec] = check_dataset(
-            reading,
-            data_dir=_prepared_folder(data),
-            part_labels=data.part_labels,
-            splits=splits,
-            skip_prepared=True,
-            progress=progress,
-        )
-    _tell(list(found.values()))
-    return {
-        spec: store.prepare(
-            checked.usable,
-            data_dir=_prepared_folder(data),
-            num_parts=num_parts,
-            progress=progress,
-        )
-        for spec, checked in found.items()
-    }
+def _titles(datasets: Sequence[ReidDataset]) -> list[str]:
+    return _distinct([dataset.name for dataset in datasets])
 
 
 def _tell(found: Sequence[Checked]) -> None:
@@ -173,7 +341,7 @@ def _distinct(names: Sequence[str]) -> list[str]:
 
 
 def _read(data: DataConfig, specs: Sequence[str], *, progress: bool) -> tuple[Reading, ...]:
-    root = pathlib.Path(os.path.expandvars(data.root)).expanduser()
+    root = user_path(data.root)
     if not data.root:
         for spec in map(parse_spec, specs):
             if spec.name != _DRAWN and spec.folder is None:
@@ -186,22 +354,22 @@ def _read(data: DataConfig, specs: Sequence[str], *, progress: bool) -> tuple[Re
 
 
 def _prepared_folder(data: DataConfig) -> pathlib.Path:
-    return pathlib.Path(data.prepared).expanduser() if data.prepared else default_data_dir()
+    return user_path(data.prepared) if data.prepared else default_data_dir()
 
 
 class Pictures(Protocol):
-    """Decoded pictures of one split, by their positions in it."""
+    """Decoded images of one split, by their positions in it."""
 
     def __len__(self) -> int: ...
 
     def batches(self, ids: Iterable[np.ndarray]) -> Iterator[Batch]:
-        """Yields the pictures of each array of positions, in order."""
+        """Yields the images of each array of positions, in order."""
         ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Streamed:
-    """Pictures that are decoded each time they are asked for, ahead of their use."""
+    """Images that are decoded each time they are asked for, ahead of their use."""
 
     split: PreparedSplit
     image_size: tuple[int, int]
@@ -212,7 +380,7 @@ class Streamed:
         return len(self.split)
 
     def batches(self, ids: Iterable[np.ndarray]) -> Iterator[Batch]:
-        """Yields the pictures of each array of positions, in order."""
+        """Yields the images of each array of positions, in order."""
         from input_pipeline.loader import stream
 
         return stream(
@@ -226,7 +394,7 @@ class Streamed:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Resident:
-    """Pictures that were decoded once and stay in memory.
+    """Images that were decoded once and stay in memory.
 
     Attributes:
         images: uint8 RGB `[n, H, W, 3]`.
@@ -240,7 +408,7 @@ class Resident:
         return len(self.images)
 
     def batches(self, ids: Iterable[np.ndarray]) -> Iterator[Batch]:
-        """Yields the pictures of each array of positions, in order."""
+        """Yields the images of each array of positions, in order."""
         for chosen in ids:
             parts = None if self.parts is None else self.parts[chosen]
             yield Batch(self.images[chosen], parts, chosen)
@@ -249,7 +417,7 @@ class Resident:
 def open_pictures(
     split: PreparedSplit, data: DataConfig, *, parts: bool, progress: bool = True
 ) -> Streamed | Resident:
-    """Makes a split's pictures available as `data.placement` says."""
+    """Makes a split's images available as `data.placement` says."""
     workers = data.workers or None
     if data.placement == "stream":
         return Streamed(split, data.image_size, parts, workers)

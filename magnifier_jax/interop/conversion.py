@@ -42,7 +42,7 @@ class ImportReport:
         return "\n".join(
             f"{title} ({len(names)}): {', '.join(names)}."
             for title, names in (
-                ("Dropped, made for another number of identities", self.dropped),
+                ("Dropped, made for other identities", self.dropped),
                 ("Tensors not used", self.unused),
                 ("Variables not filled", self.unfilled),
             )

@@ -20,7 +20,7 @@ from input_pipeline.files import write_json
 from input_pipeline.sampler import IdentitySampler
 from magnifier_jax.checkpoints import CheckpointStore
 from magnifier_jax.config import Config
-from magnifier_jax.datasets import TestSet, TrainingSet, open_all_sets
+from magnifier_jax.datasets import TestSet, TrainingSet, list_sets
 from magnifier_jax.devices import check_divides, make_mesh, put_replicated, together
 from magnifier_jax.embedding.network import Trained, checkpoint_metadata
 from magnifier_jax.evaluation import Evaluator, Score, evaluation_record
@@ -29,7 +29,13 @@ from magnifier_jax.model import MagnifierNet
 from magnifier_jax.training.batches import steps_from
 from magnifier_jax.training.interruption import watch_for_stop
 from magnifier_jax.training.log import RunLog
-from magnifier_jax.training.state import check_resumable, starting_state
+from magnifier_jax.training.state import (
+    check_resumable,
+    check_same_images,
+    check_same_people,
+    starting_state,
+    training_record,
+)
 from magnifier_jax.training.step import Metrics, TrainState, abstract_state, build_model
 from magnifier_jax.training.untrained import read_untrained, write_untrained
 from magnifier_jax.workdir import WorkDirectory
@@ -89,7 +95,9 @@ def train(
         with together():
             stack.enter_context(workdir.lock())
             check_resumable(workdir, config, allow_changes=resume_with_changes, say=say)
-            data, test_sets = open_all_sets(config, progress=show)
+            data, test_sets = _open(
+                config, workdir, allow_changes=resume_with_changes, say=say, progress=show
+            )
             sampler = IdentitySampler(
                 data.labels,
                 identities_per_batch=config.data.identities_per_batch,
@@ -111,6 +119,25 @@ def train(
             progress=show,
         )
         return run.run()
+
+
+def _open(
+    config: Config,
+    workdir: WorkDirectory,
+    *,
+    allow_changes: bool,
+    say: Callable[[str], None],
+    progress: bool,
+) -> tuple[TrainingSet, tuple[TestSet, ...]]:
+    """The data, once it is known to be what the run has learned from so far."""
+    listing = list_sets(config, progress=progress)
+    check_same_people(workdir, listing)
+    # Part labels may still have to be converted, so the images are compared before them.
+    check_same_images(workdir, listing.manifest(), part_labels=False, allow_changes=allow_changes)
+    data, test_sets = listing.open(progress=progress)
+    assert data is not None
+    check_same_images(workdir, data.manifest, allow_changes=allow_changes, say=say)
+    return data, test_sets
 
 
 def _say_nothing(text: str) -> None:
@@ -171,17 +198,13 @@ class Run:
         """The state to go on from: the latest checkpoint's, or a new one."""
         if self.store.latest_step() is None:
             say = print if self.progress else _say_nothing
-            return starting_state(self.config, self.model, self.mesh, say=say)
-        stored = tuple(self.store.read_metadata()["identities"])
-        if stored != self.data.identities:
-            raise UserError(
-                f"{self.workdir.path} was trained on {len(stored)} identities that are not the "
-                f"{len(self.data.identities)} of {self.config.data.train}: give another --workdir."
+            return starting_state(
+                self.config, self.model, self.mesh, identities=self.data.identities, say=say
             )
         target = abstract_state(self.config, self.model, self.mesh)
         restored = self.store.restore(variables=target.variables, optimizer=target.opt_state)
         if self.progress:
-            print(f"Going on from step {restored.step:,} of {self.workdir.path}.")
+            print(f"Resuming from step {restored.step:,} of {self.workdir.path}.")
         return TrainState(
             step=put_replicated(np.int32(restored.step), self.mesh),
             params=restored.variables["params"],
@@ -309,7 +332,10 @@ class _Loop:
             done,
             variables=state.variables,
             optimizer=state.opt_state,
-            metadata=checkpoint_metadata(run.config, run.data.identities),
+            metadata={
+                **checkpoint_metadata(run.config, run.data.identities),
+                **training_record(run.data.manifest),
+            },
             score=score,
         )
         if evaluate:

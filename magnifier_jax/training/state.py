@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,8 +14,10 @@ from flax import traverse_util
 from jax.sharding import Mesh
 
 from input_pipeline.errors import UserError
+from input_pipeline.files import user_path
 from magnifier_jax.checkpoints import CheckpointReader
 from magnifier_jax.config import Config
+from magnifier_jax.datasets import Listing
 from magnifier_jax.devices import put_replicated
 from magnifier_jax.embedding.network import load_trained
 from magnifier_jax.interop import (
@@ -27,6 +28,7 @@ from magnifier_jax.interop import (
     read_torch_file,
 )
 from magnifier_jax.model import MagnifierNet
+from magnifier_jax.training.manifest import Manifest, compare, compare_people, in_short
 from magnifier_jax.training.step import TrainState, initial_state
 from magnifier_jax.workdir import WorkDirectory
 
@@ -48,10 +50,20 @@ FREE_FIELDS = (
     "train.log_every_steps",
 )
 _ABSENT = "(absent)"
+_IMAGES = "training_images"  # Key in a checkpoint's metadata.
+
+
+def _say_nothing(text: str) -> None:
+    pass
 
 
 def starting_state(
-    config: Config, model: MagnifierNet, mesh: Mesh, *, say: Callable[[str], None]
+    config: Config,
+    model: MagnifierNet,
+    mesh: Mesh,
+    *,
+    identities: Sequence[str],
+    say: Callable[[str], None],
 ) -> TrainState:
     """Random weights, in part replaced as `config.init` says.
 
@@ -59,6 +71,7 @@ def starting_state(
         config: The configuration.
         model: Its network.
         mesh: The devices.
+        identities: Name of each identity, in the order of the classifiers.
         say: Told what was taken and what was not.
 
     Raises:
@@ -73,38 +86,65 @@ def starting_state(
     if config.init.checkpoint:
         path = _existing(config.init.checkpoint, field="checkpoint")
         if path.is_dir():
-            imported = _from_workdir(path, state, mesh)
+            imported = _from_workdir(path, state, mesh, identities=identities, say=say)
         else:
             imported = from_torch_state_dict(read_torch_file(path), model)
+            if not imported.report.dropped:
+                say(
+                    f"{path} does not name its identities: its classifiers are taken for those of "
+                    f"the {len(identities)} identities of {config.data.train}, in this order."
+                )
         say(_report(path, imported.report))
         state = _replace(state, imported.variables, mesh)
     return state
 
 
 def _existing(text: str, *, field: str) -> pathlib.Path:
-    path = pathlib.Path(os.path.expandvars(text)).expanduser()
+    path = user_path(text)
     if not path.exists():
         raise UserError(f"config.init.{field}: there is no {path}.")
     return path
 
 
-def _from_workdir(path: pathlib.Path, state: TrainState, mesh: Mesh) -> Imported:
-    """The variables of one of our runs that fit; classifiers of other identities do not."""
+def _from_workdir(
+    path: pathlib.Path,
+    state: TrainState,
+    mesh: Mesh,
+    *,
+    identities: Sequence[str],
+    say: Callable[[str], None],
+) -> Imported:
+    """The variables of a work directory that fit; in classifiers, those of people known by name."""
     trained = load_trained(path, mesh, which="latest")
     stored = traverse_util.flatten_dict(jax.device_get(trained.variables))
     wanted = traverse_util.flatten_dict(state.variables)
+    places = {name: place for place, name in enumerate(trained.identities)}
+    known = [name for name in identities if name in places]
     dropped = []
-    for name, array in list(stored.items()):
-        if name not in wanted or array.shape == wanted[name].shape:
-            continue
-        if name[-2] not in _CLASSIFIERS or array.shape[:-1] != wanted[name].shape[:-1]:
+    for name in stored.keys() & wanted.keys():
+        array, target = stored[name], wanted[name]
+        classifies = name[-2] in _CLASSIFIERS
+        if array.shape[: -1 if classifies else None] != target.shape[: -1 if classifies else None]:
             raise UserError(
                 f"{path}: {'/'.join(name)} has shape {list(array.shape)}, but the network needs "
-                f"{list(wanted[name].shape)}: the checkpoint is of another network."
+                f"{list(target.shape)}: the checkpoint is of another network."
             )
-        counts = f"{array.shape[-1]} instead of {wanted[name].shape[-1]}"
-        dropped.append(f"{'/'.join(name)}: {counts}")
-        del stored[name]
+        if not classifies or tuple(identities) == trained.identities:
+            continue
+        if known:
+            rows = np.array(jax.device_get(target))
+            here = [place for place, person in enumerate(identities) if person in places]
+            rows[..., here] = array[..., [places[person] for person in known]]
+            stored[name] = rows
+        else:
+            dropped.append(f"{'/'.join(name)}: {array.shape[-1]} instead of {target.shape[-1]}")
+            del stored[name]
+    if tuple(identities) != trained.identities:
+        others = len(identities) - len(known)
+        say(
+            f"Of the {len(identities)} identities {len(known)} are known to {path} by name and "
+            f"keep their classifiers; {others} start afresh."
+        )
     report = ImportReport(
         unused=tuple("/".join(name) for name in stored.keys() - wanted.keys()),
         unfilled=tuple("/".join(name) for name in wanted.keys() - stored.keys()),
@@ -133,14 +173,14 @@ def check_resumable(
     allow_changes: bool = False,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Compares a configuration with that of the checkpoint that a run would go on from.
+    """Compares a configuration with that of the checkpoint that a run would resume from.
 
     A work directory without checkpoints takes any configuration: nothing has been learned in it.
 
     Args:
         workdir: The run.
-        config: The configuration to go on with.
-        allow_changes: Whether to go on where fields differ that decide the result.
+        config: The configuration to resume with.
+        allow_changes: Whether to resume where fields differ that decide the result.
         say: Told which fields differ, and what is ignored.
 
     Raises:
@@ -156,13 +196,97 @@ def check_resumable(
             f"{workdir.path} holds a run with another configuration; differing fields: "
             + ", ".join(changed)
             + ". Give the same configuration, another work directory, or "
-            "--resume_with_changes to go on with the new one."
+            "--resume_with_changes to resume with the new one."
         )
     if changed:
-        say("Going on with changes: " + ", ".join(changed))
+        say("Resuming with changes: " + ", ".join(changed))
     ignored = [text for name, text in found.items() if _among(name, ["init"])]
     if ignored:
-        say(f"Ignored, for the run goes on from its own checkpoint: {', '.join(ignored)}")
+        say(f"Ignored, for the run resumes from its own checkpoint: {', '.join(ignored)}")
+
+
+def check_same_people(workdir: WorkDirectory, listing: Listing) -> None:
+    """Compares the training identities with those of the checkpoint that a run would resume from.
+
+    They are compared by name. Checkpoints that were written before names were known have numbers,
+    which are compared as such.
+
+    Args:
+        workdir: The run.
+        listing: The datasets of its configuration.
+
+    Raises:
+        UserError: They differ; the message says who is new and who is gone.
+    """
+    reader = CheckpointReader(workdir.checkpoints)
+    if reader.latest_step() is None:
+        return
+    metadata = reader.read_metadata()
+    before = _manifest_of(metadata)
+    if before is None:
+        stored = tuple(str(name) for name in metadata["identities"])
+        if stored == listing.identities(by_number=True):
+            return
+        found = compare_people(stored, listing.identities())
+    else:
+        found = compare(before, listing.manifest()).people
+    if found:
+        raise UserError(
+            f"{workdir.path} has learned other people than those of {listing.config.data.train}: "
+            f"{in_short(found)}. Restore the data, or give another --workdir, which may start from "
+            f"these weights by --config.init.checkpoint={workdir.path}"
+        )
+
+
+def check_same_images(
+    workdir: WorkDirectory,
+    now: Manifest,
+    *,
+    part_labels: bool = True,
+    allow_changes: bool = False,
+    say: Callable[[str], None] = _say_nothing,
+) -> None:
+    """Compares the training images with those of the checkpoint that a run would resume from.
+
+    Args:
+        workdir: The run.
+        now: The training images that there are.
+        part_labels: Whether part labels are compared too.
+        allow_changes: Whether to resume where images differ.
+        say: Told which differ, where that is allowed.
+
+    Raises:
+        UserError: They differ and `allow_changes` is false.
+    """
+    reader = CheckpointReader(workdir.checkpoints)
+    if reader.latest_step() is None:
+        return
+    before = _manifest_of(reader.read_metadata())
+    if before is None:
+        return
+    found = compare(before, now, part_labels=part_labels).images
+    if found and not allow_changes:
+        raise UserError(
+            f"{workdir.path} was trained on other images: {in_short(found)}. Restore the data, "
+            "give another work directory, or --resume_with_changes to resume with what there is."
+        )
+    if found:
+        say(f"Resuming with changed images: {in_short(found)}")
+
+
+def training_record(manifest: Manifest) -> dict[str, Any]:
+    """What a checkpoint's metadata holds of the training images."""
+    return {_IMAGES: manifest.to_json()}
+
+
+def _manifest_of(metadata: Mapping[str, Any]) -> Manifest | None:
+    """The training images that a checkpoint names; None in those that are older than that."""
+    if _IMAGES not in metadata:
+        return None
+    try:
+        return Manifest.from_json(metadata[_IMAGES])
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"The checkpoint's list of training images is damaged: {error}") from error
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, str]:

@@ -172,7 +172,7 @@ def test_a_damaged_newest_checkpoint_costs_steps_and_no_bit(folder, damage):
     else:
         shutil.rmtree(newest)
     done = finish(workdir)
-    assert f"Going on from step {STEPS - EVERY} of {workdir}." in done.stdout
+    assert f"Resuming from step {STEPS - EVERY} of {workdir}." in done.stdout
     assert f"logged after step {STEPS - EVERY} are dropped" in done.stderr
     words = f"The newest checkpoint, of step {STEPS}, is missing"
     if damage == "truncated":

@@ -5,11 +5,23 @@ import numpy as np
 import pytest
 
 from input_pipeline.errors import UserError
+from magnifier_jax.checkpoints import CheckpointStore
+from magnifier_jax.datasets import list_sets
 from magnifier_jax.devices import make_mesh
 from magnifier_jax.embedding.network import load_trained
 from magnifier_jax.interop import to_torch_state_dict, write_safetensors, write_torch_file
-from magnifier_jax.training.state import starting_state
+from magnifier_jax.training.manifest import Manifest
+from magnifier_jax.training.state import (
+    check_resumable,
+    check_same_images,
+    check_same_people,
+    differences,
+    starting_state,
+    training_record,
+)
 from magnifier_jax.training.step import build_model
+from magnifier_jax.workdir import WorkDirectory
+from tests import layouts
 
 pytestmark = pytest.mark.usefixtures("quick_compiling")
 
@@ -24,13 +36,14 @@ def trained(tiny_run, mesh):
     return load_trained(tiny_run.workdir.path, mesh)
 
 
-def start(trained, mesh, *, identities=8, **init):
+def start(trained, mesh, *, identities=None, **init):
     config = dataclasses.replace(
         trained.config, seed=5, init=dataclasses.replace(trained.config.init, **init)
     )
     said = []
-    model = build_model(config, num_identities=identities)
-    state = starting_state(config, model, mesh, say=said.append)
+    identities = identities or trained.identities
+    model = build_model(config, num_identities=len(identities))
+    state = starting_state(config, model, mesh, identities=identities, say=said.append)
     return jax.device_get(state.variables), "\n".join(said)
 
 
@@ -56,10 +69,46 @@ def test_classifiers_of_other_identities_start_afresh(trained, tiny_run, mesh, f
     if form != "workdir":
         path = tmp_path / "weights.safetensors"
         write_safetensors(path, to_torch_state_dict(trained.variables, trained.model))
-    variables, said = start(trained, mesh, identities=5, checkpoint=str(path))
+    variables, said = start(trained, mesh, identities=list("abcde"), checkpoint=str(path))
     same(variables["params"]["backbone"], trained.variables["params"]["backbone"])
     assert variables["params"]["global_branch"]["classifier"]["kernel"].shape[1] == 5
     assert "8 instead of 5" in said
+
+
+def classifier_of(variables):
+    return np.asarray(variables["params"]["global_branch"]["classifier"]["kernel"])
+
+
+def test_people_keep_their_classifiers_by_name(trained, tiny_run, mesh):
+    path = str(tiny_run.workdir.path)
+    strangers = [f"shop/{place}" for place in range(8)]
+    fresh, said = start(trained, mesh, identities=strangers, checkpoint=path)
+    assert "Of the 8 identities 0 are known" in said
+    before, random = classifier_of(trained.variables), classifier_of(start(trained, mesh)[0])
+    np.testing.assert_array_equal(classifier_of(fresh), random)
+    assert not np.isclose(before, random).all(axis=0).any()
+
+    order = trained.identities[::-1]
+    turned, said = start(trained, mesh, identities=order, checkpoint=path)
+    np.testing.assert_array_equal(classifier_of(turned), before[:, ::-1])
+    parts = [
+        v["params"]["fusion"]["part_classifiers"]["kernel"] for v in (turned, trained.variables)
+    ]
+    np.testing.assert_array_equal(parts[0], np.asarray(parts[1])[..., ::-1])
+    assert "Of the 8 identities 8 are known" in said
+
+    mixed = ["shop/new", trained.identities[6], trained.identities[1]]
+    some, said = start(trained, mesh, identities=mixed, checkpoint=path)
+    np.testing.assert_array_equal(classifier_of(some)[:, 1:], before[:, [6, 1]])
+    assert "Of the 3 identities 2 are known" in said
+    assert "1 start afresh" in said
+
+
+def test_a_file_without_names_says_whose_classifiers_it_is_taken_to_hold(trained, mesh, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    write_safetensors(path, to_torch_state_dict(trained.variables, trained.model))
+    _, said = start(trained, mesh, checkpoint=str(path))
+    assert f"{path} does not name its identities" in said
 
 
 def test_a_backbone(trained, mesh, tmp_path):
@@ -87,3 +136,195 @@ def test_a_path_that_does_not_load_stops_the_run(trained, mesh, field, tmp_path)
     (tmp_path / "weights.pth").write_bytes(b"not weights")
     with pytest.raises(UserError, match=r"weights\.pth"):
         start(trained, mesh, **{field: str(tmp_path / "weights.pth")})
+
+
+CONFIG = {"seed": 1, "data": {"name": "synthetic", "size": [64, 32]}, "log": {"every": 10}}
+
+
+def test_every_differing_field_is_named():
+    other = {"data": {"name": "market", "size": (64, 32), "flip": True}, "log": {"every": 10}}
+    assert differences(CONFIG, CONFIG) == {}
+    assert differences(CONFIG, other) == {
+        "data.flip": "data.flip: (absent) → true",
+        "data.name": 'data.name: "synthetic" → "market"',
+        "seed": "seed: 1 → (absent)",
+    }
+
+
+def change(config, section, **values):
+    section_of = dataclasses.replace(getattr(config, section), **values)
+    return dataclasses.replace(config, **{section: section_of})
+
+
+def check(tiny_run, config, **options):
+    said = []
+    check_resumable(tiny_run.workdir, config, say=said.append, **options)
+    return said
+
+
+def test_the_checkpoint_decides_what_a_run_may_go_on_with(tiny_run):
+    config = tiny_run.config
+    assert check(tiny_run, config) == []
+    changed = dataclasses.replace(change(config, "train", log_every_steps=7), seed=3)
+    with pytest.raises(UserError) as caught:
+        check(tiny_run, changed)
+    assert "differing fields: seed: 0 → 3. Give the same" in str(caught.value)
+    assert "resume_with_changes" in str(caught.value)
+    assert check(tiny_run, changed, allow_changes=True) == ["Resuming with changes: seed: 0 → 3"]
+
+
+def test_how_often_a_run_is_looked_at_may_change(tiny_run):
+    settings = {"evaluate_every_epochs": 3, "checkpoint_every_steps": 9, "keep_checkpoints": 5}
+    assert check(tiny_run, change(tiny_run.config, "train", **settings)) == []
+
+
+def test_other_weights_to_start_from_are_ignored_aloud(tiny_run):
+    (said,) = check(tiny_run, change(tiny_run.config, "init", backbone="other.pth"))
+    assert said.startswith("Ignored, for the run resumes from its own checkpoint: init.backbone")
+
+
+def test_nothing_is_compared_before_the_first_checkpoint(tiny_run, tmp_path):
+    workdir = WorkDirectory(tmp_path)
+    workdir.write_config(dataclasses.replace(tiny_run.config, seed=9).to_mapping())
+    check_resumable(workdir, tiny_run.config)
+
+
+@pytest.fixture
+def people(tiny_run, tmp_path):
+    """Four people, and a function that lists them as a run would that resumes."""
+    root = tmp_path / "shop"
+    for place, shot in enumerate(shot for shot in layouts.shots() if shot.split == "train"):
+        name = "train/" + ("ben", "eve", "tom", "zoe")[shot.identity % 4]
+        layouts.save(shot, root / name / f"{place}_c{shot.camera}.jpg")
+    for shot in (shot for shot in layouts.shots() if shot.split != "train"):
+        path = root / shot.split / str(shot.identity) / f"{shot.index}_c{shot.camera}.jpg"
+        layouts.save(shot, path)
+
+    def found(**changes):
+        options = {"train": "folders", "root": str(root), "part_labels": "bands", **changes}
+        data = dataclasses.replace(tiny_run.config.data, **options)
+        return list_sets(dataclasses.replace(tiny_run.config, data=data), progress=False)
+
+    return root, found
+
+
+def saved(folder, identities, manifest=None):
+    """A work directory with a checkpoint of a run on these people."""
+    workdir = WorkDirectory(folder)
+    record = training_record(manifest) if manifest else {}
+    with CheckpointStore(workdir.checkpoints) as store:
+        metadata = {"config": {}, "identities": list(identities), **record}
+        store.save(1, variables={"a": np.zeros(1)}, optimizer={}, metadata=metadata)
+    return workdir
+
+
+def resume(workdir, listing, **options):
+    check_same_people(workdir, listing)
+    check_same_images(workdir, listing.manifest(), **options)
+
+
+def test_unchanged_people_resume(people, tmp_path):
+    root, found = people
+    listing = found()
+    assert listing.identities() == ("shop/ben", "shop/eve", "shop/tom", "shop/zoe")
+    workdir = saved(tmp_path / "run", listing.identities(), listing.manifest())
+    resume(workdir, found())
+    root.rename(root.with_name("moved"))
+    resume(workdir, found(root=str(root.with_name("moved"))))
+
+
+def test_a_checkpoint_that_knows_numbers_only_resumes(people, tmp_path):
+    _, found = people
+    resume(saved(tmp_path / "old", [f"shop/{place}" for place in range(2, 6)]), found())
+    with pytest.raises(UserError, match="shop/0 is gone"):
+        resume(saved(tmp_path / "other", [f"shop/{place}" for place in range(6)]), found())
+
+
+def test_names_are_never_taken_for_numbers(people, tmp_path):
+    """People called 0 to 3 are not the first four of others."""
+    _, found = people
+    person = next(iter(found().manifest().people.values()))
+    numbered = Manifest({f"shop/{place}": person for place in range(4)})
+    with pytest.raises(UserError, match="shop/0 is gone"):
+        resume(saved(tmp_path / "run", numbered.identities, numbered), found())
+
+
+def test_a_renamed_person_is_another_one(people, tmp_path):
+    root, found = people
+    listing = found()
+    workdir = saved(tmp_path / "run", listing.identities(), listing.manifest())
+    (root / "train/eve").rename(root / "train/yve")
+    with pytest.raises(UserError, match=r"shop/eve is gone; shop/yve is new.*init\.checkpoint="):
+        resume(workdir, found())
+    with pytest.raises(UserError, match="shop/eve is gone"):
+        resume(workdir, found(), allow_changes=True)
+
+
+def swap(root):
+    (root / "train/ben").rename(root / "train/between")
+    (root / "train/tom").rename(root / "train/ben")
+    (root / "train/between").rename(root / "train/tom")
+
+
+def remove(root):
+    next((root / "train/ben").iterdir()).unlink()
+
+
+def relabel(root):
+    path = next((root / "train/ben").iterdir())
+    path.rename(root / "train/tom" / path.name)
+
+
+def other_camera(root):
+    path = next((root / "train/ben").iterdir())
+    path.rename(path.with_name(path.name.split("_")[0] + "_c77.jpg"))
+
+
+def other_content(root):
+    path = next((root / "train/ben").iterdir())
+    path.write_bytes(path.read_bytes() + b"\0")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (swap, "shop/ben has other images or cameras; shop/tom has other images or cameras"),
+        (remove, "shop/ben has 3 images instead of 4"),
+        (relabel, "shop/ben has 3 images instead of 4; shop/tom has 5 images instead of 4"),
+        (other_camera, "shop/ben has other images or cameras"),
+        (other_content, "shop/ben has other images or cameras"),
+    ],
+)
+def test_changed_images_are_noticed(people, tmp_path, change, words):
+    root, found = people
+    listing = found()
+    workdir = saved(tmp_path / "run", listing.identities(), listing.manifest())
+    change(root)
+    with pytest.raises(UserError, match=words) as caught:
+        resume(workdir, found())
+    assert "--resume_with_changes" in str(caught.value)
+    said = []
+    resume(workdir, found(), allow_changes=True, say=said.append)
+    assert said == [f"Resuming with changed images: {words}"]
+
+
+def test_changed_part_labels_are_noticed(people, tmp_path):
+    _, found = people
+    manifest = found().manifest()
+    workdir = saved(tmp_path / "run", manifest.identities, manifest)
+    ben = dataclasses.replace(manifest.people["shop/ben"], part_labels=7)
+    changed = Manifest({**manifest.people, "shop/ben": ben})
+    check_same_images(workdir, changed, part_labels=False)
+    with pytest.raises(UserError, match="shop/ben has other part labels"):
+        check_same_images(workdir, changed)
+
+
+@pytest.mark.parametrize("record", [7, [1], {"a": 3}, {"a": [1, 2]}, {"a": [1, 2, "x"]}])
+def test_a_damaged_list_of_images_is_named(people, tmp_path, record):
+    _, found = people
+    workdir = WorkDirectory(tmp_path)
+    with CheckpointStore(workdir.checkpoints) as store:
+        metadata = {"config": {}, "identities": [], "training_images": record}
+        store.save(1, variables={"a": np.zeros(1)}, optimizer={}, metadata=metadata)
+    with pytest.raises(UserError, match="list of training images is damaged"):
+        resume(workdir, found())

@@ -1,0 +1,177 @@
+"""Which images a run learns from, in brief: kept in checkpoints, compared when a run resumes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+
+from input_pipeline.dataset import ReidDataset, Sample
+from input_pipeline.errors import DataError
+from input_pipeline.files import checksum
+
+_NAMED = 5  # differences in one message
+
+
+@dataclasses.dataclass(frozen=True)
+class Person:
+    """The training images of one person.
+
+    Attributes:
+        images: How many there are.
+        files: CRC-32 of each image's name, camera and size in bytes, in their order.
+        part_labels: CRC-32 of the size of each image's part map, or of there being none.
+    """
+
+    images: int
+    files: int
+    part_labels: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """The training images by person, in the order of the classifiers.
+
+    The names of people decide, not their numbers: numbers follow from the alphabetical order of
+    the names, so that they shift when one person is renamed.
+    """
+
+    people: Mapping[str, Person]
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """Name of each person, `dataset/name`, in the order of the classifiers."""
+        return tuple(self.people)
+
+    def to_json(self) -> dict[str, list[int]]:
+        """What a checkpoint holds: images, and the two checksums, by person."""
+        return {name: list(dataclasses.astuple(person)) for name, person in self.people.items()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Sequence[int]]) -> Manifest:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            ValueError: It is not that.
+        """
+        people = {}
+        for name, numbers in value.items():
+            if len(numbers) != len(dataclasses.fields(Person)):
+                raise ValueError(f"{name!r} has {len(numbers)} numbers")
+            people[str(name)] = Person(*(int(number) for number in numbers))
+        return cls(people)
+
+
+def list_people(titles: Sequence[str], datasets: Sequence[ReidDataset]) -> Manifest:
+    """Makes the manifest of training sets that are learned from together.
+
+    Args:
+        titles: A name for each dataset, all different.
+        datasets: What their readers found, with the part maps that are going to be used.
+
+    Raises:
+        DataError: A file cannot be looked at.
+    """
+    people: dict[str, Person] = {}
+    for title, dataset in zip(titles, datasets, strict=True):
+        by_number: dict[int, list[Sample]] = {}
+        for sample in dataset.train:
+            by_number.setdefault(sample.identity, []).append(sample)
+        for number in sorted(by_number):
+            samples = by_number[number]
+            people[f"{title}/{dataset.name_of(number)}"] = Person(
+                len(samples),
+                checksum("".join(_file(sample, dataset) for sample in samples).encode()),
+                checksum("".join(_parts(sample) for sample in samples).encode()),
+            )
+    return Manifest(people)
+
+
+def _file(sample: Sample, dataset: ReidDataset) -> str:
+    try:
+        name = sample.path.relative_to(dataset.root).as_posix()
+    except ValueError:
+        name = str(sample.path)
+    spelled = name.encode("utf-8", "surrogateescape").decode("latin-1")
+    return f"{spelled}\0{sample.camera}\0{_size(sample)}\n"
+
+
+def _size(sample: Sample) -> int:
+    try:
+        return sample.path.stat().st_size
+    except OSError as error:
+        raise DataError(f"{sample.path} cannot be read: {error.strerror}.") from error
+
+
+def _parts(sample: Sample) -> str:
+    if sample.part_map is None:
+        return "-\n"
+    try:
+        return f"{sample.part_map.stat().st_size}\n"
+    except OSError as error:
+        raise DataError(f"{sample.part_map} cannot be read: {error.strerror}.") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Changes:
+    """How the training images of now differ from those that a checkpoint learned from.
+
+    Attributes:
+        people: Who is new or gone, or that the order differs; a run cannot resume.
+        images: Whose images differ; a run could resume, with other batches.
+    """
+
+    people: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+
+
+def compare_people(before: Sequence[str], after: Sequence[str]) -> tuple[str, ...]:
+    """Says how two orders of classifiers differ, in a few words each; nothing if they are alike."""
+    if tuple(before) == tuple(after):
+        return ()
+    old, new = set(before), set(after)
+    found = [f"{name} is gone" for name in before if name not in new]
+    found += [f"{name} is new" for name in after if name not in old]
+    return tuple(found) or ("the same people stand in another order",)
+
+
+def compare(before: Manifest, after: Manifest, *, part_labels: bool = True) -> Changes:
+    """Compares what a checkpoint learned from with what is there now.
+
+    Args:
+        before: The checkpoint's.
+        after: What is there now.
+        part_labels: Whether the part labels are known already, and compared too.
+    """
+    before = _renamed(before, after)
+    people = compare_people(before.identities, after.identities)
+    return Changes(people, tuple(_image_changes(before, after, part_labels=part_labels)))
+
+
+def _renamed(before: Manifest, after: Manifest) -> Manifest:
+    """The manifest with the name that its only dataset has now: data may have been moved."""
+    old, new = ({name.split("/")[0] for name in m.people} for m in (before, after))
+    if len(old) != 1 or len(new) != 1:
+        return before
+    (title,), (others,) = new, old
+    return Manifest(
+        {f"{title}{name[len(others) :]}": person for name, person in before.people.items()}
+    )
+
+
+def _image_changes(before: Manifest, after: Manifest, *, part_labels: bool) -> Iterator[str]:
+    for name, old in before.people.items():
+        new = after.people.get(name)
+        if new is None or new == old:
+            continue
+        if new.images != old.images:
+            yield f"{name} has {new.images} images instead of {old.images}"
+        elif new.files != old.files:
+            yield f"{name} has other images or cameras"
+        elif part_labels:
+            yield f"{name} has other part labels"
+
+
+def in_short(lines: Sequence[str]) -> str:
+    """The first few of the lines, and how many more there are."""
+    more = f"; and {len(lines) - _NAMED} more" if len(lines) > _NAMED else ""
+    return "; ".join(lines[:_NAMED]) + more

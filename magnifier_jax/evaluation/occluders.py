@@ -1,4 +1,4 @@
-"""Things that stand in front of a person: drawn objects with edges, textures and light of their own.
+"""Things that stand in front of a person: drawn objects with textures and edges of their own.
 
 What is drawn depends on the region to hide and on a seed, never on a network, so that all networks
 that are compared see the same images.
@@ -35,6 +35,9 @@ class Thing(enum.Enum):
     PILLAR = 30.0
 
 
+_BOXY = (Thing.SIGN, Thing.CRATE, Thing.PILLAR)  # They stand upright and fill a rectangle.
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Layer:
     """Objects to lay over an image.
@@ -50,26 +53,22 @@ class Layer:
     def over(self, image: np.ndarray) -> np.ndarray:
         """The image behind the objects; uint8 `[h, w, 3]` of any size, and so is the result."""
         size = (image.shape[1], image.shape[0])
-        cover = Image.fromarray((255 * self.cover).astype(np.uint8))
-        color = Image.fromarray(self.color)
-        if size != color.size:
-            # Colors are weighted by their cover, or what lies beside an object would bleed in.
-            weighted = self.color * self.cover[..., None]
-            bands = [
-                Image.fromarray(weighted[..., band].astype(np.float32), "F") for band in range(3)
-            ]
-            shrunk = [np.asarray(band.resize(size, Image.Resampling.BILINEAR)) for band in bands]
-            share = np.asarray(
-                Image.fromarray(self.cover, "F").resize(size, Image.Resampling.BILINEAR)
+        # Colors are weighted by their cover, or what lies beside an object would bleed in.
+        weighted = self.color * self.cover[..., None]
+        planes = [weighted[..., 0], weighted[..., 1], weighted[..., 2], self.cover]
+        shrunk = [
+            np.asarray(
+                Image.fromarray(plane.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
             )
-            mixed = np.stack(shrunk, axis=-1) + (1 - share[..., None]) * image
-            return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
-        share = np.asarray(cover, np.float32)[..., None] / 255
-        mixed = share * np.asarray(color) + (1 - share) * image
+            for plane in planes
+        ]
+        mixed = np.stack(shrunk[:3], axis=-1) + (1 - shrunk[3][..., None]) * image
         return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
 
 
-def draw_layer(region: np.ndarray, *, seed: tuple[int | str, ...], light: float = 1.0) -> Layer:
+def draw_layer(
+    region: np.ndarray, *, seed: tuple[int | str, ...], light: float = 1.0, boxy: bool = False
+) -> Layer:
     """Draws objects that hide a region: one for each piece of it.
 
     Every pixel of the region that is not a speckle lies behind an object, and so does some of
@@ -79,31 +78,38 @@ def draw_layer(region: np.ndarray, *, seed: tuple[int | str, ...], light: float 
         region: bool `[H, W]`; best of the size `CANVAS`.
         seed: Numbers and words; other ones draw other objects.
         light: Brightness of the image, 1 for a mean of half the range.
+        boxy: Whether the region is a rectangle, which things of that form hide and no more.
     """
     words = [zlib.crc32(part.encode()) if isinstance(part, str) else part for part in seed]
     rng = np.random.default_rng(words)
     height, width = region.shape
     color = np.zeros((height, width, 3), np.float32)
     cover = np.zeros((height, width), np.float32)
-    grown = ndimage.binary_dilation(region, iterations=_REACH)
+    grown = region if boxy else ndimage.binary_dilation(region, iterations=_REACH)
+    things = _BOXY if boxy else tuple(Thing)
     pieces, count = ndimage.label(ndimage.binary_dilation(region, iterations=_NEAR))
     for number in range(1, count + 1):
         inside = (pieces == number) & region
         if inside.sum() < _SPECKLE:
             continue
-        _draw_thing(rng, color, cover, grown & (pieces == number))
+        thing = things[int(rng.integers(len(things)))]
+        _draw_thing(rng, thing, color, cover, grown & (pieces == number))
     shade = np.clip(light, 0.45, 1.5)
     noisy = color * shade + rng.normal(0, 3.0, (height, width, 1)).astype(np.float32)
     return Layer(np.clip(noisy, 0, 255).astype(np.uint8), cover)
 
 
 def _draw_thing(
-    rng: np.random.Generator, color: np.ndarray, cover: np.ndarray, piece: np.ndarray
+    rng: np.random.Generator,
+    thing: Thing,
+    color: np.ndarray,
+    cover: np.ndarray,
+    piece: np.ndarray,
 ) -> None:
     """Draws one object over a piece of the region, onto what is there already."""
-    things = tuple(_PAINTERS)
-    thing = things[int(rng.integers(len(things)))]
-    along, across = _frame(piece, upright=thing in (Thing.PILLAR, Thing.CRATE, Thing.SIGN))
+    window = _window(piece)
+    piece, color, cover = piece[window], color[window], cover[window]
+    along, across = _frame(piece, upright=thing in _BOXY)
     exponent = thing.value
     radius = (np.abs(along) ** exponent + np.abs(across) ** exponent) ** (1 / exponent)
     # Large enough for every pixel of the piece, whatever the outline.
@@ -131,6 +137,16 @@ def _draw_thing(
     np.maximum(cover, shape, out=cover)
 
 
+def _window(piece: np.ndarray) -> tuple[slice, slice]:
+    """Where an object over a piece can reach, which is all that has to be looked at."""
+    rows, columns = np.flatnonzero(piece.any(1)), np.flatnonzero(piece.any(0))
+    room = max(rows[-1] - rows[0], columns[-1] - columns[0]) // 2 + 6
+    return (
+        slice(max(0, rows[0] - room), rows[-1] + room + 1),
+        slice(max(0, columns[0] - room), columns[-1] + room + 1),
+    )
+
+
 def _frame(piece: np.ndarray, *, upright: bool) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates of every pixel along and across a piece; ±1 at its ends, float64 `[H, W]`."""
     rows, columns = np.nonzero(piece)
@@ -142,7 +158,7 @@ def _frame(piece: np.ndarray, *, upright: bool) -> tuple[np.ndarray, np.ndarray]
             axes = directions[:, ::-1].T
     places = points @ axes.T
     low, high = places.min(0) - 0.5, places.max(0) + 0.5
-    grid = np.stack(np.indices(piece.shape), axis=-1) @ axes.T
+    grid = np.moveaxis(np.indices(piece.shape), 0, -1) @ axes.T
     half = np.maximum((high - low) / 2, 2.0)
     scaled = (grid - (low + high) / 2) / half
     return scaled[..., 0], scaled[..., 1]
@@ -151,7 +167,7 @@ def _frame(piece: np.ndarray, *, upright: bool) -> tuple[np.ndarray, np.ndarray]
 def _noise(rng: np.random.Generator, shape: tuple[int, ...], *, cells: int) -> np.ndarray:
     """Smooth noise of mean 0 and deviation about 1, `[H, W]`; `cells` is how coarse."""
     size = (max(2, shape[0] // cells), max(2, shape[1] // cells))
-    coarse = Image.fromarray(rng.standard_normal(size).astype(np.float32), "F")
+    coarse = Image.fromarray(rng.standard_normal(size).astype(np.float32))
     smooth = np.asarray(coarse.resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
     return smooth / max(float(smooth.std()), 1e-6)
 
@@ -197,7 +213,8 @@ def _crate(rng: np.random.Generator, u: np.ndarray, v: np.ndarray) -> np.ndarray
 def _bag(rng: np.random.Generator, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Woven cloth with a seam, a pocket and a strap."""
     base = _pick(
-        rng, ((54, 66, 96), (122, 44, 52), (52, 96, 78), (40, 40, 46), (150, 118, 74), (98, 74, 128))
+        rng,
+        ((54, 66, 96), (122, 44, 52), (52, 96, 78), (40, 40, 46), (150, 118, 74), (98, 74, 128)),
     )
     painted = _filled(u.shape, base)
     rows, columns = np.indices(u.shape)

@@ -12,7 +12,7 @@ import io
 import os
 import pathlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,8 @@ import tqdm
 
 from input_pipeline.dataset import NUM_PARTS, Sample
 from input_pipeline.errors import DataError
-from input_pipeline.images import EncodedParts, check_size, encode_image, encode_parts
-from input_pipeline.store import Records
+from input_pipeline.images import EncodedParts, Proven, check_size, encode_image, encode_parts
+from input_pipeline.store import Records, relative_name
 
 _CHUNK = 256  # pictures in memory at once
 _SHOWN = 10  # bad files named in one message
@@ -46,6 +46,7 @@ class ReidSplit(tfds.core.GeneratorBasedBuilder):
         root: Folder of the dataset; names are relative to it.
         samples: The split, when it is to be written; a split that exists needs none.
         num_parts: Number of classes that part maps may have.
+        proven: What is known of files that were decoded before; they need not be again.
         progress: Whether to show a progress bar.
     """
 
@@ -60,12 +61,14 @@ class ReidSplit(tfds.core.GeneratorBasedBuilder):
         root: pathlib.Path = pathlib.Path(),
         samples: Sequence[Sample] = (),
         num_parts: int = NUM_PARTS,
+        proven: Mapping[pathlib.Path, Proven] | None = None,
         progress: bool = True,
     ) -> None:
         self._split_name = name
         self._root = root
         self._samples = samples
         self._num_parts = num_parts
+        self._proven = proven or {}
         self._progress = progress
         super().__init__(data_dir=data_dir)
 
@@ -102,7 +105,7 @@ class ReidSplit(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         metadata = {
-            "names": [relative_name(sample.path, self._root) for sample in self._samples],
+            "names": [relative_name(sample.path, root=self._root) for sample in self._samples],
             "identities": [sample.identity for sample in self._samples],
             "cameras": [sample.camera for sample in self._samples],
             "num_parts": [0] * len(self._samples),  # known, and put in, when they are encoded
@@ -159,27 +162,24 @@ class ReidSplit(tfds.core.GeneratorBasedBuilder):
         """The record of a sample, or what is wrong with it."""
         culprit = sample.path
         try:
-            image, size = encode_image(sample.path)
-            check_size(size)
+            image = encode_image(sample.path, proven=self._proven.get(sample.path))
+            check_size(image.size)
             parts = EncodedParts(b"", 0)
             if sample.part_map is not None:
                 culprit = sample.part_map
-                parts = encode_parts(sample.part_map, size=size, num_parts=self._num_parts)
+                parts = encode_parts(
+                    sample.part_map,
+                    size=image.size,
+                    num_parts=self._num_parts,
+                    proven=self._proven.get(sample.part_map),
+                )
         except ValueError as error:
             return f"{culprit}: {error}"
         record = {
-            "image": io.BytesIO(image),
+            "image": io.BytesIO(image.data),
             "part_map": parts.data,
-            "name": relative_name(sample.path, self._root),
+            "name": relative_name(sample.path, root=self._root),
             "identity": sample.identity,
             "camera": sample.camera,
         }
         return _Example(record, parts.num_parts)
-
-
-def relative_name(path: pathlib.Path, root: pathlib.Path) -> str:
-    """`path` relative to the dataset's root, with forward slashes."""
-    try:
-        return path.relative_to(root).as_posix()
-    except ValueError:
-        raise DataError(f"{path} does not lie under the dataset's folder {root}") from None

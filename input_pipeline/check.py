@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import functools
 import hashlib
-import io
-import json
 import os
 import pathlib
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
-from input_pipeline.dataset import BACKGROUND, NUM_PARTS, PART_NAMES, SPLITS, ReidDataset, Sample
+from input_pipeline import files
+from input_pipeline.dataset import BACKGROUND, NUM_PARTS, SPLITS, ReidDataset, Sample
 from input_pipeline.errors import DataError, FilesError, Problem
-from input_pipeline.files import only_one
-from input_pipeline.images import check_size, encode_image, encode_parts
+from input_pipeline.files import only_one, read_json, write_json
+from input_pipeline.identities import UNKNOWN_CAMERA
+from input_pipeline.images import (
+    Proven,
+    check_size,
+    digest,
+    encode_image,
+    encode_parts,
+    max_pixels,
+)
 from input_pipeline.part_labels import choose_part_labels, without_part_maps
 from input_pipeline.readers import Reading
-from input_pipeline.store import is_prepared
+from input_pipeline.store import check_numbers, folder_name, is_prepared, relative_name
+
+_NAMED = 3  # images named in one notice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +56,11 @@ class Checked:
             raise ValueError("a dataset with errors is used")
         return self.dataset
 
+    @property
+    def proven(self) -> Mapping[pathlib.Path, Proven]:
+        """What the scan found of files, for `prepare`; nothing where they were not looked at."""
+        return {} if self.scan is None else self.scan.proven
+
 
 def check_dataset(
     reading: Reading,
@@ -54,10 +68,11 @@ def check_dataset(
     data_dir: pathlib.Path,
     part_labels: str = "required",
     splits: Collection[str] = SPLITS,
+    num_parts: int = NUM_PARTS,
     skip_prepared: bool = False,
     progress: bool = True,
 ) -> Checked:
-    """Chooses the part labels of the training pictures, and looks at every file.
+    """Chooses the part labels of the training images, and looks at every file.
 
     Query and gallery have no part maps afterwards: nobody learns from them.
 
@@ -66,6 +81,7 @@ def check_dataset(
         data_dir: Folder of prepared datasets.
         part_labels: As for `choose_part_labels`.
         splits: What is going to be used; the other splits are left out.
+        num_parts: Number of classes that part maps may have.
         skip_prepared: Whether files need no look once they have been prepared.
         progress: Whether to show progress bars.
     """
@@ -80,19 +96,21 @@ def check_dataset(
         gallery=read.gallery if "gallery" in splits else (),
     )
     train = dataclasses.replace(dataset, query=(), gallery=())
+    max_pixels()  # Raises if it is no number: rather now than for every image.
     try:
+        check_numbers(dataset)
         if dataset.train:
             train = choose_part_labels(train, part_labels, data_dir=data_dir, progress=progress)
-    except DataError as error:  # Labels that are missing do not keep pictures from being looked at.
+    except DataError as error:  # Labels that are missing do not keep images from being looked at.
         errors.append(error)
     except OSError as error:
         what = f"{error.filename or data_dir} cannot be used: {error.strerror or error}"
-        errors.append(DataError(f"{what}; check its rights or choose another data_dir"))
+        errors.append(DataError(f"{what}; check its permissions or choose another data_dir"))
     dataset = dataclasses.replace(without_part_maps(dataset), train=train.train)
     if skip_prepared and not errors and is_prepared(dataset, data_dir=data_dir):
         return Checked(dataset, None, ())
     try:
-        scan = scan_once(dataset, data_dir=data_dir, progress=progress)
+        scan = scan_once(dataset, data_dir=data_dir, num_parts=num_parts, progress=progress)
     except DataError as error:
         return Checked(dataset, None, (*errors, error))
     if scan.problems:
@@ -100,10 +118,7 @@ def check_dataset(
     return Checked(dataset, scan, tuple(errors))
 
 
-# --- Scanning -------------------------------------------------------------------------------------
-
-
-_NAMED = 3  # pictures named in one notice
+# --- Scanning -----------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,18 +130,21 @@ class Scan:
         problems: Files that cannot be used, in the order of their paths.
         notices: What can be used but is worth knowing, a sentence each.
         splits: Statistics by split, of the files that can be used.
+        proven: What each usable file was encoded to, so that it need not be decoded again.
     """
 
     dataset: ReidDataset
     problems: tuple[Problem, ...]
     notices: tuple[str, ...]
     splits: Mapping[str, SplitStatistics]
+    proven: Mapping[pathlib.Path, Proven] = dataclasses.field(default_factory=dict, repr=False)
 
 
 def scan_once(
     dataset: ReidDataset,
     *,
     data_dir: pathlib.Path,
+    num_parts: int = NUM_PARTS,
     workers: int | None = None,
     progress: bool = True,
 ) -> Scan:
@@ -138,7 +156,8 @@ def scan_once(
     Raises:
         DataError: `data_dir` cannot be written.
     """
-    record = data_dir / "checked" / dataset.name / f"{_fingerprint(dataset)}.json"
+    name = f"{_fingerprint(dataset, num_parts=num_parts)}.json"
+    record = data_dir / "checked" / folder_name(dataset.name) / name
     try:
         known = _known(record, dataset)
         if known is not None:
@@ -148,7 +167,7 @@ def scan_once(
             known = _known(record, dataset)
             if known is not None:
                 return known
-            found = scan(dataset, workers=workers, progress=progress)
+            found = scan(dataset, num_parts=num_parts, workers=workers, progress=progress)
             if not found.problems:
                 _remember(record, found)
             return found
@@ -160,27 +179,52 @@ def scan_once(
 
 def _known(record: pathlib.Path, dataset: ReidDataset) -> Scan | None:
     """What an earlier scan of the same files found, or None."""
-    try:
-        known = json.loads(record.read_text("utf-8"))
-    except (FileNotFoundError, ValueError):  # A record that is damaged is written anew.
+    if not record.exists():
         return None
-    splits = {name: from_json(fields) for name, fields in known["splits"].items()}
-    return Scan(dataset, (), tuple(known["notices"]), splits)
+    try:
+        known = read_json(record, what="record of a scan", checksum=True)
+        with files.reading(record, what="record of a scan"):
+            splits = {name: statistics_from_json(split) for name, split in known["splits"].items()}
+            paths = [path for sample in _samples(dataset) for path in _files_of(sample)]
+            found = map(_proven_from_text, known.get("files", ()))
+            return Scan(
+                dataset, (), tuple(known["notices"]), splits, dict(zip(paths, found, strict=False))
+            )
+    except DataError:  # A record that is damaged is written anew.
+        return None
 
 
 def _remember(record: pathlib.Path, found: Scan) -> None:
+    paths = [path for sample in _samples(found.dataset) for path in _files_of(sample)]
     content = {
         "notices": found.notices,
         "splits": {name: dataclasses.asdict(split) for name, split in found.splits.items()},
+        "files": [_proven_as_text(found.proven[path]) for path in paths],
     }
-    unfinished = record.with_suffix(f".{os.getpid()}")
-    unfinished.write_text(json.dumps(content), "utf-8")
-    unfinished.replace(record)
+    write_json(record, content, checksum=True)
 
 
-def _fingerprint(dataset: ReidDataset) -> str:
+def _proven_as_text(proven: Proven) -> str:
+    height, width = proven.size
+    return f"{proven.digest.hex()} {height} {width} {proven.num_parts}"
+
+
+def _proven_from_text(text: str) -> Proven:
+    digest, height, width, num_parts = text.split()
+    return Proven(bytes.fromhex(digest), (int(height), int(width)), int(num_parts))
+
+
+def _samples(dataset: ReidDataset) -> list[Sample]:
+    return [sample for split in SPLITS for sample in getattr(dataset, split)]
+
+
+def _files_of(sample: Sample) -> list[pathlib.Path]:
+    return [sample.path] if sample.part_map is None else [sample.path, sample.part_map]
+
+
+def _fingerprint(dataset: ReidDataset, *, num_parts: int) -> str:
     """A digest of every sample and the state of its files."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(b"" if num_parts == NUM_PARTS else f"{num_parts}\n".encode())
     for split in SPLITS:
         for sample in getattr(dataset, split):
             digest.update(f"{split} {sample.identity} {sample.camera}".encode())
@@ -199,136 +243,222 @@ def _state(path: pathlib.Path) -> bytes:
 
 @dataclasses.dataclass(frozen=True)
 class _Finding:
-    """One sample: what is wrong, else a digest of its picture and its pixels of each part."""
+    """One sample: what is wrong, else what its image and its part map were encoded to.
 
-    problems: tuple[Problem, ...]
-    digest: bytes = b""
-    histogram: np.ndarray | None = None
+    Attributes:
+        problems: What is wrong.
+        image: The image.
+        levels: The values that became 0 to 255, of a gray image of 16 bits.
+        is_dim: Whether its colors of 16 bits use little of their range.
+        part_map: The part map, if there is one.
+        pixels: Pixels of each part.
+    """
+
+    problems: tuple[Problem, ...] = ()
+    image: Proven | None = None
+    levels: tuple[int, int] | None = None
+    is_dim: bool = False
+    part_map: Proven | None = None
+    pixels: tuple[int, ...] = ()
 
 
-def scan(dataset: ReidDataset, *, workers: int | None = None, progress: bool = True) -> Scan:
-    """Decodes every picture and part map of a dataset.
+@dataclasses.dataclass(frozen=True)
+class _Usable:
+    """A sample of a split, with what was found."""
+
+    split: str
+    sample: Sample
+    finding: _Finding
+
+
+def scan(
+    dataset: ReidDataset,
+    *,
+    num_parts: int = NUM_PARTS,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Scan:
+    """Decodes every image and part map of a dataset.
 
     Args:
         dataset: Any reader's output, with the part maps it is to be used with.
+        num_parts: Number of classes that part maps may have.
         workers: Threads, by default one for every core.
         progress: Whether to show a progress bar.
     """
     tagged = [(split, sample) for split in SPLITS for sample in getattr(dataset, split)]
+    check = functools.partial(_check, num_parts=num_parts)
     with concurrent.futures.ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        checks = list(
+        findings = list(
             tqdm(
-                pool.map(_check, (sample for _, sample in tagged)),
+                pool.map(check, (sample for _, sample in tagged)),
                 total=len(tagged),
                 desc=f"Checking {dataset.name}",
                 unit="image",
                 disable=not progress,
             )
         )
-    problems = sorted({problem for check in checks for problem in check.problems})
+    problems = sorted({problem for finding in findings for problem in finding.problems})
     fine = [
-        (split, sample, check)
-        for (split, sample), check in zip(tagged, checks, strict=True)
-        if not check.problems
+        _Usable(split, sample, finding)
+        for (split, sample), finding in zip(tagged, findings, strict=True)
+        if not finding.problems
     ]
     splits = {}
     for split in SPLITS:
-        mine = [(sample, check) for name, sample, check in fine if name == split]
-        histograms = [check.histogram for _, check in mine if check.histogram is not None]
+        mine = [usable for usable in fine if usable.split == split]
         splits[split] = summarize(
-            [sample for sample, _ in mine],
-            np.stack(histograms) if histograms else np.zeros((0, NUM_PARTS), np.int64),
+            [usable.sample for usable in mine],
+            _histograms([usable.finding for usable in mine], num_parts=num_parts),
         )
-    notices = (*_duplicates(fine, root=dataset.root), *_oddities(dataset, fine))
-    return Scan(dataset, tuple(problems), notices, splits)
+    name = functools.partial(relative_name, root=dataset.root)
+    notices = (
+        *_duplicates(fine, name),
+        *_sixteen_bits(fine, name),
+        *_oddities(dataset, fine, name),
+    )
+    proven = {
+        path: found
+        for usable in fine
+        for path, found in (
+            (usable.sample.path, usable.finding.image),
+            (usable.sample.part_map, usable.finding.part_map),
+        )
+        if path is not None and found is not None
+    }
+    return Scan(dataset, tuple(problems), notices, splits, proven)
 
 
-def _check(sample: Sample) -> _Finding:
+def _check(sample: Sample, *, num_parts: int) -> _Finding:
     try:
         str(sample.path).encode()
     except UnicodeEncodeError:
         printable = pathlib.Path(os.fsencode(sample.path).decode("utf-8", "backslashreplace"))
         return _Finding((Problem(printable, "its name is not UTF-8, rename it"),))
+    culprit = sample.path
     try:
-        data, size = encode_image(sample.path)
-        check_size(size)
+        encoded = encode_image(sample.path)
+        check_size(encoded.size)
+        image = Proven(digest(encoded.data), encoded.size)
+        if sample.part_map is None:
+            return _Finding((), image, encoded.levels, encoded.is_dim)
+        culprit = sample.part_map
+        parts = encode_parts(sample.part_map, size=encoded.size, num_parts=num_parts)
     except ValueError as error:
-        return _Finding((Problem(sample.path, str(error)),))
-    digest = hashlib.blake2b(data, digest_size=16).digest()
-    if sample.part_map is None:
-        return _Finding((), digest)
-    try:
-        encoded = encode_parts(sample.part_map, size=size).data
-    except ValueError as error:
-        return _Finding((Problem(sample.part_map, str(error)),))
-    with Image.open(io.BytesIO(encoded)) as image:
-        histogram = np.bincount(np.asarray(image).reshape(-1), minlength=NUM_PARTS)
-    return _Finding((), digest, histogram)
+        return _Finding((Problem(culprit, str(error)),))
+    part_map = Proven(digest(parts.data), encoded.size, parts.num_parts)
+    return _Finding((), image, encoded.levels, encoded.is_dim, part_map, parts.pixels)
 
 
-def _duplicates(fine: Sequence[tuple[str, Sample, _Finding]], *, root: pathlib.Path) -> list[str]:
-    """Sentences on byte-identical pictures, by what they mean for training and evaluation."""
-    copies: dict[bytes, list[tuple[str, Sample]]] = defaultdict(list)
-    for split, sample, check in fine:
-        copies[check.digest].append((split, sample))
+def _histograms(findings: Sequence[_Finding], *, num_parts: int) -> np.ndarray:
+    """Pixels of each part in each part map, `[labelled, num_parts]`."""
+    rows = [f.pixels + (0,) * (num_parts - len(f.pixels)) for f in findings if f.pixels]
+    return np.array(rows, np.int64).reshape(-1, num_parts)
+
+
+def _duplicates(fine: Sequence[_Usable], name: Callable[[pathlib.Path], str]) -> list[str]:
+    """Sentences on byte-identical images, by what they mean for training and evaluation."""
+    copies: dict[Proven | None, list[_Usable]] = defaultdict(list)
+    for usable in fine:
+        copies[usable.finding.image].append(usable)
     kinds: dict[str, list[str]] = defaultdict(list)
-    for group in copies.values():
-        for split, sample in group[1:]:
-            kind = _kind_of_copy(group[0], (split, sample))
-            first, second = group[0][1].path, sample.path
-            kinds[kind].append(f"{first.relative_to(root)} = {second.relative_to(root)}")
+    for first, *others in copies.values():
+        for other in others:
+            pair = f"{name(first.sample.path)} = {name(other.sample.path)}"
+            kinds[_kind_of_copy(first, other)].append(pair)
     return [
-        f"{len(pairs)} {'picture is a copy' if len(pairs) == 1 else 'pictures are copies'} {kind}: "
+        f"{len(pairs)} {'image is a copy' if len(pairs) == 1 else 'images are copies'} {kind}: "
         + "; ".join(pairs[:_NAMED])
         + (f"; and {len(pairs) - _NAMED} more" if len(pairs) > _NAMED else "")
         for kind, pairs in sorted(kinds.items())
     ]
 
 
-def _kind_of_copy(first: tuple[str, Sample], second: tuple[str, Sample]) -> str:
-    (split, sample), (other_split, other) = first, second
-    if "train" in (split, other_split) and split != other_split:
+def _kind_of_copy(first: _Usable, second: _Usable) -> str:
+    splits, one, other = {first.split, second.split}, first.sample, second.sample
+    if "train" in splits and len(splits) == 2:
         return "in both training and test, which makes results too good"
-    if sample.identity != other.identity:
+    if one.identity != other.identity:
         return "under another identity"
-    if split == other_split:
+    if len(splits) == 1:
         return "in the same split"
-    if sample.camera == other.camera:
-        return "in query and gallery with the same camera, which the camera filter ignores"
-    return "in query and gallery with another camera, which is found for certain"
+    where = "in query and gallery with"
+    if UNKNOWN_CAMERA in (one.camera, other.camera):
+        return f"{where} unknown cameras, which are found for certain and make results too good"
+    if one.camera == other.camera:
+        return (
+            f"{where} the same camera, which the camera filter leaves out; without the filter they "
+            "are found for certain and make results too good"
+        )
+    return f"{where} another camera, which are found for certain and make results too good"
 
 
-def _oddities(dataset: ReidDataset, fine: Sequence[tuple[str, Sample, _Finding]]) -> list[str]:
-    """Sentences on part maps without a body, on unknown cameras and on queries without match."""
+def _sixteen_bits(fine: Sequence[_Usable], name: Callable[[pathlib.Path], str]) -> list[str]:
+    """Sentences on images of 16 bits a channel that do not use all of them."""
+    images: dict[tuple[int, int], list[pathlib.Path]] = defaultdict(list)
+    for usable in fine:
+        if usable.finding.levels is not None:
+            images[usable.finding.levels].append(usable.sample.path)
+    notices = []
+    dim = [usable.sample.path for usable in fine if usable.finding.is_dim]
+    if dim:
+        notices.append(
+            f"{len(dim)} images with colors of 16 bits use less than a quarter of their range and "
+            f"become dark images of few levels, such as {name(dim[0])}: save them in 8 bits"
+        )
+    full = len(images.get((0, 0xFFFF), ()))
+    partly = {levels: paths for levels, paths in images.items() if levels != (0, 0xFFFF)}
+    several = len(images) > 1
+    if partly:
+        usual = sorted(partly.items(), key=lambda item: -len(item[1]))
+        listed = "; ".join(
+            f"{low:,} to {high:,} in {len(paths):,} (such as {name(paths[0])})"
+            for (low, high), paths in usual[:_NAMED]
+        )
+        more = f"; and {len(usual) - _NAMED} other ranges" if len(usual) > _NAMED else ""
+        rest = f"; all 16 bits in {full:,}" if full else ""
+        notices.append(
+            "gray images of 16 bits use only a part of their range, and this part becomes the gray "
+            f"levels 0 to 255: {listed}{more}{rest}"
+            + (". Their brightness cannot be compared: save them in 8 bits" if several else "")
+        )
+    return notices
+
+
+def _oddities(
+    dataset: ReidDataset, fine: Sequence[_Usable], name: Callable[[pathlib.Path], str]
+) -> list[str]:
+    """Sentences on part maps without a body, on cameras and on queries without a match."""
     notices = []
     empty = [
-        sample.path
-        for _, sample, check in fine
-        if check.histogram is not None and check.histogram[BACKGROUND] == check.histogram.sum()
+        usable.sample.path
+        for usable in fine
+        if usable.finding.pixels and not any(usable.finding.pixels[BACKGROUND + 1 :])
     ]
     if empty:
         notices.append(
-            f"{len(empty)} part maps show no body at all, the first is that of "
-            f"{empty[0].relative_to(dataset.root)}"
+            f"{len(empty)} part maps show no body at all, the first is that of {name(empty[0])}"
         )
-    if len({sample.camera for sample in (*dataset.query, *dataset.gallery)}) == 1:
+    cameras = {sample.camera for sample in (*dataset.query, *dataset.gallery)}
+    if cameras == {UNKNOWN_CAMERA}:
+        notices.append("cameras are unknown, so that matches of one camera count, too")
+    elif len(cameras) == 1:
         notices.append(
-            "query and gallery are of one camera, or cameras are unknown: switch the camera "
-            "filter off when you evaluate"
+            "query and gallery are of one camera: switch the camera filter off when you evaluate"
         )
     found = {sample.identity for sample in dataset.gallery}
     lost = [sample for sample in dataset.query if sample.identity not in found]
     if lost:
         notices.append(
-            f"{len(lost)} queries have no gallery picture of their identity and will be skipped, "
-            f"the first is {lost[0].path.relative_to(dataset.root)}"
+            f"{len(lost)} queries have no gallery image of their identity and will be skipped, "
+            f"the first is {name(lost[0].path)}"
         )
     if len({sample.identity for sample in dataset.train}) == 1:
         notices.append("training has one identity; it takes at least two to learn to tell apart")
     return notices
 
 
-# --- Statistics -----------------------------------------------------------------------------------
+# --- Statistics ---------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
@@ -336,15 +466,15 @@ class SplitStatistics:
     """One split in numbers.
 
     Attributes:
-        images: Number of pictures.
+        images: Number of images.
         identities: Number of identities.
-        cameras: Number of cameras.
-        fewest: Pictures of the identity with the fewest.
-        median: Median number of pictures of an identity.
-        most: Pictures of the identity with the most.
-        labelled: Number of pictures with a part map.
-        pixels: Share of all labelled pixels of each part, `[8]`.
-        present: Share of labelled pictures that show each part, `[8]`.
+        cameras: Number of known cameras.
+        fewest: Images of the identity with the fewest.
+        median: Median number of images of an identity.
+        most: Images of the identity with the most.
+        labelled: Number of images with a part map.
+        pixels: Share of all labelled pixels of each part, `[P]`.
+        present: Share of labelled images that show each part, `[P]`.
     """
 
     images: int
@@ -363,14 +493,14 @@ def summarize(samples: Sequence[Sample], histograms: np.ndarray) -> SplitStatist
 
     Args:
         samples: The split.
-        histograms: Pixels of each part in each part map, `[labelled, 8]`.
+        histograms: Pixels of each part in each part map, `[labelled, P]`.
     """
     counts = sorted(Counter(sample.identity for sample in samples).values()) or [0]
     total = np.maximum(histograms.sum(), 1)
     return SplitStatistics(
         images=len(samples),
         identities=len({sample.identity for sample in samples}),
-        cameras=len({sample.camera for sample in samples}),
+        cameras=len({sample.camera for sample in samples} - {UNKNOWN_CAMERA}),
         fewest=counts[0],
         median=float(np.median(counts)),
         most=counts[-1],
@@ -380,36 +510,9 @@ def summarize(samples: Sequence[Sample], histograms: np.ndarray) -> SplitStatist
     )
 
 
-def from_json(fields: Mapping[str, Any]) -> SplitStatistics:
+def statistics_from_json(fields: Mapping[str, Any]) -> SplitStatistics:
     """The statistics that `dataclasses.asdict` and JSON made `fields` of."""
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
     }
     return SplitStatistics(**values)
-
-
-def format_table(splits: dict[str, SplitStatistics]) -> str:
-    """The statistics as text: a line a split, then a line a part of the labelled splits."""
-    lines = [
-        f"{'split':<10}{'images':>9}{'identities':>12}{'cameras':>9}"
-        f"{'images per identity':>24}{'part maps':>11}"
-    ]
-    for name, split in splits.items():
-        spread = f"{split.fewest} / {split.median:g} / {split.most}"
-        lines.append(
-            f"{name:<10}{split.images:>9,}{split.identities:>12,}{split.cameras:>9}"
-            f"{spread:>24}{split.labelled:>11,}"
-        )
-    lines.append("(images per identity: fewest / median / most)")
-    labelled = {name: split for name, split in splits.items() if split.labelled}
-    if labelled:
-        lines.append("")
-        heads = "".join(f"{f'{name}: pixels':>18}{'pictures':>10}" for name in labelled)
-        lines.append(f"{'part':<12}{heads}")
-        for part in range(NUM_PARTS):
-            shares = "".join(
-                f"{split.pixels[part]:>18.1%}{split.present[part]:>10.0%}"
-                for split in labelled.values()
-            )
-            lines.append(f"{PART_NAMES[part]:<12}{shares}")
-    return "\n".join(lines)

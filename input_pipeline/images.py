@@ -1,75 +1,170 @@
-"""Image files and part maps: read whole, encoded for a prepared dataset, decoded to arrays.
+"""Image files and part maps: opened safely, read whole, encoded for a prepared dataset, decoded.
 
 Every image is encoded as an upright 8-bit RGB JPEG or PNG and every part map as an 8-bit
 single-channel PNG, so that the loaders need to know nothing else. What already is that stays as it
-is, byte by byte; anything else is re-encoded without loss.
+is, byte by byte; anything else is re-encoded without loss. No other module opens image files.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
+import os
 import pathlib
-import struct
-import zlib
+import warnings
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+
+# Imported one by one, so that Pillow need not load its other formats to find these.
+from PIL import (  # noqa: F401
+    BmpImagePlugin,
+    Image,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
 from input_pipeline.dataset import NUM_PARTS
+from input_pipeline.errors import UserError
+from input_pipeline.integrity import check_jpeg, check_png
 
-# --- Encoding -------------------------------------------------------------------------------------
-
-
-MIN_SIDE = 8  # pixels; a smaller picture shows nobody
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
+"""Formats that are opened, by their contents; some others that Pillow knows start programs."""
+MAX_PIXELS = 80_000_000
+"""Pixels of the largest image that is opened, unless `MAGNIFIER_MAX_PIXELS` says otherwise."""
+MIN_SIDE = 8  # pixels; a smaller image shows nobody
+_BOUND = "MAGNIFIER_MAX_PIXELS"
 _ORIENTATION = 0x0112  # EXIF tag
+_BITS_PER_SAMPLE = 258  # TIFF tag
 _SIXTEEN_BIT = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
-_PNG_GREY, _PNG_RGB = 0, 2  # colour types in the header of a PNG
+_PNG_GRAY, _PNG_RGB = 0, 2  # color types in the header of a PNG
+_FEW_LEVELS = 32  # gray levels; an image of fewer shows too little
+_DIM = 64  # of 256 levels
+_JPEG = b"\xff\xd8"
+
+# It is refused by its size here; Pillow would say so a second time.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+# --- Opening ------------------------------------------------------------------------------------
 
 
-def encode_image(path: pathlib.Path) -> tuple[bytes, tuple[int, int]]:
-    """Reads a picture, proves that all of it decodes, and returns it as RGB JPEG or PNG.
+def max_pixels() -> int:
+    """Pixels of the largest image that is opened; the environment may set another bound.
+
+    Raises:
+        UserError: `MAGNIFIER_MAX_PIXELS` is not a whole number above 0.
+    """
+    text = os.environ.get(_BOUND)
+    if not text:
+        return MAX_PIXELS
+    try:
+        bound = int(text)
+    except ValueError:
+        bound = 0
+    if bound < 1:
+        raise UserError(f"{_BOUND} is {text!r}: set it to a number of pixels, such as {MAX_PIXELS}")
+    return bound
+
+
+def set_max_pixels(bound: int) -> None:
+    """Sets the pixels of the largest image that is opened, in this process and those it starts.
+
+    Raises:
+        UserError: `bound` is not above 0.
+    """
+    if bound < 1:
+        raise UserError(f"the largest image needs at least 1 pixel, got {bound}")
+    os.environ[_BOUND] = str(bound)
+
+
+def open_image(source: bytes | str | os.PathLike[str]) -> Image.Image:
+    """Opens an image of one of the `FORMATS`, reading no more than its header.
 
     Args:
-        path: A picture in any format that Pillow reads: grey, palette, RGBA (its transparency is
-            dropped), CMYK and 16-bit ones become 8-bit RGB, and EXIF rotation is applied.
+        source: A file, or its content.
 
     Returns:
-        The encoded picture, and its (height, width) in pixels.
+        The image, to be used as a context manager.
 
     Raises:
-        ValueError: If the file is not a whole picture; the message is the reason alone.
+        ValueError: It is no such image or has more than `max_pixels()` pixels; the message is the
+            reason alone.
+        OSError: The file cannot be read.
     """
-    data = _read(path)
+    bound = max_pixels()
+    if Image.MAX_IMAGE_PIXELS is not None and bound > Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = bound  # A person asked for it.
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            if image.format == "PNG":
-                check_png(data)
-            upright = image.getexif().get(_ORIENTATION, 1) == 1
-            if upright and image.mode == "RGB" and _is_plain(data, image.format, _PNG_RGB):
-                return data, (image.height, image.width)
-            rgb = _to_rgb(image if upright else ImageOps.exif_transpose(image))
-    except Exception as error:  # Pillow raises whatever the decoder of the format raises
-        raise ValueError(_reason(error)) from error
-    return _to_png(rgb), (rgb.height, rgb.width)
+        image = Image.open(file, formats=FORMATS)
+    except Image.UnidentifiedImageError:
+        raise ValueError("not an image in a known format (JPEG, PNG, BMP, TIFF, WebP)") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ValueError(f"the image has more pixels than {_too_large(bound)}") from None
+    if image.width * image.height > bound:
+        image.close()
+        raise ValueError(
+            f"the image is {image.height} × {image.width} (height × width), more pixels than "
+            f"{_too_large(bound)}"
+        )
+    return image
 
 
-def check_size(size: tuple[int, int]) -> None:
-    """Refuses a picture that is too small to show a person.
+def open_rgb(path: pathlib.Path) -> Image.Image:
+    """Opens an image file as the network sees it: upright 8-bit RGB, and whole.
+
+    Raises:
+        ValueError: It is not a whole image; the message is the reason alone.
+    """
+    with open_image(encode_image(path).data) as image:
+        return image.convert("RGB")
+
+
+def read_image(path: pathlib.Path, *, image_size: tuple[int, int]) -> np.ndarray:
+    """Reads an image file as the training's loaders would.
 
     Args:
-        size: (height, width) in pixels.
+        path: As for `encode_image`.
+        image_size: Height and width of the result, in pixels.
+
+    Returns:
+        uint8 RGB `[H, W, 3]`.
 
     Raises:
-        ValueError: If a side is shorter than `MIN_SIDE`; the message is the reason alone.
+        ValueError: It is not a whole image or too small; the message is the reason alone.
     """
-    if min(size) < MIN_SIDE:
-        raise ValueError(
-            f"the picture is {size[0]} × {size[1]} (height × width), too small to show a person: "
-            f"each side needs {MIN_SIDE} pixels"
-        )
+    encoded = encode_image(path)
+    check_size(encoded.size)
+    return decode_image(encoded.data, image_size=image_size)
+
+
+def _too_large(bound: int) -> str:
+    return f"the {bound:,} that are allowed: set {_BOUND} if it is to be used"
+
+
+# --- Encoding -----------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedImage:
+    """An image.
+
+    Attributes:
+        data: 8-bit RGB JPEG or PNG.
+        size: (height, width) in pixels.
+        levels: The lowest and the highest value that became 0 to 255, for a file of one channel of
+            16 bits; None for others.
+        is_dim: Whether it has colors of 16 bits and uses less than 64 of the 256 levels.
+    """
+
+    data: bytes
+    size: tuple[int, int]
+    levels: tuple[int, int] | None = None
+    is_dim: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,43 +174,111 @@ class EncodedParts:
     Attributes:
         data: 8-bit single-channel PNG.
         num_parts: Number of classes that it takes: its largest one plus 1.
+        pixels: Pixels of each class up to `num_parts`, if they were counted.
     """
 
     data: bytes
     num_parts: int
+    pixels: tuple[int, ...] = dataclasses.field(default=(), compare=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Proven:
+    """What a file was encoded to when all of it was decoded.
+
+    Attributes:
+        digest: Of the encoded data, which is that of the file where it was kept as it is.
+        size: (height, width) in pixels.
+        num_parts: Number of classes of a part map; 0 for an image.
+    """
+
+    digest: bytes
+    size: tuple[int, int]
+    num_parts: int = 0
+
+
+def digest(data: bytes) -> bytes:
+    """16 bytes that no two different files have in common."""
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def encode_image(path: pathlib.Path, *, proven: Proven | None = None) -> EncodedImage:
+    """Reads an image, proves that all of it decodes, and returns it as RGB JPEG or PNG.
+
+    Gray, palette, RGBA (its transparency is dropped), CMYK and 16-bit images become 8-bit RGB, and
+    EXIF rotation is applied.
+
+    Args:
+        path: An image in one of the `FORMATS`, whatever its name.
+        proven: What an earlier call found; a file that is still the same need not be decoded.
+
+    Raises:
+        ValueError: If the file is not a whole image; the message is the reason alone.
+    """
+    data = _read(path)
+    if proven is not None and digest(data) == proven.digest:
+        return EncodedImage(data, proven.size)
+    try:
+        with open_image(data) as image:
+            if not _check_whole(image, data) or image.mode != "RGB":
+                image.load()
+            upright = image.getexif().get(_ORIENTATION, 1) == 1
+            if upright and image.mode == "RGB" and _is_plain(data, image.format, _PNG_RGB):
+                return EncodedImage(data, (image.height, image.width))
+            has_deep_colors = _has_deep_colors(image, data)
+            rgb, levels = _to_rgb(image if upright else ImageOps.exif_transpose(image))
+    except Exception as error:  # Pillow raises whatever the decoder of the format raises
+        raise ValueError(_reason(error)) from error
+    is_dim = has_deep_colors and levels is None and int(np.asarray(rgb).max()) < _DIM
+    return EncodedImage(_to_png(rgb), (rgb.height, rgb.width), levels, is_dim)
+
+
+def check_size(size: tuple[int, int]) -> None:
+    """Refuses an image that is too small to show a person.
+
+    Args:
+        size: (height, width) in pixels.
+
+    Raises:
+        ValueError: If a side is shorter than `MIN_SIDE`; the message is the reason alone.
+    """
+    if min(size) < MIN_SIDE:
+        raise ValueError(
+            f"the image is {size[0]} × {size[1]} (height × width), too small to show a person: "
+            f"each side needs {MIN_SIDE} pixels"
+        )
 
 
 def encode_parts(
-    path: pathlib.Path, *, size: tuple[int, int], num_parts: int = NUM_PARTS
+    path: pathlib.Path,
+    *,
+    size: tuple[int, int],
+    num_parts: int = NUM_PARTS,
+    proven: Proven | None = None,
 ) -> EncodedParts:
     """Reads a part map, checks it, and returns it as 8-bit single-channel PNG.
 
     Args:
-        path: A single-channel picture of class numbers; of a palette picture the indices count.
-        size: (height, width) of the upright picture that it belongs to.
+        path: A single-channel image of class numbers; of a palette image the indices count.
+        size: (height, width) of the upright image that it belongs to.
         num_parts: Number of classes that it may have, at most 256.
-
-    Returns:
-        The encoded part map.
+        proven: As for `encode_image`.
 
     Raises:
-        ValueError: If it is not such a picture, of another size, or has a class out of range; the
+        ValueError: If it is not such an image, of another size, or has a class out of range; the
             message is the reason alone.
     """
     data = _read(path)
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            classes = np.asarray(image)
-            if image.format == "PNG":
-                check_png(data)
-            plain = image.mode == "L" and _is_plain(data, image.format, _PNG_GREY)
-    except Exception as error:  # as above
-        raise ValueError(_reason(error)) from error
+    if proven is not None and (proven.size != size or proven.num_parts > num_parts):
+        proven = None
+    if proven is not None and digest(data) == proven.digest:
+        return EncodedParts(data, proven.num_parts)
+    classes, plain = _read_classes(data)
     if classes.ndim != 2:
         raise ValueError(f"a part map has one channel of class numbers, this has {classes.shape}")
     if classes.shape != size:
         raise ValueError(
-            f"the part map is {classes.shape[0]} × {classes.shape[1]} but its picture is "
+            f"the part map is {classes.shape[0]} × {classes.shape[1]} but its image is "
             f"{size[0]} × {size[1]} (height × width)"
         )
     if classes.max() >= num_parts or classes.min() < 0:
@@ -125,7 +288,38 @@ def encode_parts(
         )
     if not plain:
         data = _to_png(Image.fromarray(classes.astype(np.uint8)))
-    return EncodedParts(data, int(classes.max()) + 1)
+    pixels = np.bincount(classes.reshape(-1).astype(np.int64))
+    return EncodedParts(data, len(pixels), tuple(pixels.tolist()))
+
+
+def read_classes(path: pathlib.Path) -> np.ndarray:
+    """Reads the pixels of a whole label map; of a palette image the indices.
+
+    Returns:
+        `[H, W]`, or with channels if the file has them.
+
+    Raises:
+        ValueError: If the file is not a whole image; the message is the reason alone.
+    """
+    return _read_classes(_read(path))[0]
+
+
+def _read_classes(data: bytes) -> tuple[np.ndarray, bool]:
+    """The pixels, and whether the data is an 8-bit single-channel PNG."""
+    try:
+        with open_image(data) as image:
+            classes = np.asarray(image)
+            _check_whole(image, data)
+            return classes, image.mode == "L" and _is_plain(data, image.format, _PNG_GRAY)
+    except Exception as error:  # Pillow raises whatever the decoder of the format raises
+        raise ValueError(_reason(error)) from error
+
+
+def _check_whole(image: Image.Image, data: bytes) -> bool:
+    """Refuses what is not whole; returns whether Pillow need not decode it to be sure."""
+    if image.format == "PNG":
+        check_png(data)
+    return data.startswith(_JPEG) and check_jpeg(data)
 
 
 def _read(path: pathlib.Path) -> bytes:
@@ -138,22 +332,49 @@ def _read(path: pathlib.Path) -> bytes:
     return data
 
 
-def _is_plain(data: bytes, file_format: str | None, png_colour: int) -> bool:
+def _is_plain(data: bytes, file_format: str | None, png_color: int) -> bool:
     """Whether a decoder finds 8 bits a channel and the channels that Pillow's mode tells."""
     if file_format == "PNG":
-        return data[24] == 8 and data[25] == png_colour
-    return file_format == "JPEG" and png_colour == _PNG_RGB
+        return data[24] == 8 and data[25] == png_color
+    return file_format == "JPEG" and png_color == _PNG_RGB
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _has_deep_colors(image: Image.Image, data: bytes) -> bool:
+    """Whether Pillow reduced channels of 16 bits, which it does for all but single ones."""
+    if image.format == "PNG":
+        return data[24] == 16
+    bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, 8)
+    return max(bits if isinstance(bits, tuple) else (bits,)) == 16
+
+
+def _to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[int, int] | None]:
+    """An 8-bit RGB image, and the values that became 0 to 255 if it was gray of 16 bits."""
     if image.mode in _SIXTEEN_BIT:
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 0xFFFF:
             raise ValueError("pixels of more than 16 bits are not supported")
-        image = Image.fromarray((values >> 8).astype(np.uint8))
+        gray, levels = _to_eight_bits(values)
+        return Image.fromarray(gray).convert("RGB"), levels
     if image.mode == "F":
         raise ValueError("pixels that are floating-point numbers are not supported")
-    return image.convert("RGB")
+    return image.convert("RGB"), None
+
+
+def _to_eight_bits(values: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
+    """Maps up to 16 bits to 8, and tells the values that became 0 and 255.
+
+    The upper 8 bits of what the image uses: cameras of 10, 12 and 14 bits leave the rest at zero.
+    An image that would keep too few gray levels, as one of temperatures, is stretched instead.
+    """
+    low, high = int(values.min()), int(values.max())
+    # Bits of the sensor that the highest value speaks for: 8, 10, 12, 14 or 16.
+    depth = max(8, (high.bit_length() + 1) // 2 * 2)
+    shift = depth - 8
+    kept = (high >> shift) - (low >> shift) + 1
+    if kept < _FEW_LEVELS <= high - low:
+        stretched = (values - low) * 255 // (high - low)
+        return stretched.astype(np.uint8), (low, high)
+    return (values >> shift).astype(np.uint8), (0, (1 << depth) - 1)
 
 
 def _to_png(image: Image.Image) -> bytes:
@@ -163,8 +384,6 @@ def _to_png(image: Image.Image) -> bytes:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, Image.UnidentifiedImageError):
-        return "not a picture in a known format"
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -172,7 +391,7 @@ def _reason(error: Exception) -> str:
 
 
 def decode_image(data: bytes, *, image_size: tuple[int, int]) -> np.ndarray:
-    """Decodes an RGB picture and resizes it bilinearly, antialiased when it shrinks.
+    """Decodes an RGB image and resizes it bilinearly, antialiased when it shrinks.
 
     Args:
         data: JPEG or PNG of 8-bit RGB, as a prepared split stores it.
@@ -181,12 +400,12 @@ def decode_image(data: bytes, *, image_size: tuple[int, int]) -> np.ndarray:
     Returns:
         uint8 `[H, W, 3]`.
     """
-    with Image.open(io.BytesIO(data)) as image:
+    with open_image(data) as image:
         return resize_image(image, image_size=image_size)
 
 
 def resize_image(image: Image.Image, *, image_size: tuple[int, int]) -> np.ndarray:
-    """Resizes an opened RGB picture bilinearly, antialiased when it shrinks.
+    """Resizes an opened RGB image bilinearly, antialiased when it shrinks.
 
     Args:
         image: 8-bit RGB.
@@ -209,7 +428,7 @@ def decode_parts(data: bytes, *, image_size: tuple[int, int]) -> np.ndarray:
     Returns:
         uint8 `[H, W]`.
     """
-    with Image.open(io.BytesIO(data)) as image:
+    with open_image(data) as image:
         classes = np.asarray(image)
     rows, columns = (
         nearest_indices(source, target, np.arange(target))
@@ -220,7 +439,7 @@ def decode_parts(data: bytes, *, image_size: tuple[int, int]) -> np.ndarray:
 
 
 def nearest_indices(source: Any, target: int, pixels: Any) -> Any:
-    """Index of the source pixel under the centre of each target pixel.
+    """Index of the source pixel under the center of each target pixel.
 
     floor((i + 1/2) · source / target), in whole numbers, so that every loader picks the same one.
 
@@ -233,54 +452,3 @@ def nearest_indices(source: Any, target: int, pixels: Any) -> Any:
         Like `pixels`.
     """
     return (2 * pixels + 1) * source // (2 * target)
-
-
-# --- PNG ------------------------------------------------------------------------------------------
-
-
-_SIGNATURE = 8  # bytes before the first chunk
-_AROUND = 12  # bytes of a chunk besides its content: length, kind and checksum
-
-
-def check_png(data: bytes) -> None:
-    """Refuses a PNG that is cut off or damaged anywhere.
-
-    Pillow is content once it has all pixels, and does not look at their checksums; TensorFlow
-    wants every chunk, and would refuse in the middle of training what Pillow took.
-
-    Args:
-        data: A file that begins as a PNG does. What follows the last chunk does not matter.
-
-    Raises:
-        ValueError: If a chunk is missing or its checksum is wrong; the message is the reason alone.
-    """
-    view, start, kind = memoryview(data), _SIGNATURE, b""
-    while kind != b"IEND":
-        if start + _AROUND > len(data):
-            raise ValueError("the PNG is truncated")
-        length, kind = struct.unpack_from(">I4s", data, start)
-        end = start + _AROUND + length
-        if end > len(data):
-            raise ValueError("the PNG is truncated")
-        (checksum,) = struct.unpack_from(">I", data, end - 4)
-        if zlib.crc32(view[start + 4 : end - 4]) != checksum:
-            raise ValueError(f"the PNG is damaged: a checksum is wrong after byte {start}")
-        start = end
-
-
-def read_image(path: pathlib.Path, *, image_size: tuple[int, int]) -> np.ndarray:
-    """Reads any picture as the training's loaders would.
-
-    Args:
-        path: A picture in any format that Pillow reads; EXIF rotation is applied.
-        image_size: Height and width of the result, in pixels.
-
-    Returns:
-        uint8 RGB `[H, W, 3]`.
-
-    Raises:
-        ValueError: It is not a whole picture or too small; the message is the reason alone.
-    """
-    data, size = encode_image(path)
-    check_size(size)
-    return decode_image(data, image_size=image_size)

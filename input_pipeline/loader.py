@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import dataclasses
-import io
 import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,8 +16,17 @@ import tqdm
 from PIL import Image
 
 from input_pipeline.errors import DataError
-from input_pipeline.images import decode_image, decode_parts, nearest_indices, resize_image
+from input_pipeline.images import (
+    decode_image,
+    decode_parts,
+    nearest_indices,
+    open_image,
+    resize_image,
+)
 from input_pipeline.store import EncodedSample, PreparedSplit
+
+# What Pillow and the checks around it raise; SyntaxError is for a bad PNG.
+_UNDECODABLE = (OSError, SyntaxError, ValueError)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -86,9 +94,12 @@ def decode_split(
     def decode(start: int) -> int:
         ids = range(start, min(start + _CHUNK, len(split)))
         for i, sample in zip(ids, split.read(ids), strict=True):
-            images[i] = decode_image(sample.image, image_size=image_size)
-            if maps is not None and sample.part_map is not None:
-                maps[i] = decode_parts(sample.part_map, image_size=image_size)
+            try:
+                images[i] = decode_image(sample.image, image_size=image_size)
+                if maps is not None and sample.part_map is not None:
+                    maps[i] = decode_parts(sample.part_map, image_size=image_size)
+            except _UNDECODABLE as error:
+                raise undecodable(error) from error
         return len(ids)
 
     with (
@@ -331,7 +342,7 @@ class ShrinkingImages:
         try:
             for task in self.tasks.values():
                 task.result()
-        except (OSError, SyntaxError) as error:  # Pillow raises the latter for a bad PNG
+        except _UNDECODABLE as error:
             raise undecodable(error) from error
         for place in set(range(len(self.images))) - self.tasks.keys():
             self.images[place] = images[place]
@@ -371,8 +382,8 @@ def start_shrinking(
     tasks = {}
     for place, sample in enumerate(samples):
         try:
-            image = Image.open(io.BytesIO(sample.image))  # reads no more than the header
-        except OSError as error:
+            image = open_image(sample.image)  # reads no more than the header
+        except _UNDECODABLE as error:
             raise undecodable(error) from error
         if image.height > height or image.width > width:
             tasks[place] = pool.submit(decode, place, image, sample.part_map or b"")

@@ -9,7 +9,8 @@ import warnings
 from collections.abc import Sequence
 
 from input_pipeline import readers
-from input_pipeline.check import Scan, check_dataset, format_table
+from input_pipeline.check import Scan, SplitStatistics, check_dataset
+from input_pipeline.dataset import NUM_PARTS, PART_NAMES
 from input_pipeline.errors import DataError, combined, problems_of
 from input_pipeline.files import default_data_dir
 from input_pipeline.part_labels import FORMATS
@@ -87,7 +88,8 @@ def _run(given: argparse.Namespace) -> None:
         for problem in problems_of(errors):
             print(f"bad file: {problem}", file=sys.stderr)
         raise combined(errors)
-    for dataset in (checked.usable for checked in found):
+    for checked in found:
+        dataset = checked.usable
         if given.sheet is not None:
             sheet = given.sheet if len(found) == 1 else _beside(given.sheet, dataset.name)
             write_sheet(dataset, sheet)
@@ -95,8 +97,36 @@ def _run(given: argparse.Namespace) -> None:
         if given.check:
             print(f"{dataset.name} can be used.")
             continue
-        prepare(dataset, data_dir=data_dir)
+        prepare(dataset, data_dir=data_dir, proven=checked.proven)
         print(f"{dataset.name} is ready in {data_dir}")
+
+
+def format_table(splits: dict[str, SplitStatistics]) -> str:
+    """The statistics as text: a line a split, then a line a part of the labelled splits."""
+    lines = [
+        f"{'split':<10}{'images':>9}{'identities':>12}{'cameras':>9}"
+        f"{'images per identity':>24}{'part maps':>11}"
+    ]
+    for name, split in splits.items():
+        spread = f"{split.fewest} / {split.median:g} / {split.most}"
+        lines.append(
+            f"{name:<10}{split.images:>9,}{split.identities:>12,}{split.cameras:>9}"
+            f"{spread:>24}{split.labelled:>11,}"
+        )
+    lines.append("(images per identity: fewest / median / most)")
+    labelled = {name: split for name, split in splits.items() if split.labelled}
+    if labelled:
+        lines.append("")
+        heads = "".join(f"{f'{name}: pixels':>18}{'images':>10}" for name in labelled)
+        lines.append(f"{'part':<12}{heads}")
+        for part in range(max(len(split.pixels) for split in labelled.values())):
+            part_name = PART_NAMES[part] if part < NUM_PARTS else f"part {part}"
+            shares = "".join(
+                f"{split.pixels[part]:>18.1%}{split.present[part]:>10.0%}"
+                for split in labelled.values()
+            )
+            lines.append(f"{part_name:<12}{shares}")
+    return "\n".join(lines)
 
 
 def _beside(sheet: pathlib.Path, name: str) -> pathlib.Path:

@@ -9,7 +9,7 @@ import pathlib
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ import numpy as np
 from input_pipeline.dataset import NUM_PARTS, SPLITS, ReidDataset, Sample
 from input_pipeline.errors import DataError
 from input_pipeline.files import only_one
+from input_pipeline.identities import UNKNOWN_CAMERA
+from input_pipeline.images import Proven
 
 # --- Records --------------------------------------------------------------------------------------
 
@@ -164,6 +166,35 @@ class PreparedDataset:
     gallery: PreparedSplit
 
 
+def relative_name(path: pathlib.Path, *, root: pathlib.Path) -> str:
+    """`path` relative to the dataset's root, with forward slashes."""
+    # For a hundred thousand files os.path.relpath alone would take a second.
+    text, above = str(path), f"{root}{os.sep}"
+    name = text[len(above) :] if text.startswith(above) else os.path.relpath(path, root)
+    return pathlib.PurePath(name).as_posix()
+
+
+def folder_name(dataset: str) -> str:
+    """The name of a dataset as that of its folder among the prepared ones."""
+    return re.sub(r"[^\w.+-]+", "-", dataset)
+
+
+def check_numbers(dataset: ReidDataset) -> None:
+    """Refuses identities and cameras that cannot be stored, before any file is looked at.
+
+    Raises:
+        DataError: It names the first image of such a number.
+    """
+    for split in SPLITS:
+        for sample in getattr(dataset, split):
+            camera = 0 if sample.camera == UNKNOWN_CAMERA else sample.camera
+            if not 0 <= sample.identity <= _MAX_INT32 or not 0 <= camera <= _MAX_INT32:
+                raise DataError(
+                    f"{sample.path} has identity {sample.identity} and camera {sample.camera}: "
+                    f"both must be 0 to {_MAX_INT32}, or the camera {UNKNOWN_CAMERA} if unknown"
+                )
+
+
 def is_prepared(dataset: ReidDataset, *, data_dir: str | os.PathLike[str]) -> bool:
     """Whether `prepare` would only open what is prepared already."""
     from input_pipeline.builder import ReidSplit
@@ -183,6 +214,7 @@ def prepare(
     *,
     data_dir: str | os.PathLike[str],
     num_parts: int = NUM_PARTS,
+    proven: Mapping[pathlib.Path, Proven] | None = None,
     progress: bool = True,
 ) -> PreparedDataset:
     """Prepares what is not yet prepared, and opens the dataset.
@@ -197,6 +229,7 @@ def prepare(
         data_dir: Folder of all prepared datasets, created when missing.
         num_parts: Number of classes that part maps may have where they are not prepared yet;
             `PreparedSplit.require_parts` compares with a network's.
+        proven: What a scan found of files when it decoded them; they are not decoded again.
         progress: Whether to show progress bars.
 
     Returns:
@@ -206,11 +239,14 @@ def prepare(
         DataError: If pictures or part maps are unusable, what was prepared is damaged, or
             `data_dir` cannot be written.
     """
+    check_numbers(dataset)
     splits = {}
     for split in SPLITS:
         pieces = _pieces(dataset, split, data_dir=data_dir)
         written = [
-            _write_piece(piece, root=dataset.root, num_parts=num_parts, progress=progress)
+            _write_piece(
+                piece, root=dataset.root, num_parts=num_parts, proven=proven, progress=progress
+            )
             for piece in pieces
         ]
         folders = [piece.folder for piece in pieces]
@@ -259,7 +295,7 @@ class _Piece:
 
 def _pieces(dataset: ReidDataset, split: str, *, data_dir: str | os.PathLike[str]) -> list[_Piece]:
     """What this version of a split consists of."""
-    folder = pathlib.Path(data_dir).expanduser() / re.sub(r"[^\w.+-]+", "-", dataset.name)
+    folder = pathlib.Path(data_dir).expanduser() / folder_name(dataset.name)
     samples = getattr(dataset, split)
     count = -(-len(samples) // PIECE)
     pieces = []
@@ -271,7 +307,14 @@ def _pieces(dataset: ReidDataset, split: str, *, data_dir: str | os.PathLike[str
     return pieces
 
 
-def _write_piece(piece: _Piece, *, root: pathlib.Path, num_parts: int, progress: bool) -> bool:
+def _write_piece(
+    piece: _Piece,
+    *,
+    root: pathlib.Path,
+    num_parts: int,
+    proven: Mapping[pathlib.Path, Proven] | None,
+    progress: bool,
+) -> bool:
     """Writes pictures into their folder unless they are there; returns whether it did."""
     from input_pipeline.builder import ReidSplit
 
@@ -290,6 +333,7 @@ def _write_piece(piece: _Piece, *, root: pathlib.Path, num_parts: int, progress:
                 root=root,
                 samples=piece.samples,
                 num_parts=num_parts,
+                proven=proven,
                 progress=progress,
             )
             builder.write()
@@ -353,11 +397,6 @@ def _fingerprint(samples: Sequence[Sample], *, root: pathlib.Path) -> str:
     """A short digest of everything that decides what a prepared split holds."""
     digest = hashlib.sha256(f"{_FORMAT}\n".encode())
     for sample in samples:
-        if not 0 <= sample.identity <= _MAX_INT32 or not 0 <= sample.camera <= _MAX_INT32:
-            raise DataError(
-                f"{sample.path} has identity {sample.identity} and camera {sample.camera}: "
-                f"both must be 0 to {_MAX_INT32}"
-            )
         digest.update(f"{sample.identity} {sample.camera}\n".encode())
         for path in (sample.path, sample.part_map):
             digest.update(_state(path, root=root) if path is not None else b"-\n")
@@ -369,9 +408,7 @@ def _state(path: pathlib.Path, *, root: pathlib.Path) -> bytes:
         status = path.stat()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    # For a hundred thousand files os.path.relpath alone would take a second.
-    text, above = str(path), f"{root}{os.sep}"
-    name = text[len(above) :] if text.startswith(above) else os.path.relpath(path, root)
+    name = relative_name(path, root=root)
     return f"{name} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape")
 
 
@@ -382,11 +419,12 @@ def _remove_leftovers(folder: pathlib.Path) -> None:
 
 
 def _shifted(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Numbers that are different in different arrays; those below 0 mean the same in all."""
     shifted, offset = [], 0
     for values in arrays:
-        shifted.append(values.astype(np.int64) + offset)
+        shifted.append(np.where(values < 0, values, values.astype(np.int64) + offset))
         if len(values):
-            offset += int(values.max()) + 1
+            offset += max(int(values.max()) + 1, 0)
     joined = np.concatenate(shifted)
     if offset > _MAX_INT32:
         raise DataError("identity or camera numbers are too large to join these datasets")

@@ -160,6 +160,7 @@ class Listing:
                 found.usable,
                 data_dir=_prepared_folder(self.config.data),
                 num_parts=num_parts,
+                proven=found.proven,
                 progress=progress,
             )
             for spec, found in checked.items()
@@ -186,6 +187,7 @@ class Listing:
                 data_dir=_prepared_folder(self.config.data),
                 part_labels=self.config.data.part_labels,
                 splits=splits,
+                num_parts=max(NUM_PARTS, self.config.model.num_parts),
                 skip_prepared=True,
                 progress=progress,
             )

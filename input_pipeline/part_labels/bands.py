@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterable
 
 import numpy as np
-from PIL import Image
 
 from input_pipeline.dataset import (
     FOOT,
@@ -23,6 +22,7 @@ from input_pipeline.dataset import (
     Sample,
 )
 from input_pipeline.errors import DataError
+from input_pipeline.images import open_image
 from input_pipeline.part_labels.label_maps import write_parts
 
 _ORIENTATION = 0x0112  # EXIF tag; values from 5 on exchange width and height.
@@ -96,7 +96,7 @@ def _known(sizes: Iterable[tuple[int, int] | None]) -> set[tuple[int, int]]:
 def _upright_size(path: pathlib.Path) -> tuple[int, int] | None:
     """(height, width) after EXIF rotation, or None where the file is no picture."""
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             turned = image.getexif().get(_ORIENTATION, 1) >= 5
             return (image.width, image.height) if turned else (image.height, image.width)
     except Exception:  # Pillow raises whatever the decoder of the format raises

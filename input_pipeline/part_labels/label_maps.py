@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import pathlib
 import threading
@@ -11,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from input_pipeline.errors import DataError
-from input_pipeline.images import check_png
+from input_pipeline.images import read_classes
 
 SUFFIXES = (".png", ".npy")
 
@@ -33,12 +32,8 @@ def read_labels(path: pathlib.Path) -> np.ndarray:
         if path.suffix.lower() == ".npy":
             labels = np.load(path, allow_pickle=False)
         else:
-            data = path.read_bytes()
-            with Image.open(io.BytesIO(data)) as image:
-                labels = np.asarray(image)
-                if image.format == "PNG":
-                    check_png(data)
-    except Exception as error:  # NumPy and Pillow raise whatever the content leads them to
+            labels = read_classes(path)
+    except Exception as error:  # NumPy raises whatever the content leads it to
         raise ValueError(f"not a label map ({' '.join(str(error).split())})") from error
     labels = np.squeeze(labels) if labels.ndim != 2 else labels
     if labels.ndim != 2 or not labels.size:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import pathlib
 from collections.abc import Sequence
 
@@ -11,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from input_pipeline.dataset import BACKGROUND, PALETTE, PART_NAMES, ReidDataset, Sample
 from input_pipeline.errors import DataError
-from input_pipeline.images import encode_image, encode_parts
+from input_pipeline.images import encode_image, encode_parts, open_image
 
 _CELL = (96, 192)  # width and height of one picture
 _GAP = 8
@@ -83,14 +82,14 @@ def _load(sample: Sample) -> tuple[Image.Image, Image.Image]:
     assert sample.part_map is not None
     culprit = sample.path
     try:
-        data, size = encode_image(sample.path)
+        encoded = encode_image(sample.path)
         culprit = sample.part_map
-        encoded = encode_parts(sample.part_map, size=size)
+        parts = encode_parts(sample.part_map, size=encoded.size)
     except ValueError as error:
         raise DataError(f"{culprit}: {error}") from error
-    with Image.open(io.BytesIO(data)) as image:
+    with open_image(encoded.data) as image:
         picture = image.convert("RGB")
-    with Image.open(io.BytesIO(encoded.data)) as image:
+    with open_image(parts.data) as image:
         return picture, overlay(picture, np.asarray(image))
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from input_pipeline.dataset import PALETTE
 from input_pipeline.errors import DataError
+from input_pipeline.images import open_image
 from input_pipeline.synthetic.plan import TRAIN
 from input_pipeline.synthetic.settings import SETTINGS_FILE, read_settings
 from input_pipeline.synthetic.worker import part_root
@@ -65,10 +66,10 @@ def _row(root: pathlib.Path, paths: list[pathlib.Path], columns: int, height: in
     tiles: list[np.ndarray] = []
     for index in chosen:
         path = paths[index]
-        with Image.open(path) as picture:
+        with open_image(path) as picture:
             size = (round(height * picture.width / picture.height), height)
             tiles.append(np.asarray(picture.resize(size, Image.Resampling.LANCZOS)))
-        with Image.open(part_root(root) / TRAIN / f"{path.stem}.png") as part_map:
+        with open_image(part_root(root) / TRAIN / f"{path.stem}.png") as part_map:
             parts = np.asarray(part_map.resize(size, Image.Resampling.NEAREST))
         tiles += [PALETTE[parts], np.full((height, _GAP, 3), _PAPER, np.uint8)]
     return np.concatenate(tiles[:-1], axis=1)

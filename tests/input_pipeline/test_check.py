@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from input_pipeline import check as check_module
-from input_pipeline.check import check_dataset, format_table, scan, scan_once, summarize
+from input_pipeline.check import check_dataset, scan, scan_once, summarize
 from input_pipeline.dataset import ReidDataset, Sample
 from input_pipeline.errors import DataError
 from input_pipeline.images import encode_image
+from input_pipeline.prepare import format_table
 from input_pipeline.readers import Reading
 from input_pipeline.store import prepare
 from tests import layouts
@@ -60,7 +61,7 @@ def make_folder(path: pathlib.Path) -> None:
 BAD_PICTURES = {
     truncate: "truncated",
     empty: "the file is empty",
-    write_text: "not a picture in a known format",
+    write_text: "not an image in a known format",
     shrink: "1 × 1 (height × width), too small",
     loop: "symbolic links",
     dangle: "No such file",
@@ -108,11 +109,11 @@ def coloured(path: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (wrong_size, "64 × 16 but its picture is 64 × 32"),
+        (wrong_size, "64 × 16 but its image is 64 × 32"),
         (out_of_range, "classes must be 0 to 7, found 8 to 8"),
         (coloured, "one channel"),
         (empty, "the file is empty"),
-        (write_text, "not a picture"),
+        (write_text, "not an image"),
         (loop, "symbolic links"),
     ],
 )
@@ -138,7 +139,8 @@ def test_other_modes_are_accepted_and_become_rgb(dataset, mode):
     # The content decides, not the suffix: this is a PNG or a CMYK JPEG called .jpg.
     other.save(path, format="JPEG" if mode == "CMYK" else "PNG")
     assert scan(dataset, progress=False).problems == ()
-    data, size = encode_image(path)
+    encoded = encode_image(path)
+    data, size = encoded.data, encoded.size
     assert size == (64, 32)
     path.write_bytes(data)
     with Image.open(path) as image:
@@ -169,7 +171,8 @@ def test_a_rotated_picture_is_accepted_with_a_part_map_as_it_is_shown(
         shown = np.asarray(image)
         image.transpose(stored).save(sample.path, format="PNG", exif=exif)
     assert scan(dataset, progress=False).problems == ()
-    data, size = encode_image(sample.path)
+    encoded = encode_image(sample.path)
+    data, size = encoded.data, encoded.size
     assert size == shown.shape[:2]
     with Image.open(io.BytesIO(data)) as image:
         np.testing.assert_array_equal(np.asarray(image), shown)
@@ -184,7 +187,7 @@ def test_a_part_map_of_the_picture_as_it_is_stored_is_refused(dataset):
             image.transpose(Image.Transpose.ROTATE_90).save(path, **data)
     (problem,) = scan(dataset, progress=False).problems
     assert problem.path == sample.part_map
-    assert "32 × 64 but its picture is 64 × 32" in problem.what
+    assert "32 × 64 but its image is 64 × 32" in problem.what
 
 
 def test_unicode_and_spaces_are_accepted_and_other_bytes_refused(dataset, tmp_path):
@@ -216,9 +219,9 @@ def test_copies_are_accepted_and_named_by_what_they_do(dataset):
     assert found.problems == ()
     first, again, query = dataset.train[0].path, dataset.train[1].path, dataset.query[-1].path
     assert found.notices == (
-        "1 picture is a copy in both training and test, which makes results too good: "
+        "1 image is a copy in both training and test, which makes results too good: "
         f"bounding_box_train/{first.name} = query/{query.name}",
-        "1 picture is a copy in the same split: "
+        "1 image is a copy in the same split: "
         f"bounding_box_train/{first.name} = bounding_box_train/{again.name}",
     )
 
@@ -229,10 +232,13 @@ def test_copies_between_query_and_gallery_are_told_apart_by_camera(dataset):
     own = [s for s in dataset.gallery if s.identity == query.identity]
     same = next(s for s in own if s.camera == query.camera)
     shutil.copy(query.path, same.path)
-    assert "which the camera filter ignores" in scan(dataset, progress=False).notices[0]
+    assert "which the camera filter leaves out" in scan(dataset, progress=False).notices[0]
     other = next(s for s in own if s.camera != query.camera)
     shutil.copy(query.path, other.path)
-    assert "which is found for certain" in scan(dataset, progress=False).notices[0]
+    assert (
+        "with another camera, which are found for certain"
+        in scan(dataset, progress=False).notices[0]
+    )
     stranger = next(s for s in dataset.gallery if s.identity != query.identity)
     shutil.copy(query.path, stranger.path)
     assert any("under another identity" in n for n in scan(dataset, progress=False).notices)
@@ -258,7 +264,7 @@ def test_oddities_are_named(dataset):
         in notices
     )
     assert "switch the camera filter off" in notices
-    assert "2 queries have no gallery picture of their identity" in notices
+    assert "2 queries have no gallery image of their identity" in notices
     assert "the first is query/" in notices
     assert str(dataset.root.parent) not in notices
     assert "training has one identity" in notices
@@ -282,7 +288,7 @@ def test_what_is_remembered_has_no_paths_of_this_computer(dataset, tmp_path):
     odd = dataclasses.replace(dataset, gallery=dataset.gallery[:1])
     found = scan_once(odd, data_dir=tmp_path / "prepared", progress=False)
     assert any("no body" in notice for notice in found.notices)
-    assert any("no gallery picture" in notice for notice in found.notices)
+    assert any("no gallery image" in notice for notice in found.notices)
     (record,) = (tmp_path / "prepared" / "checked").rglob("*.json")
     assert str(tmp_path) not in record.read_text("utf-8")
 

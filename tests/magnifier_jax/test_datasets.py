@@ -117,7 +117,7 @@ def test_everything_wrong_with_all_sets_is_said_at_once(on, tmp_path):
 def test_what_is_worth_knowing_is_said_when_it_prepares_by_itself(on, tmp_path):
     dataset = layouts.read("cuhk03_detected", tmp_path)
     shutil.copy(dataset.train[0].path, dataset.train[1].path)
-    copies = "cuhk03_detected: 1 picture is a copy in the same split"
+    copies = "cuhk03_detected: 1 image is a copy in the same split"
     with pytest.warns(UserWarning, match=copies):
         opened(on("cuhk03:detected"))
     opened(on("cuhk03:detected"))

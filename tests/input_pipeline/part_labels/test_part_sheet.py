@@ -48,7 +48,7 @@ def test_a_part_map_of_another_size_is_refused(tmp_path):
     Image.new("L", (3, 3)).save(wrong)
     first = dataclasses.replace(dataset.train[0], part_map=wrong)
     dataset = dataclasses.replace(dataset, train=(first,))
-    with pytest.raises(DataError, match=r"wrong\.png: the part map is 3 × 3 but its picture is"):
+    with pytest.raises(DataError, match=r"wrong\.png: the part map is 3 × 3 but its image is"):
         write_sheet(dataset, tmp_path / "sheet.png")
 
 

@@ -74,9 +74,11 @@ def is_junk(identity: object) -> bool:
     return bool(identity == JUNK)
 
 
-def is_unknown_camera(text: str) -> bool:
-    """Whether a table's field says no camera: empty, −1, or a word such as `nan` or `unknown`."""
-    return text.strip().casefold() in _NO_CAMERA or is_junk(text)
+def is_unknown_camera(camera: object) -> bool:
+    """Whether a camera is not known: −1, None, empty text, or a word such as `nan` or `unknown`."""
+    if isinstance(camera, str) and camera.strip().casefold() in _NO_CAMERA:
+        return True
+    return camera is None or is_junk(camera)
 
 
 def whole_number(text: str) -> int | None:

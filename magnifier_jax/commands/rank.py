@@ -15,8 +15,7 @@ from input_pipeline.errors import UserError
 from input_pipeline.files import write_json
 from magnifier_jax.commands import console
 from magnifier_jax.devices import enable_compilation_cache
-from magnifier_jax.retrieval.descriptors import CollapsedDescriptorsWarning
-from magnifier_jax.retrieval.distances import Metric
+from magnifier_jax.retrieval.descriptors import Metric, RetrievalWarning
 from magnifier_jax.retrieval.expansion import QueryExpansion, expand_queries
 from magnifier_jax.retrieval.gallery_file import read_arrays
 from magnifier_jax.retrieval.labels import is_ignored
@@ -135,10 +134,10 @@ def _command(options: argparse.Namespace) -> None:
     enable_compilation_cache()
     query, gallery = read_set(options.query), read_set(options.gallery)
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", CollapsedDescriptorsWarning)
+        warnings.simplefilter("always", RetrievalWarning)
         results = _evaluate(query, gallery, options)
         verification = _verify(query, gallery, options) if options.verify else None
-    for message in {str(warning.message) for warning in caught}:
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
         print(f"warning: {message}", file=sys.stderr)
     print(table(results))
     report: dict[str, object] = {name: result.summary() for name, result in results.items()}

@@ -3,10 +3,11 @@
 Everything is exact, runs on all devices, and never holds the full distance matrix.
 """
 
-from magnifier_jax.retrieval.descriptors import CollapsedDescriptorsWarning
+from magnifier_jax.retrieval.descriptors import CollapsedDescriptorsWarning, RetrievalWarning
 from magnifier_jax.retrieval.distances import Blocks
 from magnifier_jax.retrieval.expansion import QueryExpansion, expand_queries
 from magnifier_jax.retrieval.gallery import Gallery, file_header
+from magnifier_jax.retrieval.labels import SelfMatchWarning, SpellingWarning
 from magnifier_jax.retrieval.metrics import Evaluation
 from magnifier_jax.retrieval.ranking import SingleShot, evaluate
 from magnifier_jax.retrieval.reranking import DistanceBlock, ReRanking, rerank
@@ -22,9 +23,12 @@ __all__ = [
     "OperatingPoint",
     "QueryExpansion",
     "ReRanking",
+    "RetrievalWarning",
     "SearchResult",
     "Searcher",
+    "SelfMatchWarning",
     "SingleShot",
+    "SpellingWarning",
     "Verification",
     "evaluate",
     "expand_queries",

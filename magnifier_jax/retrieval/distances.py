@@ -6,11 +6,12 @@ size a setting bounds, so that ranking, re-ranking and verification can each loo
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +21,7 @@ from jax.sharding import PartitionSpec as P
 from numpy.typing import NDArray
 
 from input_pipeline.errors import UserError
-from magnifier_jax.retrieval.descriptors import Descriptors
-
-Metric = Literal["euclidean", "cosine"]
+from magnifier_jax.retrieval.descriptors import Descriptors, Metric
 
 LANES = 64
 _ROW_UNIT = 8
@@ -34,7 +33,7 @@ class Blocks:
     """How much of the distance matrix is worked on at a time.
 
     Attributes:
-      row_bytes: Bound on the float32 distances held for one block of queries, over all devices.
+      row_bytes: Bound on the distances held for one block of queries, over all devices.
       gallery_rows: Gallery descriptors multiplied at a time; rounded up to a multiple of 64.
       devices: Devices that share the queries; None for all of this process.
     """
@@ -62,13 +61,20 @@ class RowBlock:
     Attributes:
       start: Index of the first query.
       count: Queries in the block; rows beyond are padding.
-      values: float32 [rows, columns], sharded by rows. A row orders the gallery as the metric
-        does. Columns beyond the gallery hold +inf.
+      values: [rows, columns] in the type of the descriptors, sharded by rows. A row orders the
+        gallery as the metric does. Columns beyond the gallery hold +inf.
     """
 
     start: int
     count: int
     values: jax.Array
+
+
+def precision(dtype: np.dtype[Any]) -> contextlib.AbstractContextManager[None]:
+    """JAX with the numbers that descriptors of this type need, in this thread."""
+    if dtype == np.float64:
+        return jax.enable_x64(True)
+    return contextlib.nullcontext()
 
 
 def round_up(number: int, multiple: int) -> int:
@@ -91,19 +97,21 @@ class Layout:
     columns: int
 
     @classmethod
-    def plan(cls, *, queries: int, gallery: int, blocks: Blocks, devices: int) -> Layout:
+    def plan(
+        cls, query: Descriptors, gallery: Descriptors, *, blocks: Blocks, mesh: Mesh
+    ) -> Layout:
         """Sizes that keep within `blocks`; every row of the gallery sees the same arithmetic."""
         most = round_up(blocks.gallery_rows, LANES)
-        gallery_rows = even_blocks(gallery, most=most, unit=_ROW_UNIT)
-        columns = round_up(round_up(gallery, gallery_rows), LANES)
-        fitting = blocks.row_bytes // (4 * columns)
-        query_rows = even_blocks(queries, most=fitting, unit=_ROW_UNIT * devices)
+        gallery_rows = even_blocks(len(gallery), most=most, unit=_ROW_UNIT)
+        columns = round_up(round_up(len(gallery), gallery_rows), LANES)
+        fitting = blocks.row_bytes // (query.dtype.itemsize * columns)
+        query_rows = even_blocks(len(query), most=fitting, unit=_ROW_UNIT * mesh.size)
         return cls(query_rows=query_rows, gallery_rows=gallery_rows, columns=columns)
 
 
 @jax.jit
 def product(rows: jax.Array, columns: jax.Array) -> jax.Array:
-    """Products of `[M, D]` with `[N, D]` in full float32 on every device: `[M, N]`."""
+    """Products of `[M, D]` with `[N, D]` in their full precision on every device: `[M, N]`."""
     return jax.lax.dot_general(
         rows, columns, (((1,), (1,)), ((), ())), precision=jax.lax.Precision.HIGHEST
     )
@@ -139,26 +147,24 @@ def _fill(
     return place(rows, product(query, gallery), base, scale, column)
 
 
-def inverse_norms(squared_norms: NDArray[np.float32]) -> NDArray[np.float32]:
+def inverse_norms(squared_norms: NDArray[np.floating]) -> NDArray[np.floating]:
     """1 / norm, and 0 for a zero vector, so that its cosine with anything is 0."""
     norms = np.sqrt(squared_norms)
-    return np.divide(np.float32(1), norms, out=np.zeros_like(norms), where=norms > 0)
+    return np.divide(norms.dtype.type(1), norms, out=np.zeros_like(norms), where=norms > 0)
 
 
 def column_terms(
     gallery: Descriptors, *, metric: Metric, columns: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Per column, `base` and `scale` of distance = base + scale × product."""
-    base = np.full(columns, np.inf, np.float32)
-    scale = np.zeros(columns, np.float32)
+    base = np.full(columns, np.inf, gallery.dtype)
+    scale = np.zeros(columns, gallery.dtype)
     if metric == "euclidean":
         base[: len(gallery)] = gallery.squared_norms
         scale[: len(gallery)] = -2
-    elif metric == "cosine":
+    else:
         base[: len(gallery)] = 0
         scale[: len(gallery)] = -inverse_norms(gallery.squared_norms)
-    else:
-        raise UserError(f"unknown metric {metric!r}; choose 'euclidean' or 'cosine'")
     return base, scale
 
 
@@ -168,8 +174,9 @@ def stream_rows(
     """Yields the distances of one block of queries after the other.
 
     A row holds ‖g‖² − 2 q·g (Euclidean) or −q·g / ‖g‖ (cosine): the metric's order without the
-    terms that are the same for the whole row. Products are in full float32 on every device. A block
-    is to be done with before the next one is asked for, which takes its memory.
+    terms that are the same for the whole row. Products are in the full precision of the descriptors
+    on every device; for float64 the caller is within `precision`. A block is to be done with before
+    the next one is asked for, which takes its memory.
     """
     by_row, everywhere = NamedSharding(mesh, P(_AXIS)), NamedSharding(mesh, P())
     base, scale = column_terms(gallery, metric=metric, columns=layout.columns)
@@ -180,7 +187,7 @@ def stream_rows(
         # Memory is taken once, unless the reader of the last block has used it up.
         if rows is None or rows.is_deleted():
             shape = (layout.query_rows, layout.columns)
-            rows = jnp.full(shape, jnp.inf, jnp.float32, device=by_row)
+            rows = jnp.full(shape, jnp.inf, query.dtype, device=by_row)
         for column in range(0, len(gallery), step):
             part = jax.device_put(gallery.block(column, rows=step), everywhere)
             # One block is copied while the one before is multiplied, and no more.
@@ -219,19 +226,20 @@ class Plan:
     band: int
 
     @classmethod
-    def make(cls, total: int, *, blocks: Blocks, mesh: Mesh, kept_bytes: int) -> Plan:
+    def make(cls, everyone: Descriptors, *, blocks: Blocks, mesh: Mesh, kept_bytes: int) -> Plan:
         """The widest band that `kept_bytes` allow.
 
         Args:
-          total: Images, N.
+          everyone: Descriptors [N, D].
           blocks: How much is worked on at a time.
           mesh: The devices.
           kept_bytes: Bound on the products that are kept.
         """
-        layout = Layout.plan(queries=total, gallery=total, blocks=blocks, devices=mesh.size)
+        total = len(everyone)
+        layout = Layout.plan(everyone, everyone, blocks=blocks, mesh=mesh)
         rows = layout.query_rows
         # At most band · (band + 1) / 2 tiles are alive at a time.
-        tiles = kept_bytes // (4 * rows**2)
+        tiles = kept_bytes // (everyone.dtype.itemsize * rows**2)
         band = min((math.isqrt(8 * tiles + 1) - 1) // 2, -(-total // rows) - 1)
         only_cpu = mesh.size == 1 and mesh.devices.flat[0].platform == "cpu"
         if not only_cpu or band < 1 or rows < _LEAST_TILE:
@@ -252,7 +260,7 @@ def stream_all_pairs(
     base, scale = column_terms(everyone, metric=metric, columns=layout.columns)
     count = -(-len(everyone) // step)
     kept: dict[tuple[int, int], jax.Array] = {}
-    rows = jnp.full((step, layout.columns), jnp.inf, jnp.float32)
+    rows = jnp.full((step, layout.columns), jnp.inf, everyone.dtype)
     for own in range(count):
         mine = jax.device_put(everyone.block(own * step, rows=step))
         for other in range(count):
@@ -282,11 +290,11 @@ def smallest(rows: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
     smallest, so that a top-k looks only at group minima and at the members of those groups.
 
     Args:
-      rows: float32 [B, W], without NaN.
+      rows: Floating [B, W], without NaN.
       k: At most W.
 
     Returns:
-      Values float32 [B, k], ascending, and places int32 [B, k].
+      Values [B, k], ascending, and places int32 [B, k].
     """
     count, width = rows.shape
     if width % _GROUP or width < 4 * k * _GROUP:

@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from input_pipeline.errors import UserError
-from magnifier_jax.retrieval.descriptors import check_descriptors, check_pair
-from magnifier_jax.retrieval.distances import Blocks, inverse_norms
-from magnifier_jax.retrieval.labels import Array
+from magnifier_jax.retrieval.descriptors import Vectors, align, check_descriptors, unit_rows
+from magnifier_jax.retrieval.distances import Blocks
 from magnifier_jax.retrieval.search import Searchable, find_nearest
 
-_QUERIES_AT_ONCE = 256
+_NEAR_BYTES = 2**26
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +40,12 @@ class QueryExpansion:
 
 
 def expand_queries(
-    query: Array,
-    gallery: Array,
+    query: Vectors,
+    gallery: Vectors,
     *,
     settings: QueryExpansion | None = None,
     blocks: Blocks | None = None,
-) -> NDArray[np.float32]:
+) -> NDArray[np.floating]:
     """Queries averaged with their nearest gallery descriptors.
 
     Args:
@@ -56,7 +55,8 @@ def expand_queries(
       blocks: How much is worked on at a time, and on which devices.
 
     Returns:
-      Unit vectors [Nq, D], which are to be compared with unit vectors or by cosine.
+      Unit vectors [Nq, D], which are to be compared with unit vectors or by cosine: float32, or
+      float64 where float32 would not tell the descriptors apart.
 
     Raises:
       UserError: for descriptors that cannot be compared.
@@ -64,7 +64,7 @@ def expand_queries(
     settings, blocks = settings or QueryExpansion(), blocks or Blocks()
     queries = check_descriptors(query, name="query")
     candidates = check_descriptors(gallery, name="gallery")
-    check_pair(queries, candidates)
+    queries, candidates = align(queries, candidates, metric="cosine")
     nearest = find_nearest(
         Searchable(queries),
         Searchable(candidates),
@@ -72,15 +72,14 @@ def expand_queries(
         metric="cosine",
         blocks=blocks,
     )
-    weights = np.maximum(1 - nearest.distances, 0) ** np.float32(settings.alpha)
-    weights *= inverse_norms(candidates.squared_norms)[nearest.indices]
-    own = inverse_norms(queries.squared_norms)
-    expanded = np.empty((len(queries), queries.width), np.float32)
-    for start in range(0, len(queries), _QUERIES_AT_ONCE):
-        rows = np.arange(start, min(start + _QUERIES_AT_ONCE, len(queries)))
-        near = candidates.take(nearest.indices[rows].reshape(-1))
+    weights = np.maximum(1 - nearest.distances, 0) ** settings.alpha
+    expanded = np.empty((len(queries), queries.width), queries.dtype)
+    step = max(1, _NEAR_BYTES // (8 * nearest.indices.shape[1] * queries.width))
+    for start in range(0, len(queries), step):
+        rows = np.arange(start, min(start + step, len(queries)))
+        near = unit_rows(candidates.take(nearest.indices[rows].reshape(-1)))
         near = near.reshape(len(rows), -1, queries.width)
-        mixed = queries.take(rows) * own[rows, None]
+        mixed = unit_rows(queries.take(rows))
         mixed += np.einsum("qk,qkd->qd", weights[rows], near)
-        expanded[rows] = mixed * inverse_norms(np.einsum("qd,qd->q", mixed, mixed))[:, None]
+        expanded[rows] = unit_rows(mixed)
     return expanded

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from input_pipeline.errors import UserError
 from input_pipeline.files import open_whole
-from magnifier_jax.retrieval.descriptors import check_descriptors
-from magnifier_jax.retrieval.distances import Blocks, Metric
+from magnifier_jax.retrieval.descriptors import Metric, check_descriptors
+from magnifier_jax.retrieval.distances import Blocks
 from magnifier_jax.retrieval.gallery_file import read_arrays
 from magnifier_jax.retrieval.search import Searcher, SearchResult, check_parts
 
@@ -220,6 +220,8 @@ class Gallery:
         return Searcher(
             descriptors=self.descriptors,
             names=self.names,
+            identities=self.identities,
+            cameras=self.cameras,
             parts=self.parts,
             visible=self.visible,
             metric=self.metric,

@@ -1,20 +1,40 @@
-"""Identities and cameras of two sets of images, and who matches whom."""
+"""Identities and cameras of two sets of images, and who matches whom.
+
+What a label means, such as which camera is not known, is decided in `input_pipeline.identities`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import numbers
+import re
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from input_pipeline.errors import UserError
-from magnifier_jax.retrieval.descriptors import Descriptors
+from input_pipeline.identities import JUNK, UNKNOWN_CAMERA, is_junk, is_unknown_camera, one_spelling
+from magnifier_jax.retrieval.descriptors import Descriptors, RetrievalWarning
 
 Array = ArrayLike | jax.Array
 
-_KINDS = dict.fromkeys("biuf", "numbers") | {"U": "text", "S": "bytes"}
+_NUMBER = re.compile(r"[+-]?(\d+)(\.0*)?")
 _PIECES = 16
+_COLUMNS = 32
+_LIKELY = 4
+_IDENTITY_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+
+
+class SelfMatchWarning(RetrievalWarning):
+    """Queries are in the gallery themselves and count as their own match."""
+
+
+class SpellingWarning(RetrievalWarning):
+    """Labels that look like one number are different, for they are text."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,8 +44,9 @@ class Labels:
     Attributes:
       query_ids: int32 [Nq].
       gallery_ids: int32 [Ng].
-      query_cameras: int32 [Nq]; with the camera filter off a number that no gallery image has.
-      gallery_cameras: int32 [Ng].
+      query_cameras: int32 [Nq]; where it is not known, or with the camera filter off, a number
+        that no gallery image has.
+      gallery_cameras: int32 [Ng]; where it is not known, a number that no query has.
     """
 
     query_ids: NDArray[np.int32]
@@ -75,15 +96,15 @@ class Labeled:
 
     Attributes:
       descriptors: Those that are left.
-      identities: [N] of numbers, text or bytes.
-      cameras: [N] of the same kinds, or None if they are not known.
+      identities: [N] of numbers or text.
+      cameras: [N] of numbers or text, or None if they are not looked at.
       rows: int64 [N], where each stood before.
       ignored: How many images were left out.
     """
 
     descriptors: Descriptors
-    identities: NDArray[np.generic]
-    cameras: NDArray[np.generic] | None
+    identities: NDArray[Any]
+    cameras: NDArray[Any] | None
     rows: NDArray[np.int64]
     ignored: int
 
@@ -106,7 +127,7 @@ def label(
     views = None
     if cameras is not None:
         views = _check(cameras, descriptors=descriptors, what="cameras")
-    ignored = is_ignored(ids, ignored_identity)
+    ignored = _is(ids, ignored_identity)
     rows = np.flatnonzero(~ignored)
     if not len(rows):
         raise UserError(
@@ -119,36 +140,54 @@ def label(
     return Labeled(descriptors, ids, views, rows, int(ignored.sum()))
 
 
-def is_ignored(identities: NDArray[np.generic], ignored: int | str | None) -> NDArray[np.bool_]:
-    """Which identities are the ignored one, bool [N]; text is compared with its text."""
+def is_ignored(identities: Array, ignored: int | str | None) -> NDArray[np.bool_]:
+    """Which identities are the ignored one, bool [N]; −1 in every spelling."""
+    return _is(read_labels(identities, name="identities"), ignored)
+
+
+def _is(identities: NDArray[Any], ignored: int | str | None) -> NDArray[np.bool_]:
     if ignored is None:
         return np.zeros(identities.shape, bool)
     if identities.dtype.kind == "U":
-        return np.asarray(identities == str(ignored))
-    if identities.dtype.kind == "S":
-        return np.asarray(identities == str(ignored).encode())
+        text = one_spelling(str(ignored))
+        junk = is_junk(ignored)
+        names, places = np.unique(identities, return_inverse=True)
+        found = [is_junk(name) if junk else name == text for name in names.tolist()]
+        return np.array(found, bool)[places]
+    if is_junk(ignored):
+        ignored = JUNK
     if isinstance(ignored, str):
         return np.zeros(identities.shape, bool)
-    return np.asarray(identities == ignored)
+    return np.asarray(identities == ignored, bool)
 
 
 def make_labels(query: Labeled, gallery: Labeled, *, camera_filter: bool) -> Labels:
-    """Numbers the identities and cameras of both sets."""
+    """Numbers the identities and cameras of both sets.
+
+    Raises:
+      UserError: if labels of the two sets are of different kinds, or cameras are needed and not
+        there.
+    """
+    names = (query.descriptors.name, gallery.descriptors.name)
     query_ids, gallery_ids = _number(
-        query, gallery, values=(query.identities, gallery.identities), what="identities"
+        query.identities, gallery.identities, names=[f"{name} identities" for name in names]
     )
-    if not camera_filter:
-        query_cameras = np.zeros(len(query.rows), np.int32)
-        gallery_cameras = np.ones(len(gallery.rows), np.int32)
-    elif query.cameras is None or gallery.cameras is None:
-        raise UserError(
-            "the camera filter needs the cameras of the query and of the gallery; give both, or "
-            "turn it off (camera_filter=False, or --no-camera-filter)"
-        )
-    else:
-        query_cameras, gallery_cameras = _number(
-            query, gallery, values=(query.cameras, gallery.cameras), what="cameras"
-        )
+    _warn_of_spellings(query.identities, gallery.identities)
+    query_cameras = np.full(len(query.rows), -2, np.int32)
+    gallery_cameras = np.full(len(gallery.rows), -1, np.int32)
+    if camera_filter:
+        if query.cameras is None or gallery.cameras is None:
+            raise UserError(
+                "the camera filter needs the cameras of the query and of the gallery; give both, "
+                "or turn it off (camera_filter=False, or --no-camera-filter)"
+            )
+        asked, searched = _known(query.cameras), _known(gallery.cameras)
+        if asked.any() and searched.any():
+            query_cameras[asked], gallery_cameras[searched] = _number(
+                query.cameras[asked],
+                gallery.cameras[searched],
+                names=[f"{name} cameras" for name in names],
+            )
     return Labels(
         query_ids=query_ids,
         gallery_ids=gallery_ids,
@@ -157,30 +196,98 @@ def make_labels(query: Labeled, gallery: Labeled, *, camera_filter: bool) -> Lab
     )
 
 
-def _check(values: Array, *, descriptors: Descriptors, what: str) -> NDArray[np.generic]:
-    """Labels [N] that go with the descriptors, one for each row, and can be compared."""
+def _known(cameras: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which cameras are known: one that is not equals none, not even another unknown one."""
+    values, places = np.unique(cameras, return_inverse=True)
+    return ~np.array([is_unknown_camera(value) for value in values.tolist()], bool)[places]
+
+
+# --- Reading --------------------------------------------------------------------------------------
+
+
+def read_labels(values: Array, *, name: str, missing: bool = False) -> NDArray[Any]:
+    """Labels as they can be compared: numbers, or text in one Unicode spelling.
+
+    Args:
+      values: [N], numbers, text or UTF-8 bytes, also as objects.
+      name: What they are, for messages.
+      missing: Whether None may stand for one that is not known.
+
+    Returns:
+      [N] of integers, float64 or text; Python's numbers where no type of NumPy holds them exactly.
+
+    Raises:
+      UserError: if they are anything else, or of different kinds.
+    """
     labels = np.asarray(values)
+    if isinstance(values, np.ma.MaskedArray) and np.ma.getmaskarray(values).any():
+        masked: Any = values.astype(object)
+        labels = masked.filled(None)
+    if labels.dtype.kind == "O":
+        labels = _from_objects(labels, name=name, missing=missing)
+    if labels.dtype.kind == "S":
+        labels = np.char.decode(labels, "utf-8", "surrogateescape")
+    if labels.dtype.kind in "UT":
+        names, places = np.unique(labels.astype(str), return_inverse=True)
+        return np.array([one_spelling(text) for text in names.tolist()], str)[places]
+    if labels.dtype.kind not in "biufO":
+        raise UserError(f"{name} must be numbers or text, not {labels.dtype}")
+    if labels.dtype.kind == "f":
+        labels = labels.astype(np.float64)
+        if not np.isfinite(labels).all():
+            row = np.flatnonzero(~np.isfinite(labels))[0]
+            raise UserError(
+                f"{name} hold {labels[row]} in row {row}; use -1 for what is not known, or leave "
+                "these images out"
+            )
+    return labels
+
+
+def _from_objects(labels: NDArray[Any], *, name: str, missing: bool) -> NDArray[Any]:
+    values = [_plain(value) for value in labels.reshape(-1).tolist()]
+    absent = [value is None for value in values]
+    if any(absent) and not missing:
+        raise UserError(f"{name} hold None in row {absent.index(True)}; leave these images out")
+    known = [value for value in values if value is not None]
+    text = [isinstance(value, str) for value in known]
+    odd = [value for value in known if not isinstance(value, str | int | float)]
+    if odd or any(text) != all(text):
+        found = ", ".join(sorted({type(value).__name__ for value in labels.reshape(-1).tolist()}))
+        what = "of a type that cannot be compared" if odd else "of different types"
+        raise UserError(f"{name} are {what} ({found}); give all as numbers or all as text")
+    values = [("" if any(text) else UNKNOWN_CAMERA) if value is None else value for value in values]
+    if any(text):
+        return np.array(values, str).reshape(labels.shape)
+    if all(isinstance(value, int) and -(2**63) <= value < 2**63 for value in values):
+        return np.array(values, np.int64).reshape(labels.shape)
+    if all(isinstance(value, float) for value in values):
+        return np.array(values, np.float64).reshape(labels.shape)
+    exact = np.empty(len(values), object)
+    exact[:] = values
+    return exact.reshape(labels.shape)
+
+
+def _plain(value: object) -> object:
+    """A number or text as Python's own type, and anything else as it is."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    if isinstance(value, numbers.Integral | np.bool_):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    return str(value) if isinstance(value, str) else value
+
+
+def _check(values: Array, *, descriptors: Descriptors, what: str) -> NDArray[Any]:
+    """Labels [N] that go with the descriptors, one for each row, and can be compared."""
     name = f"{descriptors.name} {what}"
-    if labels.shape != (len(descriptors),):
+    shape = np.shape(values)
+    if shape != (len(descriptors),):
         raise UserError(
             f"{name} must have shape [{len(descriptors)}], one for each descriptor, "
-            f"not {list(labels.shape)}"
+            f"not {list(shape)}"
         )
-    if labels.dtype.kind == "O":
-        types = {type(value) for value in labels.tolist()}
-        if len(types) > 1:
-            found = ", ".join(sorted(kind.__name__ for kind in types))
-            raise UserError(f"{name} are of different types ({found}); give all as one type")
-        labels = np.array(labels.tolist())
-    if labels.dtype.kind not in _KINDS or labels.shape != (len(descriptors),):
-        raise UserError(f"{name} must be numbers or text, not {labels.dtype}")
-    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
-        row = np.flatnonzero(~np.isfinite(labels))[0]
-        raise UserError(
-            f"{name} hold {labels[row]} in row {row}; use the ignored identity -1 for images of "
-            "nobody known, or leave them out"
-        )
-    return labels
+    return read_labels(values, name=name, missing=what == "cameras")
 
 
 def _take(descriptors: Descriptors, rows: NDArray[np.int64]) -> Descriptors:
@@ -190,25 +297,88 @@ def _take(descriptors: Descriptors, rows: NDArray[np.int64]) -> Descriptors:
         parts = [array[run[0] : run[-1] + 1] for run in np.split(rows, breaks)]
     else:
         parts = [array[rows]]
-    return Descriptors(descriptors.name, tuple(parts), descriptors.squared_norms[rows])
+    return dataclasses.replace(
+        descriptors, parts=tuple(parts), squared_norms=descriptors.squared_norms[rows]
+    )
+
+
+# --- Numbering ------------------------------------------------------------------------------------
 
 
 def _number(
-    query: Labeled,
-    gallery: Labeled,
-    *,
-    values: tuple[NDArray[np.generic], NDArray[np.generic]],
-    what: str,
+    first: NDArray[Any], second: NDArray[Any], *, names: Sequence[str]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The distinct values of both sets as numbers from 0."""
-    first, second = values
-    if _KINDS[first.dtype.kind] != _KINDS[second.dtype.kind]:
+    """The distinct values of both sets as numbers from 0; equal exactly if the values are."""
+    kinds = ["text" if values.dtype.kind == "U" else "numbers" for values in (first, second)]
+    if kinds[0] != kinds[1]:
         raise UserError(
-            f"{query.descriptors.name} {what} are {_KINDS[first.dtype.kind]}, such as "
-            f"{first.tolist()[0]!r}, and {gallery.descriptors.name} {what} "
-            f"{_KINDS[second.dtype.kind]}, such as {second.tolist()[0]!r}, so that none can be "
+            f"{names[0]} are {kinds[0]}, such as {first.tolist()[0]!r}, and {names[1]} "
+            f"{kinds[1]}, such as {second.tolist()[0]!r}, so that none can be "
             "equal; give both alike"
         )
-    _, codes = np.unique(np.concatenate([first, second]), return_inverse=True)
-    numbers: NDArray[np.int32] = codes.astype(np.int32)
-    return numbers[: len(first)], numbers[len(first) :]
+    if np.result_type(first, second).kind in "biuU" or first.dtype == second.dtype != object:
+        _, codes = np.unique(np.concatenate([first, second]), return_inverse=True)
+        return codes[: len(first)].astype(np.int32), codes[len(first) :].astype(np.int32)
+    # No type of NumPy holds both exactly, as of int64 and uint64; Python compares its numbers so.
+    values: dict[object, int] = {}
+    found = []
+    for array in (first, second):
+        unique, places = np.unique(array, return_inverse=True)
+        numbered = [values.setdefault(value, len(values)) for value in unique.tolist()]
+        found.append(np.array(numbered, np.int32)[places])
+    return found[0], found[1]
+
+
+def _warn_of_spellings(*identities: NDArray[Any]) -> None:
+    """Says so if a number is there in several spellings, as text."""
+    seen: dict[str, str] = {}
+    names: Iterable[str] = (
+        name for ids in identities if ids.dtype.kind == "U" for name in np.unique(ids).tolist()
+    )
+    for name in names:
+        match = _NUMBER.fullmatch(name.strip())
+        if not match:
+            continue
+        sign = "-" if name.strip().startswith("-") else ""
+        other = seen.setdefault(sign + match[1].lstrip("0"), name)
+        if other != name:
+            warnings.warn(
+                f"the identities {other!r} and {name!r} are different people here, for they are "
+                "text; write them alike, or give numbers",
+                SpellingWarning,
+                stacklevel=4,
+            )
+            return
+
+
+# --- Queries that are in the gallery --------------------------------------------------------------
+
+
+def count_self_matches(query: Descriptors, gallery: Descriptors, labels: Labels) -> int:
+    """Queries, each other vector, that match a gallery image with the same descriptor.
+
+    A hash of some columns and the identity finds candidates; only these are compared.
+    """
+    vectors = _row_keys(query)
+    asked = vectors + labels.query_ids.astype(np.uint64) * _IDENTITY_FACTOR
+    searched = _row_keys(gallery) + labels.gallery_ids.astype(np.uint64) * _IDENTITY_FACTOR
+    order = np.argsort(searched, kind="stable")
+    first = np.searchsorted(searched[order], asked, side="left")
+    last = np.searchsorted(searched[order], asked, side="right")
+    found = set()
+    for row in np.flatnonzero(last > first).tolist():
+        places = order[first[row] : last[row]]
+        places = places[labels.gallery_cameras[places] != labels.query_cameras[row]][:_LIKELY]
+        if len(places) and (gallery.take(places) == query.take(np.array([row]))).all(axis=1).any():
+            found.add(int(vectors[row]))
+    return len(found)
+
+
+def _row_keys(descriptors: Descriptors) -> NDArray[np.uint64]:
+    """A number for each descriptor, the same for equal ones."""
+    width = descriptors.width
+    columns = np.unique(np.linspace(0, width - 1, min(width, _COLUMNS)).astype(int))
+    values = [np.asarray(part[:, columns], np.float32) for part in descriptors.parts]
+    bits = (np.concatenate(values) + np.float32(0)).view(np.uint32).astype(np.uint64)
+    factors = np.random.default_rng(0).integers(2**63, size=len(columns), dtype=np.uint64) | 1
+    return (bits * factors).sum(axis=1, dtype=np.uint64)

@@ -46,6 +46,7 @@ class Evaluation:
         has no match.
       ignored_queries: Queries of the ignored identity.
       ignored_gallery: Gallery images of the ignored identity.
+      self_matches: Queries that are in the gallery themselves and count as their own match.
     """
 
     cmc: NDArray[np.float64]
@@ -59,6 +60,7 @@ class Evaluation:
     average_precisions: NDArray[np.float64]
     ignored_queries: int = 0
     ignored_gallery: int = 0
+    self_matches: int = 0
 
     def summary(self) -> dict[str, object]:
         """What a report or a JSON file keeps: everything but the per-query numbers."""
@@ -71,6 +73,7 @@ class Evaluation:
             "gallery": self.gallery,
             "ignored_queries": self.ignored_queries,
             "ignored_gallery": self.ignored_gallery,
+            "self_matches": self.self_matches,
             "average_precision": self.average_precision,
             "metric": self.metric,
         }

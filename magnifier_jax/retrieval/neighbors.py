@@ -17,9 +17,8 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from numpy.typing import NDArray
 
-from magnifier_jax.retrieval.descriptors import Descriptors
+from magnifier_jax.retrieval.descriptors import Descriptors, Metric
 from magnifier_jax.retrieval.distances import (
-    Metric,
     Plan,
     RowBlock,
     inverse_norms,
@@ -28,7 +27,7 @@ from magnifier_jax.retrieval.distances import (
     stream_all_pairs,
 )
 
-_ROWS_AT_ONCE = 1024
+_ADDED_AT_ONCE = 2**21
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,13 +36,13 @@ class Neighbors:
 
     Attributes:
       indices: int32 [N, k], nearest first; ties in order of the images.
-      squared: float32 [N, k], squared distances.
-      farthest: float32 [N], squared distance to the farthest image; never 0.
+      squared: [N, k], squared distances, in the type of the descriptors.
+      farthest: [N], squared distance to the farthest image; never 0.
     """
 
     indices: NDArray[np.int32]
-    squared: NDArray[np.float32]
-    farthest: NDArray[np.float32]
+    squared: NDArray[np.floating]
+    farthest: NDArray[np.floating]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,21 +50,21 @@ class SquaredTerms:
     """What turns a streamed row into squared distances: shift + scale × row.
 
     Attributes:
-      shift: float32 [N].
-      scale: float32 [N].
+      shift: [N], in the type of the descriptors.
+      scale: [N].
     """
 
-    shift: NDArray[np.float32]
-    scale: NDArray[np.float32]
+    shift: NDArray[np.floating]
+    scale: NDArray[np.floating]
 
     @classmethod
     def of(cls, descriptors: Descriptors, *, metric: Metric) -> SquaredTerms:
         """Terms of ‖a − b‖² (Euclidean), or of the same between unit vectors (cosine)."""
         if metric == "euclidean":
-            ones = np.ones(len(descriptors), np.float32)
+            ones = np.ones(len(descriptors), descriptors.dtype)
             return cls(shift=descriptors.squared_norms, scale=ones)
         inverse = inverse_norms(descriptors.squared_norms)
-        return cls(shift=np.full(len(descriptors), 2, np.float32), scale=2 * inverse)
+        return cls(shift=np.full(len(descriptors), 2, descriptors.dtype), scale=2 * inverse)
 
 
 @functools.partial(jax.jit, static_argnames=("k", "total", "mesh"))
@@ -109,8 +108,8 @@ def find_neighbors(
     by_row = NamedSharding(mesh, P(*mesh.axis_names))
     total = len(everyone)
     indices = np.empty((total, k), np.int32)
-    squared = np.empty((total, k), np.float32)
-    farthest = np.empty(total, np.float32)
+    squared = np.empty((total, k), everyone.dtype)
+    farthest = np.empty(total, everyone.dtype)
     for block in stream_all_pairs(everyone, metric=metric, plan=plan, mesh=mesh):
         chosen = slice(block.start, block.start + block.count)
         padding = (0, plan.layout.query_rows - block.count)
@@ -126,67 +125,87 @@ def find_neighbors(
     return Neighbors(indices=indices, squared=squared, farthest=farthest)
 
 
-def _reciprocal(image: jax.Array, near: jax.Array, lists: jax.Array) -> jax.Array:
-    """Whether each image is in the lists of those near it: bool [B, k]."""
-    return jnp.any(lists[near] == image[:, None, None], axis=2)
-
-
-@functools.partial(jax.jit, static_argnames="half")
-def _expand(
-    image: jax.Array, lists: jax.Array, half_mutual: jax.Array, *, half: int
-) -> tuple[jax.Array, jax.Array]:
-    """Reciprocal neighbors [B, k] and those their own add [B, k, half]; -1 where there is none."""
-    near = lists[image]
-    mutual = _reciprocal(image, near, lists)
-    own = jnp.where(mutual, near, -1)
-    theirs = jnp.where(half_mutual[near], lists[near][:, :, :half], -2)
-    shared = jnp.any(theirs[:, :, :, None] == own[:, None, None, :], axis=3)
-    # More than two thirds, in whole numbers.
-    alike = 3 * jnp.sum(shared, axis=2) > 2 * jnp.sum(half_mutual[near], axis=2)
-    added = jnp.where((mutual & alike)[:, :, None] & (theirs >= 0), theirs, -1)
-    return own, added
-
-
-_reciprocal_jitted = jax.jit(_reciprocal)
-
-
 def reciprocal_sets(
-    indices: NDArray[np.int32], *, half: int, mesh: Mesh
+    indices: NDArray[np.int32], *, half: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """The expanded set of k-reciprocal neighbors of every image.
+
+    Lists are looked up in each other as sorted pairs, so that memory grows with N·k, not with N·k².
 
     Args:
       indices: int32 [N, k1 + 1], nearest first.
       half: Length of the shorter lists that the neighbors' own sets are made from.
-      mesh: The devices.
 
     Returns:
       `row_starts` int64 [N + 1] and `members` int32 [M]: those of image i are
       `members[row_starts[i] : row_starts[i + 1]]`, ascending, each once.
     """
     total = len(indices)
-    rows = min(_ROWS_AT_ONCE, -(-total // mesh.size)) * mesh.size
-    by_row, everywhere = NamedSharding(mesh, P(*mesh.axis_names)), NamedSharding(mesh, P())
-    lists = jax.device_put(indices, everywhere)
-    short = jax.device_put(np.ascontiguousarray(indices[:, :half]), everywhere)
-    starts = range(0, total, rows)
-    images = [
-        jax.device_put(np.minimum(np.arange(start, start + rows), total - 1), by_row)
-        for start in starts
-    ]
-    half_mutual = np.concatenate(
-        [np.asarray(_reciprocal_jitted(some, short[some], short)) for some in images]
-    )[:total]
-    on_devices = jax.device_put(half_mutual, everywhere)
-    counts, members = [np.zeros(1, np.int64)], []
-    for start, some in zip(starts, images, strict=True):
-        real = min(rows, total - start)
-        own, added = (
-            np.asarray(part)[:real] for part in _expand(some, lists, on_devices, half=half)
-        )
-        sets = np.concatenate([own, added.reshape(real, -1)], axis=1)
-        row, place = np.nonzero(sets >= 0)
-        keys = np.unique(row * np.int64(total) + sets[row, place])
-        counts.append(np.bincount(keys // total, minlength=real))
-        members.append((keys % total).astype(np.int32))
-    return np.cumsum(np.concatenate(counts)), np.concatenate(members)
+    own = _Sets.reciprocal(indices)
+    short = _Sets.reciprocal(indices[:, :half])
+    counts = np.diff(short.starts)[own.members]
+    before = np.concatenate([[0], np.cumsum(counts)])[own.starts]
+    found, sizes, start = [], np.zeros(total, np.int64), 0
+    while start < total:
+        stop = int(np.searchsorted(before, before[start] + _ADDED_AT_ONCE, side="right")) - 1
+        stop = min(max(stop, start + 1), total)
+        keys = _expand(own, short, start, stop=stop)
+        sizes[start:stop] = np.bincount(keys // total - start, minlength=stop - start)
+        found.append((keys % total).astype(np.int32))
+        start = stop
+    return np.concatenate([[0], np.cumsum(sizes)]), np.concatenate(found)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sets:
+    """A set of images for each image.
+
+    Attributes:
+      starts: int64 [N + 1], where each begins in `members`.
+      members: int32 [M], ascending for each image.
+    """
+
+    starts: NDArray[np.int64]
+    members: NDArray[np.int32]
+
+    @classmethod
+    def reciprocal(cls, indices: NDArray[np.int32]) -> _Sets:
+        """Those in each image's list that have it in their own."""
+        total, k = indices.shape
+        members = np.sort(indices, axis=1).reshape(-1)
+        rows = np.repeat(np.arange(total), k)
+        keys = rows * total + members
+        mutual = _found(members * np.int64(total) + rows, keys)
+        sizes = mutual.reshape(total, k).sum(axis=1)
+        return cls(np.concatenate([[0], np.cumsum(sizes)]), members[mutual])
+
+    def keys(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Image · N + member, ascending, of the sets `start : stop`."""
+        sizes = np.diff(self.starts[start : stop + 1])
+        rows = np.repeat(np.arange(start, stop), sizes)
+        total = len(self.starts) - 1
+        return rows * total + self.members[self.starts[start] : self.starts[stop]]
+
+
+def _expand(own: _Sets, short: _Sets, start: int, *, stop: int) -> NDArray[np.int64]:
+    """Keys of the sets `start : stop` with what their members' shorter sets add, each once."""
+    total = len(own.starts) - 1
+    keys = own.keys(start, stop)
+    row, member = keys // total, keys % total
+    sizes = np.diff(short.starts)[member]
+    # Every member's shorter set, one after the other.
+    pair = np.repeat(np.arange(len(keys)), sizes)
+    places = np.arange(len(pair)) - np.repeat(
+        np.cumsum(sizes) - sizes - short.starts[member], sizes
+    )
+    added = row[pair] * total + short.members[places]
+    shared = np.bincount(pair[_found(added, keys)], minlength=len(keys))
+    # More than two thirds, in whole numbers.
+    alike = 3 * shared > 2 * sizes
+    return np.unique(np.concatenate([keys, added[alike[pair]]]))
+
+
+def _found(wanted: NDArray[np.int64], keys: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of the wanted numbers are among the ascending keys."""
+    places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return keys[places] == wanted

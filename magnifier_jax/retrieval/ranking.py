@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import warnings
 from collections.abc import Iterator
 
 import jax
@@ -19,24 +20,42 @@ from jax.sharding import PartitionSpec as P
 from numpy.typing import NDArray
 
 from input_pipeline.errors import UserError
-from magnifier_jax.retrieval.descriptors import Descriptors, check_descriptors, check_pair
-from magnifier_jax.retrieval.distances import LANES, Blocks, Layout, Metric, RowBlock, stream_rows
+from magnifier_jax.retrieval.descriptors import (
+    Descriptors,
+    Metric,
+    Vectors,
+    align,
+    check_descriptors,
+)
+from magnifier_jax.retrieval.distances import (
+    LANES,
+    Blocks,
+    Layout,
+    RowBlock,
+    precision,
+    stream_rows,
+)
 from magnifier_jax.retrieval.labels import (
     Array,
     Labeled,
     Labels,
     Matches,
     MatchFinder,
+    SelfMatchWarning,
+    count_self_matches,
     label,
     make_labels,
 )
 from magnifier_jax.retrieval.metrics import AveragePrecision, Evaluation, MatchRanks, summarize
 from magnifier_jax.retrieval.reranking import ReRanking, rerank_descriptors
 
+# Fewer queries that are in the gallery may be there by chance, as in an example.
+_OWN_MATCHES = 3
+
 
 def evaluate(
-    query: Array,
-    gallery: Array,
+    query: Vectors,
+    gallery: Vectors,
     query_ids: Array,
     gallery_ids: Array,
     query_cameras: Array | None = None,
@@ -55,20 +74,22 @@ def evaluate(
 
     Gallery images of the query's identity taken by the query's camera are ignored, and so are
     all images of identity −1, which Market-1501 gives to bad detections. Ties are
-    broken by gallery order. Ranks are exact for float32 distances, and the matrix of all
-    distances never exists.
+    broken by gallery order. Distances are computed in float32, or in float64 where that would not
+    tell neighbors apart, and the matrix of all distances never exists.
 
     Args:
-      query: Descriptors [Nq, D], any floating type.
-      gallery: Descriptors [Ng, D].
-      query_ids: Identities [Nq].
+      query: Descriptors [Nq, D], any floating type, or embeddings that have them.
+      gallery: Descriptors [Ng, D], or embeddings or a gallery that has them.
+      query_ids: Identities [Nq], numbers or text; text is compared in one Unicode spelling.
       gallery_ids: Identities [Ng]; those that no query has are distractors.
-      query_cameras: Cameras [Nq]; not needed without the camera filter.
-      gallery_cameras: Cameras [Ng]; not needed without the camera filter.
+      query_cameras: Cameras [Nq], numbers or text; not needed without the camera filter. One that
+        is not known, −1 or empty text, equals no camera.
+      gallery_cameras: Cameras [Ng]; the same.
       max_rank: Length of the CMC curve, which beyond the gallery keeps its last value.
       camera_filter: Whether same-identity images of the same camera are ignored.
       ignored_identity: Images of it count neither as queries nor in the gallery, as if they
-        were not there, and are counted in the result; None for no such identity.
+        were not there, and are counted in the result; −1 in any spelling; None for no such
+        identity.
       metric: 'euclidean' or 'cosine'.
       average_precision: 'rectangular', or 'trapezoid' as in the Market-1501 MATLAB code.
       reranking: Settings of k-reciprocal re-ranking; None for the plain distances.
@@ -78,6 +99,10 @@ def evaluate(
     Returns:
       The measures, over the queries that have a match.
 
+    Warns:
+      RetrievalWarning: if descriptors have collapsed, queries are their own match in the gallery,
+        or text identities look like one number.
+
     Raises:
       UserError: for descriptors or labels that cannot be evaluated, or if no query has a match.
     """
@@ -85,32 +110,24 @@ def evaluate(
         raise UserError(f"max_rank must be at least 1, not {max_rank}")
     queries = check_descriptors(query, name="query")
     candidates = check_descriptors(gallery, name="gallery")
-    check_pair(queries, candidates)
+    queries, candidates = align(queries, candidates, metric=metric)
     if not camera_filter:
         query_cameras = gallery_cameras = None
     asked = label(queries, query_ids, query_cameras, ignored_identity=ignored_identity)
     searched = label(candidates, gallery_ids, gallery_cameras, ignored_identity=ignored_identity)
     labels = make_labels(asked, searched, camera_filter=camera_filter)
     queries, candidates = asked.descriptors, searched.descriptors
-    blocks = blocks or Blocks()
-    mesh = blocks.mesh()
-    layout = Layout.plan(
-        queries=len(queries), gallery=len(candidates), blocks=blocks, devices=mesh.size
+    ranks = _match_ranks(
+        queries,
+        candidates,
+        labels,
+        metric=metric,
+        reranking=reranking,
+        single_shot=single_shot,
+        blocks=blocks or Blocks(),
     )
-    if reranking is None:
-        rows = stream_rows(queries, candidates, metric=metric, layout=layout, mesh=mesh)
-    else:
-        layout = dataclasses.replace(layout, query_rows=min(layout.query_rows, 8 * mesh.size))
-        rows = _reranked_rows(
-            queries, candidates, settings=reranking, metric=metric, blocks=blocks, layout=layout
-        )
-    counter: RankCounter | SingleShotCounter
-    if single_shot is None:
-        counter = RankCounter(labels, layout=layout, mesh=mesh)
-    else:
-        counter = SingleShotCounter(labels, settings=single_shot)
     evaluation = summarize(
-        [counter.ranks(block) for block in rows],
+        ranks,
         queries=len(queries) * (1 if single_shot is None else single_shot.repetitions),
         gallery=len(candidates),
         max_rank=max_rank,
@@ -119,10 +136,47 @@ def evaluate(
     )
     if single_shot is not None:
         evaluation = fold_repetitions(evaluation, queries=len(queries))
-    return _with_ignored(evaluation, asked, searched)
+    own = count_self_matches(queries, candidates, labels)
+    if own >= _OWN_MATCHES:
+        warnings.warn(
+            f"{own:,} of {len(queries):,} queries are in the gallery themselves and count as their "
+            "own match, so the numbers are too good; leave these images out of the gallery, or "
+            "give the cameras of all images and keep the camera filter on",
+            SelfMatchWarning,
+            stacklevel=2,
+        )
+    return _as_given(evaluation, asked, searched, own=own)
 
 
-def _with_ignored(evaluation: Evaluation, query: Labeled, gallery: Labeled) -> Evaluation:
+def _match_ranks(
+    query: Descriptors,
+    gallery: Descriptors,
+    labels: Labels,
+    *,
+    metric: Metric,
+    reranking: ReRanking | None,
+    single_shot: SingleShot | None,
+    blocks: Blocks,
+) -> list[MatchRanks]:
+    mesh = blocks.mesh()
+    layout = Layout.plan(query, gallery, blocks=blocks, mesh=mesh)
+    counter: RankCounter | SingleShotCounter
+    with precision(query.dtype):
+        if reranking is None:
+            rows = stream_rows(query, gallery, metric=metric, layout=layout, mesh=mesh)
+        else:
+            layout = dataclasses.replace(layout, query_rows=min(layout.query_rows, 8 * mesh.size))
+            rows = _reranked_rows(
+                query, gallery, settings=reranking, metric=metric, blocks=blocks, layout=layout
+            )
+        if single_shot is None:
+            counter = RankCounter(labels, layout=layout, mesh=mesh)
+        else:
+            counter = SingleShotCounter(labels, settings=single_shot)
+        return [counter.ranks(block) for block in rows]
+
+
+def _as_given(evaluation: Evaluation, query: Labeled, gallery: Labeled, *, own: int) -> Evaluation:
     """Says how much was ignored, and lets average precisions follow the queries as given."""
     precisions = np.full(len(query.rows) + query.ignored, np.nan)
     precisions[query.rows] = evaluation.average_precisions
@@ -131,6 +185,7 @@ def _with_ignored(evaluation: Evaluation, query: Labeled, gallery: Labeled) -> E
         average_precisions=precisions,
         ignored_queries=query.ignored,
         ignored_gallery=gallery.ignored,
+        self_matches=own,
     )
 
 
@@ -150,7 +205,7 @@ def _reranked_rows(
     for block in stream:
         for start in range(0, len(block.values), layout.query_rows):
             part = block.values[start : start + layout.query_rows]
-            values = np.full((layout.query_rows, layout.columns), np.inf, np.float32)
+            values = np.full((layout.query_rows, layout.columns), np.inf, part.dtype)
             values[: len(part), : len(gallery)] = part
             yield RowBlock(
                 start=block.start + start, count=len(part), values=jax.device_put(values, by_row)
@@ -237,7 +292,7 @@ def _count_on_device(
         is_before = (row < own) | ((row == own) & (place < first))
         # A sum along the lanes vectorizes, and in float32 it is exact below 2^24 a lane.
         per_lane = jnp.sum(jnp.where(is_before, jnp.float32(1), jnp.float32(0)), axis=1)
-        return before.at[0, task].set(jnp.sum(per_lane.astype(jnp.int32), axis=1))
+        return before.at[0, task].set(jnp.sum(per_lane.astype(jnp.int32), axis=1, dtype=jnp.int32))
 
     return jax.lax.fori_loop(0, counts[0], count_task, jnp.zeros_like(task_columns))
 
@@ -358,7 +413,7 @@ class SingleShotCounter:
 
     def _ranks_of(
         self,
-        rows: NDArray[np.float32],
+        rows: NDArray[np.floating],
         valid: NDArray[np.int64],
         own: NDArray[np.int64],
         *,

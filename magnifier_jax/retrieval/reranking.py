@@ -10,15 +10,28 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-import jax
 import numpy as np
 import scipy.sparse
 from jax.sharding import Mesh
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from input_pipeline.errors import UserError
-from magnifier_jax.retrieval.descriptors import Descriptors, check_descriptors, check_pair, join
-from magnifier_jax.retrieval.distances import Blocks, Layout, Metric, Plan, RowBlock, stream_rows
+from magnifier_jax.retrieval.descriptors import (
+    Descriptors,
+    Metric,
+    Vectors,
+    align,
+    check_descriptors,
+    join,
+)
+from magnifier_jax.retrieval.distances import (
+    Blocks,
+    Layout,
+    Plan,
+    RowBlock,
+    precision,
+    stream_rows,
+)
 from magnifier_jax.retrieval.neighbors import (
     Neighbors,
     SquaredTerms,
@@ -35,7 +48,8 @@ class ReRanking:
     """Settings of k-reciprocal re-ranking; the defaults are those of the paper.
 
     Attributes:
-      k1: Neighbors among which reciprocal ones are looked for.
+      k1: Neighbors among which reciprocal ones are looked for; more than there are images means
+        all of them. Memory grows with N·k1.
       k2: Neighbors over whose encodings an image's own is averaged; 1 for none.
       original_weight: λ, the share of the original distance, 0 to 1.
       held_bytes: Query-to-gallery distances up to this size are kept from the first pass, larger
@@ -61,16 +75,16 @@ class DistanceBlock:
 
     Attributes:
       start: Index of the first query.
-      values: float32 [B, Ng].
+      values: [B, Ng], float32, or float64 where that was needed to tell descriptors apart.
     """
 
     start: int
-    values: NDArray[np.float32]
+    values: NDArray[np.floating]
 
 
 def rerank(
-    query: ArrayLike | jax.Array,
-    gallery: ArrayLike | jax.Array,
+    query: Vectors,
+    gallery: Vectors,
     *,
     settings: ReRanking | None = None,
     metric: Metric = "euclidean",
@@ -90,14 +104,27 @@ def rerank(
     """
     queries = check_descriptors(query, name="query")
     candidates = check_descriptors(gallery, name="gallery")
-    check_pair(queries, candidates)
-    return rerank_descriptors(
+    queries, candidates = align(queries, candidates, metric=metric)
+    stream = rerank_descriptors(
         queries,
         candidates,
         settings=settings or ReRanking(),
         metric=metric,
         blocks=blocks or Blocks(),
     )
+    return _within_precision(stream, queries.dtype)
+
+
+def _within_precision(
+    stream: Iterator[DistanceBlock], dtype: np.dtype[np.floating]
+) -> Iterator[DistanceBlock]:
+    """The same blocks, without changing JAX's precision for whoever reads them."""
+    while True:
+        with precision(dtype):
+            block = next(stream, None)
+        if block is None:
+            return
+        yield block
 
 
 def rerank_descriptors(
@@ -108,11 +135,11 @@ def rerank_descriptors(
     metric: Metric,
     blocks: Blocks,
 ) -> Iterator[DistanceBlock]:
-    """As `rerank`, of descriptors already checked."""
+    """As `rerank`, of descriptors from `align`; for float64 the caller is within `precision`."""
     everyone = join(query, gallery)
     mesh = blocks.mesh()
     keeper = _QueryRows(query, gallery, settings=settings)
-    plan = Plan.make(len(everyone), blocks=blocks, mesh=mesh, kept_bytes=settings.held_bytes)
+    plan = Plan.make(everyone, blocks=blocks, mesh=mesh, kept_bytes=settings.held_bytes)
     neighbors = find_neighbors(
         everyone,
         k=min(max(settings.k1 + 1, settings.k2), len(everyone)),
@@ -121,10 +148,10 @@ def rerank_descriptors(
         mesh=mesh,
         look=keeper.look,
     )
-    encodings = _encode(everyone, neighbors, settings=settings, metric=metric, mesh=mesh)
+    encodings = _encode(everyone, neighbors, settings=settings, metric=metric)
     overlaps = _Overlaps(encodings, queries=len(query))
     terms = SquaredTerms.of(query, metric=metric)
-    weight = np.float32(settings.original_weight)
+    weight = query.dtype.type(settings.original_weight)
     for block in keeper.rows(metric=metric, blocks=blocks, mesh=mesh):
         for start, shared in overlaps.stream(block.start, stop=block.start + len(block.values)):
             chosen = slice(start, start + len(shared))
@@ -143,7 +170,8 @@ class _QueryRows:
 
     def __init__(self, query: Descriptors, gallery: Descriptors, *, settings: ReRanking) -> None:
         self._query, self._gallery = query, gallery
-        self._hold = 4 * len(query) * len(gallery) <= settings.held_bytes
+        bytes_of_all = query.dtype.itemsize * len(query) * len(gallery)
+        self._hold = bytes_of_all <= settings.held_bytes
         self._held: list[DistanceBlock] = []
 
     def look(self, block: RowBlock) -> None:
@@ -158,9 +186,7 @@ class _QueryRows:
         if self._hold:
             yield from self._held
             return
-        layout = Layout.plan(
-            queries=len(self._query), gallery=len(self._gallery), blocks=blocks, devices=mesh.size
-        )
+        layout = Layout.plan(self._query, self._gallery, blocks=blocks, mesh=mesh)
         stream = stream_rows(self._query, self._gallery, metric=metric, layout=layout, mesh=mesh)
         for block in stream:
             values = np.asarray(block.values)[: block.count, : len(self._gallery)]
@@ -173,25 +199,24 @@ def _encode(
     *,
     settings: ReRanking,
     metric: Metric,
-    mesh: Mesh,
 ) -> scipy.sparse.csr_array:
-    """Weights of every image on its reciprocal neighbors: sparse float32 [N, N]."""
+    """Weights of every image on its reciprocal neighbors: sparse [N, N]."""
     total = len(everyone)
     near = neighbors.indices[:, : settings.k1 + 1]
     # Halves are rounded to even, as the published numbers were made.
     half = min(round(settings.k1 / 2) + 1, near.shape[1])
-    starts, members = reciprocal_sets(near, half=half, mesh=mesh)
+    starts, members = reciprocal_sets(near, half=half)
     squared = _member_distances(everyone, neighbors, starts, members, metric=metric)
     rows = np.repeat(np.arange(total), np.diff(starts))
     weights = np.exp(-squared / neighbors.farthest[rows])
     # An image with more than k1 exact copies may have no reciprocal neighbor, and no weights.
-    sums = np.bincount(rows, weights=weights, minlength=total).astype(np.float32)
+    sums = np.bincount(rows, weights=weights, minlength=total).astype(everyone.dtype)
     weights /= sums[rows]
     encodings = scipy.sparse.csr_array((weights, members, starts), shape=(total, total))
     if settings.k2 == 1:
         return encodings
     near = neighbors.indices[:, : settings.k2]
-    share = np.full(near.size, 1 / near.shape[1], np.float32)
+    share = np.full(near.size, 1 / near.shape[1], everyone.dtype)
     ends = np.arange(0, near.size + 1, near.shape[1])
     return scipy.sparse.csr_array((share, near.reshape(-1), ends), shape=(total, total)) @ encodings
 
@@ -203,11 +228,11 @@ def _member_distances(
     members: NDArray[np.int32],
     *,
     metric: Metric,
-) -> NDArray[np.float32]:
-    """Squared distance from each image to each of its members: float32 [M]."""
+) -> NDArray[np.floating]:
+    """Squared distance from each image to each of its members [M]."""
     total = len(everyone)
     rows = np.repeat(np.arange(total), np.diff(starts))
-    squared = np.full(len(members), np.nan, np.float32)
+    squared = np.full(len(members), np.nan, everyone.dtype)
     order = np.argsort(neighbors.indices, axis=1)
     listed = np.take_along_axis(neighbors.indices, order, axis=1)
     keys = (np.arange(total)[:, None] * total + listed).reshape(-1)
@@ -227,9 +252,9 @@ def _pair_distances(
     second: NDArray[np.integer],
     *,
     metric: Metric,
-) -> NDArray[np.float32]:
-    """Squared distances of single pairs of images: float32 [n]."""
-    product = np.empty(len(first), np.float32)
+) -> NDArray[np.floating]:
+    """Squared distances of single pairs of images [n]."""
+    product = np.empty(len(first), everyone.dtype)
     step = max(1, _PAIR_BYTES // (8 * everyone.width))
     for start in range(0, len(first), step):
         chosen = slice(start, start + step)
@@ -254,8 +279,8 @@ class _Overlaps:
         counts = np.diff(self._holders.indptr)[self._query.indices]
         self._before = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
-    def stream(self, start: int, *, stop: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Yields (first query, Σ min of weights float32 [B, Ng]) for queries `start : stop`."""
+    def stream(self, start: int, *, stop: int) -> Iterator[tuple[int, NDArray[np.floating]]]:
+        """Yields (first query, Σ min of weights [B, Ng]) for queries `start : stop`."""
         work = self._before[self._query.indptr]
         while start < stop:
             end = int(np.searchsorted(work, work[start] + _OVERLAPS_AT_ONCE, side="right")) - 1
@@ -263,7 +288,7 @@ class _Overlaps:
             yield start, self._shared(start, end)
             start = end
 
-    def _shared(self, start: int, end: int) -> NDArray[np.float32]:
+    def _shared(self, start: int, end: int) -> NDArray[np.floating]:
         query, holders = self._query, self._holders
         entries = slice(query.indptr[start], query.indptr[end])
         columns = query.indices[entries]

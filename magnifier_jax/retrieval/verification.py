@@ -14,15 +14,12 @@ from numpy.typing import NDArray
 from input_pipeline.errors import UserError
 from magnifier_jax.retrieval.descriptors import (
     Descriptors,
-    check_descriptors,
-    check_pair,
-)
-from magnifier_jax.retrieval.distances import (
-    Blocks,
-    Layout,
     Metric,
-    stream_rows,
+    Vectors,
+    align,
+    check_descriptors,
 )
+from magnifier_jax.retrieval.distances import Blocks, Layout, precision, stream_rows
 from magnifier_jax.retrieval.labels import Array, Labels, MatchFinder, label, make_labels
 from magnifier_jax.retrieval.metrics import NO_VALID_QUERY
 
@@ -65,8 +62,8 @@ class Verification:
 
 
 def verify(
-    query: Array,
-    gallery: Array,
+    query: Vectors,
+    gallery: Vectors,
     query_ids: Array,
     gallery_ids: Array,
     query_cameras: Array | None = None,
@@ -103,7 +100,7 @@ def verify(
         raise UserError(f"false positive rates must be at least 0 and below 1, not {list(rates)}")
     queries = check_descriptors(query, name="query")
     candidates = check_descriptors(gallery, name="gallery")
-    check_pair(queries, candidates)
+    queries, candidates = align(queries, candidates, metric=metric)
     if not camera_filter:
         query_cameras = gallery_cameras = None
     asked = label(queries, query_ids, query_cameras, ignored_identity=ignored_identity)
@@ -112,14 +109,15 @@ def verify(
     different = _count_different(labels)
     if not different:
         raise UserError("all images show the same person; verification needs pairs of two")
-    same, nearest = _collect(
-        asked.descriptors,
-        searched.descriptors,
-        labels,
-        keep=int(max(rates) * different) + 1,
-        metric=metric,
-        blocks=blocks or Blocks(),
-    )
+    with precision(queries.dtype):
+        same, nearest = _collect(
+            asked.descriptors,
+            searched.descriptors,
+            labels,
+            keep=int(max(rates) * different) + 1,
+            metric=metric,
+            blocks=blocks or Blocks(),
+        )
     if not len(same):
         raise UserError(NO_VALID_QUERY)
     points = tuple(
@@ -131,7 +129,7 @@ def verify(
 
 
 def _operating_point(
-    same: NDArray[np.float32], nearest: NDArray[np.float32], *, rate: float, different: int
+    same: NDArray[np.floating], nearest: NDArray[np.floating], *, rate: float, different: int
 ) -> OperatingPoint:
     # The first pair that is one too many; everything strictly nearer is within the rate.
     threshold = nearest[int(rate * different)]
@@ -173,14 +171,14 @@ def _collect(
     keep: int,
     metric: Metric,
     blocks: Blocks,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Distances of all pairs of one person, and the `keep` nearest of two people, ascending."""
     mesh = blocks.mesh()
-    layout = Layout.plan(queries=len(query), gallery=len(gallery), blocks=blocks, devices=mesh.size)
+    layout = Layout.plan(query, gallery, blocks=blocks, mesh=mesh)
     finder = MatchFinder(labels)
     gallery_ids = np.full(layout.columns, -1, np.int32)
     gallery_ids[: len(gallery)] = labels.gallery_ids
-    same, nearest, bound = [], np.empty(0, np.float32), np.float32(np.inf)
+    same, nearest, bound = [], np.empty(0, query.dtype), np.inf
     for block in stream_rows(query, gallery, metric=metric, layout=layout, mesh=mesh):
         chosen = slice(block.start, block.start + block.count)
         padding = (0, layout.query_rows - block.count)

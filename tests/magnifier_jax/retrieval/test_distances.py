@@ -30,7 +30,7 @@ def test_mirrored_products_give_the_same_distances(metric, tiles_kept, band):
     )
     blocks = Blocks(row_bytes=8 * 4 * 64, devices=jax.devices()[:1])
     mesh = blocks.mesh()
-    plan = distances.Plan.make(50, blocks=blocks, mesh=mesh, kept_bytes=tiles_kept * 4 * 8**2)
+    plan = distances.Plan.make(everyone, blocks=blocks, mesh=mesh, kept_bytes=tiles_kept * 4 * 8**2)
     assert (plan.band, plan.layout.query_rows) == (band, 8)
     found = streamed(
         distances.stream_all_pairs(everyone, metric=metric, plan=plan, mesh=mesh), width=50
@@ -41,8 +41,9 @@ def test_mirrored_products_give_the_same_distances(metric, tiles_kept, band):
 
 @pytest.mark.usefixtures("small_tiles")
 def test_accelerators_and_several_devices_compute_everything():
+    everyone = check_descriptors(np.ones((50, 3)), name="query")
     blocks = Blocks(row_bytes=8 * 4 * 64, devices=jax.devices()[:2])
-    plan = distances.Plan.make(50, blocks=blocks, mesh=blocks.mesh(), kept_bytes=2**20)
+    plan = distances.Plan.make(everyone, blocks=blocks, mesh=blocks.mesh(), kept_bytes=2**20)
     assert plan.band == 0
 
 

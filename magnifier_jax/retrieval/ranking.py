@@ -26,6 +26,7 @@ from magnifier_jax.retrieval.descriptors import (
     Vectors,
     align,
     check_descriptors,
+    check_widths,
 )
 from magnifier_jax.retrieval.distances import (
     LANES,
@@ -110,13 +111,13 @@ def evaluate(
         raise UserError(f"max_rank must be at least 1, not {max_rank}")
     queries = check_descriptors(query, name="query")
     candidates = check_descriptors(gallery, name="gallery")
-    queries, candidates = align(queries, candidates, metric=metric)
+    check_widths(queries, candidates)
     if not camera_filter:
         query_cameras = gallery_cameras = None
     asked = label(queries, query_ids, query_cameras, ignored_identity=ignored_identity)
     searched = label(candidates, gallery_ids, gallery_cameras, ignored_identity=ignored_identity)
     labels = make_labels(asked, searched, camera_filter=camera_filter)
-    queries, candidates = asked.descriptors, searched.descriptors
+    queries, candidates = align(asked.descriptors, searched.descriptors, metric=metric)
     ranks = _match_ranks(
         queries,
         candidates,

@@ -18,6 +18,7 @@ from magnifier_jax.retrieval.descriptors import (
     Vectors,
     align,
     check_descriptors,
+    check_widths,
 )
 from magnifier_jax.retrieval.distances import Blocks, Layout, precision, stream_rows
 from magnifier_jax.retrieval.labels import Array, Labels, MatchFinder, label, make_labels
@@ -100,7 +101,7 @@ def verify(
         raise UserError(f"false positive rates must be at least 0 and below 1, not {list(rates)}")
     queries = check_descriptors(query, name="query")
     candidates = check_descriptors(gallery, name="gallery")
-    queries, candidates = align(queries, candidates, metric=metric)
+    check_widths(queries, candidates)
     if not camera_filter:
         query_cameras = gallery_cameras = None
     asked = label(queries, query_ids, query_cameras, ignored_identity=ignored_identity)
@@ -109,10 +110,11 @@ def verify(
     different = _count_different(labels)
     if not different:
         raise UserError("all images show the same person; verification needs pairs of two")
+    queries, candidates = align(asked.descriptors, searched.descriptors, metric=metric)
     with precision(queries.dtype):
         same, nearest = _collect(
-            asked.descriptors,
-            searched.descriptors,
+            queries,
+            candidates,
             labels,
             keep=int(max(rates) * different) + 1,
             metric=metric,

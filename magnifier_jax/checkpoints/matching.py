@@ -1,6 +1,6 @@
 """Comparing the tensors that a checkpoint holds with those that a model asks for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -25,7 +25,7 @@ def check_same_tensors(
     Raises:
         UserError: Something differs; the message has one line for every such tensor.
     """
-    differences = list(_differences(_by_name(wanted), _by_name(stored)))
+    differences = list(_differences(describe_all(wanted), describe_all(stored)))
     if differences:
         raise UserError(
             f"The checkpoint {where} is of another model: {len(differences)} tensors do not match. "
@@ -44,14 +44,17 @@ def _differences(wanted: Mapping[str, str], stored: Mapping[str, str]) -> Iterat
             yield f"{name}: wanted {wanted[name]}, {stored[name]} in the checkpoint"
 
 
-def _by_name(items: Mapping[str, PyTree]) -> Mapping[str, str]:
+def describe_all(items: Mapping[str, PyTree]) -> Mapping[str, str]:
     """Describes every tensor, as in `{'variables/params/neck/scale': 'float32[512]'}`."""
     leaves = jax.tree_util.tree_leaves_with_path(dict(items))
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): _describe(leaf)
-        for path, leaf in leaves
-    }
+    return {name_of(path): describe(leaf) for path, leaf in leaves}
 
 
-def _describe(leaf: Any) -> str:
+def name_of(path: Sequence[Any]) -> str:
+    """The name of a leaf of nested dictionaries and named tuples."""
+    return jax.tree_util.keystr(tuple(path), simple=True, separator="/")
+
+
+def describe(leaf: Any) -> str:
+    """Type and shape, as in `float32[512]`."""
     return f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}"

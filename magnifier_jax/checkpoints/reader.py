@@ -4,13 +4,15 @@ A checkpoint is a folder named by its step, with the items
 
 * `variables`: what inference needs, parameters and batch statistics;
 * `optimizer`: what only training needs;
-* `metadata`: a JSON object that says how to rebuild the model around the variables;
+* `metadata`: a JSON object that says how to rebuild the model around the variables, with a checksum
+  of itself and one of every array;
 * `metrics`: the score that decides which checkpoint is best, where it is known.
 """
 
+import contextlib
 import dataclasses
-import json
 import logging
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -18,8 +20,11 @@ from typing import Any, Literal
 import jax
 import orbax.checkpoint as ocp
 
-from input_pipeline.errors import UserError
+from input_pipeline.errors import DataError, UserError
+from input_pipeline.files import read_json, reading
+from input_pipeline.identities import whole_number
 from magnifier_jax.checkpoints import matching
+from magnifier_jax.checkpoints.integrity import check_arrays, check_list, check_score, unsealed
 from magnifier_jax.checkpoints.quiet import collect_abandoned, quiet_storage
 
 VARIABLES = "variables"
@@ -67,8 +72,8 @@ class CheckpointReader:
         """Returns the steps of all complete checkpoints, oldest first."""
         if not self.directory.is_dir():
             return []
-        folders = (path for path in self.directory.iterdir() if path.is_dir())
-        return sorted(int(path.name) for path in folders if path.name.isdecimal())
+        folders = (path for path in self.directory.iterdir() if _is_step(path.name))
+        return sorted(int(path.name) for path in folders if path.is_dir())
 
     def latest_step(self) -> int | None:
         """Returns the newest step, or None where nothing has been saved."""
@@ -90,7 +95,7 @@ class CheckpointReader:
         failures: dict[int, Exception] = {}
         for step in self._candidates(which):
             try:
-                return self._metadata(step)
+                return self._metadata(step)[0]
             except (OSError, ValueError) as error:
                 failures[step] = error
                 self._report_damaged(step, error)
@@ -129,13 +134,15 @@ class CheckpointReader:
         raise self._nothing_readable(failures)
 
     def _restore_step(self, step: int, *, variables: PyTree, optimizer: PyTree) -> Restored:
-        metadata = self._metadata(step)
+        metadata, integrity = self._metadata(step)
         targets = {VARIABLES: variables}
         if jax.tree.leaves(optimizer):  # Plain gradient descent has no state, so none is stored.
             targets[OPTIMIZER] = optimizer
         stored = {item: self._stored_tensors(step, item) for item in targets}
+        check_list(stored, integrity)
         matching.check_same_tensors(targets, stored, where=str(self._folder(step)))
         items = {item: self._arrays(step, item, target) for item, target in targets.items()}
+        check_arrays(items, integrity)
         return Restored(
             step=step,
             variables=items[VARIABLES],
@@ -179,10 +186,21 @@ class CheckpointReader:
 
     def _read_score(self, step: int) -> float | None:
         path = self._folder(step) / METRICS
-        return float(_read_json(path, filename=METRICS)[SCORE]) if path.is_dir() else None
+        if not path.is_dir():
+            return None
+        with reading(path, what="score of a checkpoint"):
+            score = float(_read_object(path / METRICS)[SCORE])
+            if not math.isfinite(score):
+                raise ValueError(f"it is {score}")
+        integrity = None
+        with contextlib.suppress(DataError):
+            integrity = self._metadata(step)[1]
+        check_score(score, integrity)
+        return score
 
-    def _metadata(self, step: int) -> Mapping[str, Any]:
-        return _read_json(self._folder(step) / METADATA, filename=METADATA)
+    def _metadata(self, step: int) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
+        """The JSON object, and the checksums of the arrays; None in older checkpoints."""
+        return unsealed(_read_object(self._folder(step) / METADATA / METADATA))
 
     def _stored_tensors(self, step: int, item: str) -> PyTree:
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
@@ -215,12 +233,21 @@ class CheckpointReader:
         )
 
 
+def _is_step(name: str) -> bool:
+    """Whether a folder is called as one of a step is; steps are numbers of 32 bits."""
+    number = whole_number(name)
+    return number is not None and name == str(number)
+
+
 def reason(error: BaseException) -> str:
     """Shortens an error to one line; the cause comes last in those of the storage library."""
     text = " ".join(str(error).split())
     return text if len(text) <= _REASON_LENGTH else "…" + text[-_REASON_LENGTH:]
 
 
-def _read_json(folder: pathlib.Path, *, filename: str) -> Mapping[str, Any]:
+def _read_object(path: pathlib.Path) -> dict[str, Any]:
     """Reads without the storage library, which waits for the other processes of a run."""
-    return json.loads((folder / filename).read_text(encoding="utf-8"))
+    value = read_json(path, what="part of a checkpoint", checksum=True)
+    if not isinstance(value, dict):
+        raise DataError(f"{path} is not a sound part of a checkpoint (no JSON object).")
+    return value

@@ -16,9 +16,10 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
-from input_pipeline.errors import UserError
-from input_pipeline.files import write_json
+from input_pipeline.errors import DataError, UserError
+from input_pipeline.files import read_json, reading, write_json
 from magnifier_jax.checkpoints import reader
+from magnifier_jax.checkpoints.integrity import sealed
 from magnifier_jax.checkpoints.quiet import collect_abandoned, quiet_storage
 
 PyTree = Any
@@ -110,12 +111,13 @@ class CheckpointStore(reader.CheckpointReader):
         if step in self.steps():
             return False
         self._failure = None
-        items = {
-            reader.VARIABLES: ocp.args.StandardSave(variables),
-            reader.METADATA: ocp.args.JsonSave(metadata),
-        }
+        trees = {reader.VARIABLES: variables}
         if jax.tree.leaves(optimizer):
-            items[reader.OPTIMIZER] = ocp.args.StandardSave(optimizer)
+            trees[reader.OPTIMIZER] = optimizer
+        items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
+        if self._is_primary():
+            metadata = sealed(metadata, trees, score=score)
+        items[reader.METADATA] = ocp.args.JsonSave(metadata)
         metrics = None if score is None else {reader.SCORE: float(score)}
         try:
             self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
@@ -248,10 +250,11 @@ class CheckpointStore(reader.CheckpointReader):
 
     def _report_missing(self) -> None:
         """Says if the checkpoint that was saved last is not there any more."""
+        path = self.directory / _NEWEST
         try:
-            record = (self.directory / _NEWEST).read_text(encoding="utf-8")
-            newest = int(json.loads(record)["step"])
-        except (OSError, ValueError, KeyError, TypeError):
+            with reading(path, what="note of the newest checkpoint"):
+                newest = int(read_json(path, what="note of the newest checkpoint")["step"])
+        except DataError:  # It only helps to notice what is missing.
             return
         latest = self.latest_step()
         if self._is_primary() and newest > (latest or 0):

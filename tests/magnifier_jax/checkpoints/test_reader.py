@@ -1,10 +1,12 @@
 import dataclasses
+import json
 import logging
 import pathlib
 import shutil
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from input_pipeline.errors import UserError
@@ -108,6 +110,63 @@ def test_any_damaged_file_gives_the_same_bits_or_the_checkpoint_before(
     assert "metadata/metadata" in passed_over
     assert any(file.startswith("variables/d/") for file in passed_over)
     assert any(file.startswith("optimizer/d/") for file in passed_over)
+
+
+def test_flipped_bits_give_the_same_bits_or_the_checkpoint_before(directory, states):
+    """Any bit of any file: never other numbers, names or scores, and never a crash."""
+    good = directory.with_name("good")
+    shutil.copytree(directory / "3", good)
+    reader = CheckpointReader(directory)
+    wanted = states[3].abstract()
+    files = sorted(path.relative_to(good) for path in good.rglob("*") if path.is_file())
+    random = np.random.default_rng(0)
+    passed_over = 0
+    for file in files:
+        data = (good / file).read_bytes()
+        for place in random.integers(len(data), size=6 if data else 0):
+            flipped = bytearray(data)
+            flipped[place] ^= 1 << random.integers(8)
+            (directory / "3" / file).write_bytes(bytes(flipped))
+            restored = reader.restore(variables=wanted.variables, optimizer=wanted.optimizer)
+            expected = dataclasses.astuple(states[restored.step])
+            assert toy.same_bits((restored.variables, restored.optimizer), expected), file
+            assert restored.metadata["config"] == {"seed": restored.step}, file
+            assert reader.best_step() == 2
+            passed_over += restored.step == 2
+        (directory / "3" / file).write_bytes(data)
+    assert passed_over > len(files)
+
+
+@pytest.mark.parametrize(
+    "damage", ["7", "[1]", "null", "[" * 100_000, '"\ud800"', "\xff", '{"integrity": 3}']
+)
+def test_metadata_that_is_no_object_is_passed_over(directory, states, damage):
+    (directory / "3" / "metadata" / "metadata").write_bytes(damage.encode("latin-1", "replace"))
+    reader = CheckpointReader(directory)
+    assert reader.read_metadata()["config"] == {"seed": 2}
+    assert reader.restore(variables=states[3].abstract().variables).step == 2
+
+
+def test_older_checkpoints_have_no_checksums(directory, states):
+    path = directory / "3" / "metadata" / "metadata"
+    metadata = json.loads(path.read_text())
+    assert metadata.pop("integrity")["arrays"]
+    assert metadata.pop("checksum")
+    path.write_text(json.dumps(metadata))
+    reader = CheckpointReader(directory)
+    assert reader.restore(variables=states[3].abstract().variables).step == 3
+    assert reader.read_metadata() == {"config": {"seed": 3}, "identities": ["a", "é"]}
+
+
+def test_another_score_than_the_one_saved_counts_for_nothing(directory):
+    (directory / "1" / "metrics" / "metrics").write_text('{"score": 0.99}')
+    assert CheckpointReader(directory).best_step() == 2
+
+
+def test_folders_that_are_no_steps_are_left_alone(directory):
+    for name in ("٣", "²", "007", str(2**31), str(10**30), "-1"):
+        (directory / name).mkdir()
+    assert list(CheckpointReader(directory).steps()) == [1, 2, 3]
 
 
 def test_a_deleted_newest_folder_leaves_the_one_before(directory, states):

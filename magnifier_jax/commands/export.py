@@ -75,7 +75,7 @@ def _run(options: argparse.Namespace) -> None:
         dimension=options.dimension,
     )
     output = options.output.expanduser()
-    check_output(settings.format, output)
+    check_output(settings, output)
     enable_compilation_cache()
     mesh = make_mesh()
     trained = load_trained(options.workdir, mesh, which=options.checkpoint)

@@ -1,19 +1,24 @@
-"""The card beside an export: what one must know to use it rightly."""
+"""The card of an export: what one must know to use it rightly, beside the file and inside it."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
-from magnifier_jax.embedding.network import Trained
+from magnifier_jax.embedding.network import checkpoint_metadata
 from magnifier_jax.export.function import DescriptorFunction, Piece
-from magnifier_jax.export.onnx import OPSET
+from magnifier_jax.export.settings import WEIGHT_FORMATS
 from magnifier_jax.training.augmentation import MEAN, STD
 from magnifier_jax.workdir import software_versions
 
+OPSET = 17
+"""Of ONNX; old enough for ONNX Runtime 1.13, TensorRT 8.6 and OpenVINO 2023."""
 _HASHED_AT_ONCE = 1 << 20
+_WHOLE = "magnifier_jax"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,13 +27,14 @@ class InputCard:
 
     Attributes:
         name: Name of the input, where a format has names.
-        shape: Of a batch; `batch` stands for any number of pictures.
+        shape: Of a batch; `batch` stands for any number of images.
         dtype: Type of the numbers.
         layout: Order of the axes.
         height: Pixels.
         width: Pixels.
-        colour_order: Order of the colour channels.
-        interpolation: How pictures are brought to that size.
+        colour_order: Order of the color channels.
+        opening: How a file becomes 8-bit RGB pixels.
+        interpolation: How images are brought to that size.
         normalise: `inside`: the export does it. `outside`: the caller does, by
             `(pixels / 255 - mean) / std`.
         mean: Per channel, of pixels in 0…1.
@@ -42,6 +48,10 @@ class InputCard:
     height: int
     width: int
     colour_order: str = "RGB"
+    opening: str = (
+        "upright by its EXIF orientation; of 16-bit gray the upper 8 of the bits in use; "
+        "transparency dropped; RGB"
+    )
     interpolation: str = "bilinear, antialiased (Pillow's BILINEAR)"
     normalise: str
     mean: tuple[float, ...] = MEAN
@@ -89,12 +99,12 @@ class Verification:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Card:
-    """All of it.
+class Description:
+    """What is known before an export is written, and so can be written inside.
 
     Attributes:
         format: Kind of export.
-        sha256: Hash of each file, by its path beside the card.
+        precision: Type that the convolutions compute in.
         input: What goes in.
         output: What comes out.
         run: Name of the training run.
@@ -102,13 +112,12 @@ class Card:
         backbone: Name of the ResNet.
         identities: How many identities it was trained on.
         network: The other settings of the network, as `MagnifierNet` takes them.
-        verified: How it was checked.
         opset: Version of ONNX's operators, None for other formats.
         versions: Software that made it and ran it.
     """
 
     format: str
-    sha256: Mapping[str, str]
+    precision: str
     input: InputCard
     output: OutputCard
     run: str
@@ -116,28 +125,33 @@ class Card:
     backbone: str
     identities: int
     network: Mapping[str, bool | int]
-    verified: Verification
     opset: int | None
     versions: Mapping[str, str]
 
 
-def make_card(
-    trained: Trained,
-    function: DescriptorFunction,
-    *,
-    path: pathlib.Path,
-    verified: Verification,
-    versions: Mapping[str, str],
-) -> Card:
-    """Describes the export at `path`; `versions` are those of its format's own packages."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Card(Description):
+    """All of it.
+
+    Attributes:
+        sha256: Hash of each file, by its path beside the card.
+        verified: How it was checked.
+    """
+
+    sha256: Mapping[str, str]
+    verified: Verification
+
+
+def describe(function: DescriptorFunction) -> Description:
+    """Describes what will be written."""
     settings, projection = function.settings, function.projection
     height, width = function.image_size
     pieces = function.pieces
-    return Card(
+    return Description(
         format=settings.format,
-        sha256=hash_files(path),
+        precision=settings.precision,
         input=InputCard(
-            shape=("batch", *function.input_shape),
+            shape=(settings.batch or "batch", *function.input_shape),
             dtype=str(function.input_type),
             layout=settings.layout,
             height=height,
@@ -152,13 +166,75 @@ def make_card(
             projected_from=None if projection is None else pieces[-1].stop,
             explained_variance=None if projection is None else projection.explained,
         ),
-        run=trained.config.name,
-        step=trained.step,
+        run=function.config.name,
+        step=function.step,
         **function.definition,
-        verified=verified,
         opset=OPSET if settings.format == "onnx" else None,
-        versions={**software_versions(), **versions},
+        versions=software_versions(),
     )
+
+
+def make_card(
+    function: DescriptorFunction,
+    path: pathlib.Path,
+    *,
+    verified: Verification,
+    versions: Mapping[str, str],
+) -> Card:
+    """The card of the export at `path`; `versions` are those of its format's own packages."""
+    known = describe(function)
+    fields = {field.name: getattr(known, field.name) for field in dataclasses.fields(known)}
+    fields["versions"] = {**known.versions, **versions}
+    return Card(**fields, sha256=hash_files(path), verified=verified)
+
+
+def file_metadata(function: DescriptorFunction) -> dict[str, str]:
+    """What a file carries about itself, as texts by name.
+
+    A few names are for people and other programs; lists and numbers are JSON. `magnifier_jax`
+    holds the whole description, and for weights under `training` what a checkpoint carries beside
+    its arrays: the configuration of the training and the names of its identities.
+    """
+    known = describe(function)
+    given, found = known.input, known.output
+    whole: dict[str, Any] = dataclasses.asdict(known)
+    if function.settings.format in WEIGHT_FORMATS:
+        whole["training"] = checkpoint_metadata(function.config, function.identities)
+    flat = {
+        "run": known.run,
+        "step": known.step,
+        "version": known.versions.get("magnifier_jax", ""),
+        "image_size": (given.height, given.width),
+        "layout": given.layout,
+        "dtype": given.dtype,
+        "color_order": given.colour_order,
+        "opening": given.opening,
+        "interpolation": given.interpolation,
+        "normalise": given.normalise,
+        "mean": given.mean,
+        "std": given.std,
+        "dimension": found.dimension,
+        "branches": found.branches,
+        "l2": found.l2,
+        _WHOLE: whole,
+    }
+    return {
+        name: value if isinstance(value, str) else json.dumps(value) for name, value in flat.items()
+    }
+
+
+def parse_metadata(texts: Mapping[str, str]) -> dict[str, Any] | None:
+    """What `file_metadata` put under `magnifier_jax`, or None where a file has no such entry.
+
+    Raises:
+        ValueError: The entry is not what was written.
+    """
+    if _WHOLE not in texts:
+        return None
+    whole = json.loads(texts[_WHOLE])
+    if not isinstance(whole, dict):
+        raise ValueError(f"its entry `{_WHOLE}` is no JSON object")
+    return whole
 
 
 def hash_files(path: pathlib.Path) -> dict[str, str]:

@@ -1,10 +1,9 @@
-"""Weights, StableHLO and SavedModel: what an export is written as, and how it is run again."""
+"""Weights, StableHLO, SavedModel and TFLite: how each is written, and how it is run again."""
 
 from __future__ import annotations
 
 import importlib.util
 import pathlib
-import tempfile
 from collections.abc import Sequence
 
 import jax
@@ -12,6 +11,8 @@ import jax.export
 import numpy as np
 
 from input_pipeline.errors import UserError
+from input_pipeline.files import write_bytes
+from magnifier_jax.export.card import file_metadata
 from magnifier_jax.export.function import DescriptorFunction
 from magnifier_jax.export.verification import run_batches, run_task
 from magnifier_jax.interop import (
@@ -24,7 +25,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def write_weights(function: DescriptorFunction, path: pathlib.Path) -> None:
-    """Writes all tensors of the network.
+    """Writes all tensors of the network, with what it takes to load them.
 
     Raises:
         UserError: The file cannot be written.
@@ -32,41 +33,42 @@ def write_weights(function: DescriptorFunction, path: pathlib.Path) -> None:
     state = to_torch_state_dict(
         function.variables, function.model, num_batches_tracked=function.step
     )
-    write = write_safetensors if function.settings.format == "safetensors" else write_torch_file
-    write(path, state)
+    write = write_torch_file if function.settings.format == "torch" else write_safetensors
+    write(path, state, metadata=file_metadata(function))
 
 
 def run_weights(
     function: DescriptorFunction, path: pathlib.Path, batches: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
-    """Describes each batch in a fresh process, by a network that the file fills.
+    """Embeds each batch in a fresh process, by a network that the file alone gives.
 
     Raises:
-        UserError: The file does not fill it.
+        UserError: It does not.
     """
-    return run_batches("run-weights", path, batches, definition=function.definition)
+    del function  # The file is all that is needed.
+    return run_batches("run-weights", path, batches)
 
 
 def write_stablehlo(function: DescriptorFunction, path: pathlib.Path) -> None:
-    """Writes the function, its weights included, for batches of any size.
+    """Writes the function, its weights included, for batches of the size asked for or any size.
 
     Raises:
         UserError: The file cannot be written.
     """
+    batch = function.settings.batch
     sizes = ", ".join(str(size) for size in function.input_shape)
-    shape = jax.export.symbolic_shape(f"batch, {sizes}")
+    shape = jax.export.symbolic_shape(f"{batch or 'batch'}, {sizes}")
     images = jax.ShapeDtypeStruct(shape, function.input_type)
-    exported = jax.export.export(jax.jit(function), platforms=PLATFORMS)(images)
-    try:
-        path.write_bytes(exported.serialize())
-    except OSError as error:
-        raise UserError(f"Cannot write {path}: {error.strerror}.") from error
+    # TensorFlow Lite has no operation that chooses between platforms.
+    platforms = PLATFORMS if batch is None else PLATFORMS[:1]
+    exported = jax.export.export(jax.jit(function), platforms=platforms)(images)
+    write_bytes(path, bytes(exported.serialize()))
 
 
 def run_stablehlo(
     function: DescriptorFunction, path: pathlib.Path, batches: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
-    """Describes each batch by the file, in a fresh process.
+    """Embeds each batch by the file, in a fresh process.
 
     Raises:
         UserError: The file cannot be run.
@@ -81,18 +83,45 @@ def write_savedmodel(function: DescriptorFunction, path: pathlib.Path) -> None:
     Raises:
         UserError: TensorFlow is missing, or cannot take what jax gives it.
     """
+    _make_by_tensorflow(function, path, task="make-savedmodel")
+
+
+def write_tflite(function: DescriptorFunction, path: pathlib.Path) -> None:
+    """Writes a TensorFlow Lite program of built-in operations, for batches of one size.
+
+    Raises:
+        UserError: TensorFlow is missing, or its converter cannot take what jax gives it.
+    """
+    _make_by_tensorflow(function, path, task="make-tflite")
+
+
+def _make_by_tensorflow(function: DescriptorFunction, path: pathlib.Path, *, task: str) -> None:
     if importlib.util.find_spec("tensorflow") is None:
-        raise UserError("--format=savedmodel needs TensorFlow: pip install tensorflow")
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        stablehlo = pathlib.Path(folder) / "function"
-        write_stablehlo(function, stablehlo)
-        run_task("make-savedmodel", stablehlo, path)
+        raise UserError(
+            f"--format={function.settings.format} needs TensorFlow: pip install tensorflow"
+        )
+    stablehlo = path.with_name(f"{path.name}.stablehlo")
+    write_stablehlo(function, stablehlo)
+    run_task(task, stablehlo, path)
+    stablehlo.unlink()
+
+
+def run_tflite(
+    function: DescriptorFunction, path: pathlib.Path, batches: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    """Embeds each batch by the file, in a fresh process.
+
+    Raises:
+        UserError: TensorFlow Lite cannot run it.
+    """
+    del function  # The file is all that is needed.
+    return run_batches("run-tflite", path, batches)
 
 
 def run_savedmodel(
     function: DescriptorFunction, path: pathlib.Path, batches: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
-    """Describes each batch by the folder, in a fresh process.
+    """Embeds each batch by the folder, in a fresh process.
 
     Raises:
         UserError: TensorFlow cannot run it.

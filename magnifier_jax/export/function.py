@@ -1,4 +1,4 @@
-"""The function that is exported: pictures in, descriptors out."""
+"""The function that is exported: images in, descriptors out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from input_pipeline.errors import UserError
-from magnifier_jax.config import suggest
+from magnifier_jax.config import Config, suggest
 from magnifier_jax.embedding.forward import unit_length
 from magnifier_jax.embedding.network import Trained
 from magnifier_jax.export.projection import Projection
@@ -23,7 +23,7 @@ from magnifier_jax.training.augmentation import MEAN, STD, normalize
 # Branch names as users say them, in the order of the descriptor, and their variables.
 _MODULES = {"global": "global_branch", "adversarial": "adversarial", "fusion": "fusion"}
 
-_NETWORK_FIELDS = (
+NETWORK_FIELDS = (
     "num_parts",
     "use_global",
     "use_adversarial",
@@ -32,6 +32,7 @@ _NETWORK_FIELDS = (
     "parsing_features",
     "stem_relu",
 )
+"""Settings of a network, by the names that `MagnifierNet` and `Config.model` have for them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,13 +46,13 @@ class Piece:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DescriptorFunction:
-    """A network that describes pictures, with nothing that the descriptor does not need.
+    """A trained network as a function, with nothing that the descriptor does not need.
 
     Attributes:
         model: The network, with the chosen branches only, computing in float32.
         variables: Its variables, on the host.
-        backbone: Name of its ResNet, in `model.BACKBONES`.
-        image_size: Height and width of its input.
+        config: The configuration of its training, with all of its branches.
+        identities: Name of each training identity, in the order of the classifiers.
         settings: What the export is asked to be.
         step: Training steps behind it.
         projection: The projection after it, if asked for.
@@ -59,14 +60,14 @@ class DescriptorFunction:
 
     model: MagnifierNet
     variables: Mapping[str, Any]
-    backbone: str
-    image_size: tuple[int, int]
+    config: Config
+    identities: tuple[str, ...]
     settings: ExportSettings
     step: int
     projection: Projection | None = None
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Describes pictures in the layout and type that the settings say; `[N, d]`."""
+        """Embeds images in the layout and type that the settings say; `[N, d]`."""
         if self.settings.layout == "NCHW":
             images = images.transpose(0, 2, 3, 1)
         if self.settings.normalise == "inside":
@@ -79,6 +80,16 @@ class DescriptorFunction:
         return unit_length(descriptor) if self.settings.l2 == "inside" else descriptor
 
     @property
+    def backbone(self) -> str:
+        """Name of its ResNet, in `model.BACKBONES`."""
+        return self.config.model.backbone
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of its input, in pixels."""
+        return self.config.data.image_size
+
+    @property
     def pieces(self) -> tuple[Piece, ...]:
         """Where each branch's numbers are."""
         return _pieces(self.variables)
@@ -86,7 +97,7 @@ class DescriptorFunction:
     @property
     def definition(self) -> dict[str, Any]:
         """What `MagnifierNet` is made with: `identities`, `backbone` and the `network` settings."""
-        network = {name: getattr(self.model, name) for name in _NETWORK_FIELDS}
+        network = {name: getattr(self.model, name) for name in NETWORK_FIELDS}
         identities = self.model.num_identities
         return {"identities": identities, "backbone": self.backbone, "network": network}
 
@@ -97,13 +108,13 @@ class DescriptorFunction:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """Shape of one picture, in the layout asked for."""
+        """Shape of one image, in the layout asked for."""
         height, width = self.image_size
         return (3, height, width) if self.settings.layout == "NCHW" else (height, width, 3)
 
     @property
     def input_type(self) -> np.dtype:
-        """Type of the picture's numbers."""
+        """Type of the image's numbers."""
         return np.dtype(np.uint8 if self.settings.normalise == "inside" else np.float32)
 
     def prepare(self, images: np.ndarray) -> np.ndarray:
@@ -132,10 +143,15 @@ def make_descriptor_function(
             for collection, modules in trained.variables.items()
         }
     )
-    model = model.clone(dtype=jnp.float32)
-    config = trained.config
-    backbone, size = config.model.backbone, config.data.image_size
-    return DescriptorFunction(model, variables, backbone, size, settings, trained.step, projection)
+    return DescriptorFunction(
+        model=model.clone(dtype=jnp.float32),
+        variables=variables,
+        config=trained.config,
+        identities=trained.identities,
+        settings=settings,
+        step=trained.step,
+        projection=projection,
+    )
 
 
 def select_branches(model: MagnifierNet, branches: tuple[str, ...]) -> MagnifierNet:
@@ -165,13 +181,13 @@ def select_branches(model: MagnifierNet, branches: tuple[str, ...]) -> Magnifier
 def expected_descriptors(
     trained: Trained, function: DescriptorFunction, images: np.ndarray
 ) -> np.ndarray:
-    """What an export must say of uint8 pictures `[N, H, W, 3]`.
+    """What an export must give for uint8 images `[N, H, W, 3]`.
 
     It comes from the whole trained network, on the CPU where jax may use it, and the rest from
     NumPy, so that a mistake in choosing branches, in the layout or in the projection is seen.
     """
     variables = jax.device_get(trained.variables)
-    whole = describe_on_cpu(
+    whole = embed_on_cpu(
         trained.model.clone(dtype=jnp.float32), variables, normalize(jnp.asarray(images))
     )
     chosen = {piece.branch for piece in function.pieces}
@@ -183,19 +199,19 @@ def expected_descriptors(
     return _unit(found) if function.settings.l2 == "inside" else found
 
 
-def describe_on_cpu(model: MagnifierNet, variables: Mapping[str, Any], images: Any) -> np.ndarray:
-    """The descriptors of normalised pictures `[N, H, W, 3]`, not scaled, by the network itself."""
+def embed_on_cpu(model: MagnifierNet, variables: Mapping[str, Any], images: Any) -> np.ndarray:
+    """The descriptors of normalized images `[N, H, W, 3]`, not scaled, by the network itself."""
     try:
         device = jax.local_devices(backend="cpu")[0]
     except RuntimeError:  # JAX_PLATFORMS=cuda, for example, leaves it out.
         device = jax.local_devices()[0]
     # An accelerator would round to fewer bits than an export is compared in.
     with jax.default_device(device), jax.default_matmul_precision("highest"):
-        return np.asarray(_describe(model, variables, np.asarray(images)))
+        return np.asarray(_embed(model, variables, np.asarray(images)))
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _describe(model: MagnifierNet, variables: Mapping[str, Any], images: jax.Array) -> jax.Array:
+def _embed(model: MagnifierNet, variables: Mapping[str, Any], images: jax.Array) -> jax.Array:
     outputs: Any = model.apply(variables, images, train=False)
     return outputs.descriptor
 

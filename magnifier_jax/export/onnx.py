@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from input_pipeline.errors import UserError
+from input_pipeline.files import write_bytes
+from magnifier_jax.export.card import OPSET, file_metadata
 from magnifier_jax.export.function import DescriptorFunction
 from magnifier_jax.export.verification import run_batches
 from magnifier_jax.interop import to_torch_state_dict
@@ -22,9 +24,9 @@ from magnifier_jax.model.resnet import BackboneSpec
 from magnifier_jax.training.augmentation import MEAN, STD
 
 INPUT, OUTPUT = "images", "descriptor"
-# Old enough for every runtime in use: ONNX Runtime 1.13, TensorRT 8.6, OpenVINO 2023.
-OPSET = 17
 _IR_VERSION = 8
+_FLOAT, _HALF = 1, 10  # numbers of the types float32 and float16
+_NORM = ("weight", "bias", "running_mean", "running_var")
 _SMALLEST_LENGTH = 1e-6
 
 
@@ -35,9 +37,8 @@ def write_onnx(function: DescriptorFunction, path: pathlib.Path) -> None:
         UserError: A package is missing, or the file cannot be written.
     """
     weights = to_torch_state_dict(function.variables, function.model)
-    graph = Graph(weights)
-    pictures = _pictures(graph, function)
-    descriptor = _descriptor(graph, function, pictures)
+    graph = Graph(weights, half=function.settings.precision == "fp16")
+    descriptor = _descriptor(graph, function, _images(graph, function))
     graph.save(
         path,
         input_name=INPUT,
@@ -46,13 +47,14 @@ def write_onnx(function: DescriptorFunction, path: pathlib.Path) -> None:
         output=descriptor,
         output_name=OUTPUT,
         output_shape=("batch", function.dimension),
+        metadata=file_metadata(function),
     )
 
 
 def run_onnx(
     function: DescriptorFunction, path: pathlib.Path, batches: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
-    """Describes each batch by ONNX Runtime on the CPU, in a fresh process.
+    """Embeds each batch by ONNX Runtime on the CPU, in a fresh process.
 
     Raises:
         UserError: The file cannot be run.
@@ -61,41 +63,43 @@ def run_onnx(
     return run_batches("run-onnx", path, batches)
 
 
-def _pictures(graph: Graph, function: DescriptorFunction) -> str:
-    """The input as normalised float32 NCHW."""
+def _images(graph: Graph, function: DescriptorFunction) -> str:
+    """The input as normalized float32 NCHW."""
     x = INPUT
     if function.settings.layout == "NHWC":
         x = graph.add("Transpose", [x], perm=[0, 3, 1, 2])
     if function.settings.normalise == "outside":
         return x
-    x = graph.add("Cast", [x], to=1)  # To float32.
+    x = graph.add("Cast", [x], to=_FLOAT)
     scale = 1 / (255 * np.array(STD, np.float32))
     offset = -np.array(MEAN, np.float32) / np.array(STD, np.float32)
     x = graph.add("Mul", [x, graph.constant("scale", scale.reshape(1, 3, 1, 1))])
     return graph.add("Add", [x, graph.constant("offset", offset.reshape(1, 3, 1, 1))])
 
 
-def _descriptor(graph: Graph, function: DescriptorFunction, pictures: str) -> str:
+def _descriptor(graph: Graph, function: DescriptorFunction, images: str) -> str:
     model, settings = function.model, function.settings
-    trunk = _trunk(graph, model.backbone, pictures, stem_relu=model.stem_relu)
+    trunk = _trunk(graph, model.backbone, graph.narrow(images), stem_relu=model.stem_relu)
     features = ""
     if model.use_global or model.use_fusion:
         features = _stage(graph, model.backbone, trunk, stage=3)
     necks = []
     if model.use_global:
-        pooled = graph.add("ReduceMean", [features], axes=[2, 3], keepdims=0)
+        # Sums over cells, necks and lengths are worth float32, and cost next to nothing in it.
+        cells = graph.widen(features)
+        pooled = graph.add("ReduceMean", [cells], axes=[2, 3], keepdims=0)
         necks.append(_neck(graph, pooled, "base.feat_bn"))
     if model.use_adversarial:
         x = _block(graph, trunk, "base.mask.bottle", convolutions=3)
-        x = graph.add("ReduceMax", [x], axes=[2, 3], keepdims=1)
-        x = _convolution(graph, x, "base.mask.dim_reducer", kernel=1)
+        x = graph.widen(graph.add("ReduceMax", [x], axes=[2, 3], keepdims=1))
+        x = _convolution(graph, x, "base.mask.dim_reducer", kernel=1, half=False)
         x = graph.add("Flatten", [x], axis=1)
         necks.append(_neck(graph, x, "base.mask.mask_bn"))
     if model.use_fusion:
         part_map = _part_map(graph, features)
         x = _block(graph, trunk, "base.part.bottle", convolutions=3)
         parts = _part_max_pool(graph, x, part_map, num_parts=model.num_parts)
-        x = _lstm(graph, parts)
+        x = _lstm(graph, graph.widen(parts))
         necks.append(_neck(graph, x, "base.part.combine_bn"))
     found = necks[0] if len(necks) == 1 else graph.add("Concat", necks, axis=1)
     if function.projection is not None:
@@ -168,10 +172,12 @@ def _block(
     return graph.add("Relu", [graph.add("Add", [x, residual])])
 
 
-def _convolution(graph: Graph, x: str, name: str, *, kernel: int, stride: int = 1) -> str:
+def _convolution(
+    graph: Graph, x: str, name: str, *, kernel: int, stride: int = 1, half: bool = True
+) -> str:
     return graph.add(
         "Conv",
-        [x, graph.weight(f"{name}.weight")],
+        [x, graph.weight(f"{name}.weight", half=half)],
         kernel_shape=[kernel] * 2,
         strides=[stride] * 2,
         pads=[kernel // 2] * 4,
@@ -179,15 +185,28 @@ def _convolution(graph: Graph, x: str, name: str, *, kernel: int, stride: int = 
 
 
 def _norm(graph: Graph, x: str, name: str) -> str:
-    tensors = ("weight", "bias", "running_mean", "running_var")
-    inputs = [x, *(graph.weight(f"{name}.{tensor}") for tensor in tensors)]
+    """Batch norm after a convolution, `[N, C, h, w]`."""
+    if not graph.half:
+        return _batch_norm(graph, x, name)
+    # As a scale and an offset computed in float64: float16 cannot hold small variances.
+    weight, bias, mean, variance = (graph.read(f"{name}.{t}").astype(np.float64) for t in _NORM)
+    scale = weight / np.sqrt(variance + BATCH_NORM_EPSILON)
+    axes = (1, -1, 1, 1)
+    x = graph.add("Mul", [x, graph.number(f"{name}.scale", scale.reshape(axes))])
+    offset = (bias - mean * scale).reshape(axes)
+    return graph.add("Add", [x, graph.number(f"{name}.offset", offset)])
+
+
+def _batch_norm(graph: Graph, x: str, name: str) -> str:
+    inputs = [x, *(graph.weight(f"{name}.{tensor}", half=False) for tensor in _NORM)]
     return graph.add("BatchNormalization", inputs, epsilon=BATCH_NORM_EPSILON)
 
 
 def _neck(graph: Graph, x: str, name: str) -> str:
     """Batch norm of `[N, C]`; some runtimes want two more axes."""
     axes = graph.constant("height_and_width", np.array([2, 3], np.int64))
-    return graph.add("Flatten", [_norm(graph, graph.add("Unsqueeze", [x, axes]), name)], axis=1)
+    x = _batch_norm(graph, graph.add("Unsqueeze", [x, axes]), name)
+    return graph.add("Flatten", [x], axis=1)
 
 
 def _part_map(graph: Graph, features: str) -> str:
@@ -224,7 +243,7 @@ def _part_map(graph: Graph, features: str) -> str:
 
 def _part_max_pool(graph: Graph, x: str, part_map: str, *, num_parts: int) -> str:
     """The maximum over each part's cells, `[P, N, C]`; zeros where a part is not shown."""
-    zero = graph.constant("zero", np.zeros((), np.float32))
+    zero = graph.number("zero", np.zeros(()))
     first = graph.constant("part_axis", np.zeros(1, np.int64))
     parts = []
     for part in range(num_parts):
@@ -266,12 +285,14 @@ def _unit_length(graph: Graph, x: str) -> str:
 class Graph:
     """A growing ONNX graph; every method that adds a node returns the name of what it makes."""
 
-    def __init__(self, weights: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, weights: Mapping[str, np.ndarray], *, half: bool = False) -> None:
         """Starts an empty graph.
 
         Args:
             weights: Tensors that `weight` may refer to; only those that are used are written.
+            half: Whether numbers are float16 where nothing else is asked for.
         """
+        self.half = half
         self._onnx = _import_onnx()
         self._weights = weights
         self._nodes: list[Any] = []
@@ -298,10 +319,23 @@ class Graph:
         """The numbers of a weight, for one that is stored in another order."""
         return self._weights[name]
 
-    def weight(self, name: str) -> str:
-        """Refers to a weight by its name."""
-        self._stored[name] = self._weights[name]
-        return name
+    def weight(self, name: str, *, half: bool = True) -> str:
+        """Refers to a weight by its name, in float16 if the graph is of it and `half` is true."""
+        value = self._weights[name]
+        return self.number(name, value) if half else self.constant(name, value)
+
+    def number(self, name: str, value: np.ndarray) -> str:
+        """Stores an array in the type that the graph computes in."""
+        with np.errstate(over="ignore"):  # Infinite numbers show when the export is checked.
+            return self.constant(name, value.astype(np.float16 if self.half else np.float32))
+
+    def narrow(self, x: str) -> str:
+        """From float32 to the type that the graph computes in."""
+        return self.add("Cast", [x], to=_HALF) if self.half else x
+
+    def widen(self, x: str) -> str:
+        """From the type that the graph computes in to float32."""
+        return self.add("Cast", [x], to=_FLOAT) if self.half else x
 
     def constant(self, name: str, value: np.ndarray) -> str:
         """Stores another array under a name; a name means the same array everywhere."""
@@ -318,8 +352,9 @@ class Graph:
         output: str,
         output_name: str,
         output_shape: Sequence[str | int],
+        metadata: Mapping[str, str],
     ) -> None:
-        """Checks the graph and writes it.
+        """Checks the graph and writes it, with texts by name.
 
         Raises:
             UserError: The file cannot be written.
@@ -343,12 +378,11 @@ class Graph:
             opset_imports=[onnx.helper.make_opsetid("", OPSET)],
             ir_version=_IR_VERSION,
             producer_name="magnifier_jax",
+            producer_version=metadata["version"],
         )
+        onnx.helper.set_model_props(model, dict(metadata))
         onnx.checker.check_model(model, full_check=True)
-        try:
-            onnx.save(model, str(path))
-        except OSError as error:
-            raise UserError(f"Cannot write {path}: {error.strerror}.") from error
+        write_bytes(path, model.SerializeToString())
 
 
 def _import_onnx() -> Any:

@@ -7,13 +7,20 @@ from typing import Literal, get_args
 
 from input_pipeline.errors import UserError
 
-Format = Literal["safetensors", "torch", "onnx", "stablehlo", "savedmodel"]
+Format = Literal["safetensors", "torch", "folder", "onnx", "stablehlo", "savedmodel", "tflite"]
 Layout = Literal["NHWC", "NCHW"]
 Place = Literal["inside", "outside"]
+Precision = Literal["float32", "fp16"]
+Consumer = Literal["boxmot"]
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 # These hold tensors and no computation, so nothing can be put inside of them.
-WEIGHT_FORMATS: tuple[Format, ...] = ("safetensors", "torch")
+WEIGHT_FORMATS: tuple[Format, ...] = ("safetensors", "torch", "folder")
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+CONSUMERS: tuple[Consumer, ...] = get_args(Consumer)
+# Formats whose programs can be made for batches of one size, and the one that has to be.
+_FIXED_BATCH: tuple[Format, ...] = ("savedmodel", "tflite")
+_LARGEST_BATCH = 1024
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,11 +31,15 @@ class ExportSettings:
         format: Kind of file.
         branches: Branches whose pieces make the descriptor, in the network's order; empty for
             all that the network has.
-        layout: Order of the picture's axes.
+        layout: Order of the image's axes.
         normalise: `inside` takes uint8 RGB, `outside` float32 that mean and standard deviation
             have been applied to.
         l2: `inside` gives descriptors of unit length.
         dimension: Numbers that principal component analysis leaves; None keeps all.
+        precision: `fp16` stores the convolutions' weights in half the bytes and computes them so;
+            input and output are those of float32.
+        batch: The only batch size that is taken; None takes any.
+        consumer: The program that it is written for, or None.
     """
 
     format: Format
@@ -37,33 +48,108 @@ class ExportSettings:
     normalise: Place = "inside"
     l2: Place = "inside"
     dimension: int | None = None
+    precision: Precision = "float32"
+    batch: int | None = None
+    consumer: Consumer | None = None
 
 
 def choose_settings(
-    export_format: Format,
+    export_format: Format | None = None,
     *,
     branches: tuple[str, ...] = (),
     layout: Layout | None = None,
     normalise: Place | None = None,
     l2: Place | None = None,
     dimension: int | None = None,
+    precision: Precision = "float32",
+    batch: int | None = None,
+    consumer: Consumer | None = None,
 ) -> ExportSettings:
-    """Fills in what was not asked for, and refuses what a format cannot hold.
+    """Fills in what was not asked for, and refuses what a format or a consumer cannot take.
+
+    Args:
+        export_format: Kind of file; None is what the consumer takes.
+        branches: As in `ExportSettings`, and so are the others.
+        layout: None is NHWC, or what the consumer feeds.
+        normalise: None is inside, or what the consumer feeds.
+        l2: None is inside.
+        dimension: None keeps all.
+        precision: `float32`, or `fp16` for ONNX.
+        batch: None is any size; 1 for TFLite, whose programs are made for one size.
+        consumer: `boxmot`, or None.
 
     Raises:
-        UserError: The format has no place for something, or the dimension is not positive.
+        UserError: There is no format, it has no place for something, or a number is out of range.
     """
+    if consumer is not None:
+        export_format = _check_consumer(consumer, export_format, layout, normalise)
+        layout, normalise = "NCHW", "outside"
+    if export_format is None:
+        raise UserError(f"--format is missing: give one of {', '.join(FORMATS)}.")
     if dimension is not None and dimension < 1:
         raise UserError(f"--dimension is {dimension} but must be 1 or more.")
-    if export_format not in WEIGHT_FORMATS:
-        return ExportSettings(
-            format=export_format,
-            branches=branches,
-            layout=layout or "NHWC",
-            normalise=normalise or "inside",
-            l2=l2 or "inside",
-            dimension=dimension,
+    if precision == "fp16" and export_format != "onnx":
+        raise UserError(
+            f"--precision=fp16 does not go with --format={export_format}: export to onnx, or let "
+            "the framework that reads the file convert it."
         )
+    if batch is not None:
+        _check_batch(batch, export_format)
+    elif export_format == "tflite":
+        batch = 1
+    if export_format in WEIGHT_FORMATS:
+        _check_weights(export_format, layout, normalise, l2, dimension)
+        layout, normalise, l2 = "NCHW", "outside", "outside"
+    return ExportSettings(
+        format=export_format,
+        branches=branches,
+        layout=layout or "NHWC",
+        normalise=normalise or "inside",
+        l2=l2 or "inside",
+        dimension=dimension,
+        precision=precision,
+        batch=batch,
+        consumer=consumer,
+    )
+
+
+def _check_consumer(
+    consumer: Consumer,
+    export_format: Format | None,
+    layout: Layout | None,
+    normalise: Place | None,
+) -> Format:
+    asked = {
+        f"--format={export_format}": export_format not in (None, "onnx"),
+        "--layout=NHWC": layout == "NHWC",
+        "--normalise=inside": normalise == "inside",
+    }
+    for option, given in asked.items():
+        if given:
+            raise UserError(
+                f"{option} does not go with --for={consumer}, which loads ONNX and feeds it "
+                "normalized NCHW crops: leave it out."
+            )
+    return "onnx"
+
+
+def _check_batch(batch: int, export_format: Format) -> None:
+    if export_format not in _FIXED_BATCH:
+        raise UserError(
+            f"--batch does not go with --format={export_format}, which takes batches of any size: "
+            "leave it out."
+        )
+    if not 1 <= batch <= _LARGEST_BATCH:
+        raise UserError(f"--batch is {batch} but must be 1 to {_LARGEST_BATCH}.")
+
+
+def _check_weights(
+    export_format: Format,
+    layout: Layout | None,
+    normalise: Place | None,
+    l2: Place | None,
+    dimension: int | None,
+) -> None:
     asked = {
         "--layout=NHWC": layout == "NHWC",
         "--normalise=inside": normalise == "inside",
@@ -76,6 +162,3 @@ def choose_settings(
                 f"{option} does not go with --format={export_format}, which holds weights and "
                 "no computation: leave it out, or export to onnx, stablehlo or savedmodel."
             )
-    return ExportSettings(
-        format=export_format, branches=branches, layout="NCHW", normalise="outside", l2="outside"
-    )

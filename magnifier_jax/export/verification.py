@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -45,20 +43,13 @@ def run_task(task: str, source: pathlib.Path, target: pathlib.Path) -> None:
         raise UserError(f"A fresh process could not {task.replace('-', ' ')}: {said}")
 
 
-def run_batches(
-    task: str,
-    source: pathlib.Path,
-    batches: Sequence[np.ndarray],
-    *,
-    definition: Mapping[str, Any] | None = None,
-) -> list[np.ndarray]:
-    """Describes each batch by an export, in a fresh process.
+def run_batches(task: str, source: pathlib.Path, batches: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Embeds each batch by an export, in a fresh process.
 
     Args:
         task: Of `fresh_process.py`.
         source: The export.
         batches: What the export takes.
-        definition: The network that weights belong to, as the card has it.
 
     Raises:
         UserError: The export cannot be run.
@@ -67,20 +58,18 @@ def run_batches(
         folder = pathlib.Path(name)
         for number, batch in enumerate(batches):
             np.save(folder / f"input_{number}.npy", batch)
-        if definition is not None:
-            (folder / "network.json").write_text(json.dumps(definition))
         run_task(task, source, folder)
         return [np.load(folder / f"output_{number}.npy") for number in range(len(batches))]
 
 
-def sample_pictures(count: int, image_size: tuple[int, int]) -> np.ndarray:
-    """Coloured blocks under noise, uint8 `[count, H, W, 3]`: parts of many kinds and sizes."""
+def sample_images(count: int, image_size: tuple[int, int]) -> np.ndarray:
+    """Colored blocks under noise, uint8 `[count, H, W, 3]`: parts of many kinds and sizes."""
     rng = np.random.default_rng(count)
     height, width = image_size
     blocks = rng.integers(0, 256, (count, 8, 4, 3))
     rows, columns = np.arange(height) * 8 // height, np.arange(width) * 4 // width
-    pictures = blocks[:, rows][:, :, columns] + rng.normal(0, 20, (count, height, width, 3))
-    return pictures.clip(0, 255).astype(np.uint8)
+    images = blocks[:, rows][:, :, columns] + rng.normal(0, 20, (count, height, width, 3))
+    return images.clip(0, 255).astype(np.uint8)
 
 
 def relative_difference(found: np.ndarray, expected: np.ndarray) -> float:

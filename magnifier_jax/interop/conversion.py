@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -19,6 +19,8 @@ Variables = dict[str, Any]
 # What wrappers of modules put before every name: DataParallel, and torch.compile.
 _WRAPPER_PREFIXES = ("module.", "_orig_mod.")
 _COUNTER = "num_batches_tracked"
+# Tensors that every network, and every ResNet, has once.
+_NETWORK, _BACKBONE = "base.model.conv1.weight", "layer1.0.conv1.weight"
 _SHOWN = 6
 
 
@@ -74,16 +76,17 @@ def from_torch_state_dict(state: Mapping[str, np.ndarray], model: MagnifierNet) 
     """Turns the tensors of an original MagnifierNet into variables.
 
     Args:
-        state: PyTorch names to arrays in PyTorch's layouts, with or without the prefix that
-            `DataParallel` or `torch.compile` puts before every name.
+        state: PyTorch names to arrays in PyTorch's layouts. The names may follow any one prefix,
+            such as `DataParallel`'s `module.` or Lightning's `model.`.
         model: The network to fill. Branches that it lacks leave tensors unused, branches that
             the tensors lack stay unfilled, and identity classifiers of another identity count
             are dropped; the report says so.
 
     Raises:
-        UserError: A tensor's shape does not fit, or no tensor belongs to the network.
+        UserError: A tensor's shape does not fit, its numbers are undefined, no tensor belongs to
+            the network, or there are several networks.
     """
-    state = _without_wrapper(state)
+    state = _without_wrapper(_of_one_network(state))
     table = list(links(model))
     wanted = _shapes(_network_variables(model))
     dropped = list(_other_identity_counts(state, table, wanted))
@@ -141,17 +144,16 @@ def backbone_from_torch(state: Mapping[str, np.ndarray], spec: BackboneSpec) -> 
         backbone, such as the classifier `fc`, are reported as unused.
 
     Raises:
-        UserError: The tensors are not those of such a ResNet; none may be missing.
+        UserError: The tensors are not those of such a ResNet, of which none may be missing, or
+            their numbers are undefined.
     """
-    first = "layer1.0.conv1.weight"
-    prefixes = [name.removesuffix(first) for name in state if name.endswith(first)]
-    if len(prefixes) != 1:
-        found = "is missing" if not prefixes else f"is there {len(prefixes)} times"
+    prefixes = _prefixes(state, _BACKBONE)
+    if not prefixes:
         raise UserError(
-            f"Expected the tensors of one ResNet, named as by torchvision or timm, but "
-            f"`{first}` {found}: {_some(state)}."
+            f"Expected the tensors of a ResNet, named as by torchvision or timm, but `{_BACKBONE}` "
+            f"is missing: {_some(state)}."
         )
-    table = list(backbone_links(spec, prefix=prefixes[0]))
+    table = list(backbone_links(spec, prefix=_only(prefixes)))
     wanted = _shapes(_backbone_variables(spec))
     counters = {name for name in state if name.endswith("." + _COUNTER)}
     usable = {name: array for name, array in state.items() if name not in counters}
@@ -162,6 +164,36 @@ def backbone_from_torch(state: Mapping[str, np.ndarray], spec: BackboneSpec) -> 
             f"{_some(report.unfilled)}."
         )
     return Imported(variables, report)
+
+
+def _prefixes(state: Mapping[str, np.ndarray], anchor: str) -> list[str]:
+    """What stands before a name that every such network has once."""
+    return [
+        name.removesuffix(anchor) for name in state if name == anchor or name.endswith(f".{anchor}")
+    ]
+
+
+def _only(prefixes: Sequence[str]) -> str:
+    if len(prefixes) > 1:
+        names = [f"`{prefix.rstrip('.')}`" if prefix else "no prefix" for prefix in prefixes]
+        raise UserError(
+            f"The file holds {len(prefixes)} networks, below {', '.join(names)}: choose one with "
+            "init.prefix (`prefix` of `read_torch_file`)."
+        )
+    return prefixes[0]
+
+
+def _of_one_network(state: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """The tensors with the network's own names, whatever it is a part of."""
+    prefixes = _prefixes(state, _NETWORK)
+    if not prefixes:
+        return state
+    prefix = _only(prefixes)
+    others = {name: array for name, array in state.items() if not name.startswith(prefix)}
+    own = {
+        name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)
+    }
+    return {**others, **own}
 
 
 def _without_wrapper(state: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
@@ -176,18 +208,18 @@ def _without_wrapper(state: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray
 
 def _network_variables(model: MagnifierNet) -> Mapping[str, Any]:
     stride = model.backbone.trunk_stride
-    pictures = jax.ShapeDtypeStruct((1, 2 * stride, stride, 3), jnp.float32)
+    images = jax.ShapeDtypeStruct((1, 2 * stride, stride, 3), jnp.float32)
     return jax.eval_shape(
-        lambda key, images: model.init(key, images, train=False), jax.random.key(0), pictures
+        lambda key, images: model.init(key, images, train=False), jax.random.key(0), images
     )
 
 
 def _backbone_variables(spec: BackboneSpec) -> Mapping[str, Any]:
-    pictures = jax.ShapeDtypeStruct((1, 2 * spec.trunk_stride, spec.trunk_stride, 3), jnp.float32)
+    images = jax.ShapeDtypeStruct((1, 2 * spec.trunk_stride, spec.trunk_stride, 3), jnp.float32)
     tree = jax.eval_shape(
         lambda key, images: Backbone(spec).init(key, images, train=False),
         jax.random.key(0),
-        pictures,
+        images,
     )
     return {collection: {"backbone": branch} for collection, branch in tree.items()}
 
@@ -235,9 +267,12 @@ def _fill(
     for path, group in groups.items():
         if not all(link.torch in state for link in group):
             continue
-        arrays = [_ours(state[link.torch], link, _torch_shape(link, wanted)) for link in group]
+        arrays = [
+            _ours(state[link.torch], link, _torch_shape(link, wanted), dtype=dtype)
+            for link in group
+        ]
         array = arrays[0] if group[0].index is None else np.stack(arrays)
-        _put(variables, path, np.ascontiguousarray(array.astype(dtype)))
+        _put(variables, path, np.ascontiguousarray(array))
         used.update(link.torch for link in group)
     filled = {path for path, group in groups.items() if group[0].torch in used}
     return variables, ImportReport(
@@ -246,11 +281,24 @@ def _fill(
     )
 
 
-def _ours(array: np.ndarray, link: Link, shape: tuple[int, ...]) -> np.ndarray:
+def _ours(array: np.ndarray, link: Link, shape: tuple[int, ...], *, dtype: Any) -> np.ndarray:
     if array.shape != shape:
         raise UserError(
             f"Tensor `{link.torch}` has shape {list(array.shape)}, but the network needs "
             f"{list(shape)}: the checkpoint is of another network."
+        )
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise UserError(
+            f"Tensor `{link.torch}` has type {array.dtype}: weights are floating-point numbers, "
+            "and quantized ones have to be converted back first."
+        )
+    with np.errstate(over="ignore", invalid="ignore"):  # Said below, by name.
+        array = array.astype(dtype)
+    undefined = array.size - np.count_nonzero(np.isfinite(array))
+    if undefined:
+        raise UserError(
+            f"Tensor `{link.torch}` holds {undefined:,} numbers that are infinite or undefined, of "
+            f"{array.size:,}: its training diverged, or the file is damaged."
         )
     return array if link.layout is Layout.SAME else array.transpose(link.layout.value)
 

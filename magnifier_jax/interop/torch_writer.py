@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 import struct
-import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import ml_dtypes
 import numpy as np
 import safetensors.numpy
 
 from input_pipeline.errors import UserError
+from input_pipeline.files import checksum, open_whole, write_bytes, writing
 
 _STORAGES = {
     np.dtype(np.float32): "FloatStorage",
@@ -29,6 +30,10 @@ _STORAGES = {
 # The archive's folder, and the version of the format that torch.save has written since 1.6.
 _ROOT = "archive"
 _FORMAT_VERSION = b"3\n"
+METADATA = "magnifier_jax.json"
+"""Name in a `.pth` archive of the texts that travel with the tensors."""
+CHECKSUM = "magnifier_jax.checksum"
+"""Name in a safetensors header of what `tensors_checksum` says."""
 _SMALL_INTEGER = 1 << 31
 
 
@@ -52,17 +57,37 @@ def write_safetensors(
     # np.ascontiguousarray makes a vector of a scalar.
     arrays = {name: array.reshape(np.shape(state[name])) for name, array in arrays.items()}
     text = {"format": "pt", **(metadata or {})}
-    _replace(
-        pathlib.Path(path), lambda new: safetensors.numpy.save_file(arrays, new, metadata=text)
-    )
+    text[CHECKSUM] = tensors_checksum(arrays, text)
+    try:
+        data = safetensors.numpy.save(arrays, metadata=text)
+    except safetensors.SafetensorError as error:
+        raise UserError(f"Cannot write {path}: {error}.") from error
+    write_bytes(pathlib.Path(path), data)
 
 
-def write_torch_file(path: str | pathlib.Path, state: Mapping[str, np.ndarray]) -> None:
+def tensors_checksum(state: Mapping[str, np.ndarray], text: Mapping[str, str]) -> str:
+    """Eight hexadecimal digits of all names, numbers and texts, in whatever order they are."""
+    total = checksum(json.dumps(dict(text), sort_keys=True).encode())
+    for name in sorted(state):
+        array = np.ascontiguousarray(state[name])
+        total = checksum(f"{name} {array.dtype} {state[name].shape}".encode(), start=total)
+        # As bytes, because bfloat16 has no buffer of its own.
+        total = checksum(array.reshape(-1).view(np.uint8).data, start=total)
+    return f"{total:08x}"
+
+
+def write_torch_file(
+    path: str | pathlib.Path,
+    state: Mapping[str, np.ndarray],
+    *,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
     """Writes a `.pth` file that `torch.load(path, weights_only=True)` reads as a `state_dict`.
 
     Args:
         path: The file; an old one is replaced when the new one is complete.
         state: Names to arrays.
+        metadata: Text to travel in the file, which PyTorch passes over.
 
     Raises:
         UserError: The file cannot be written, or PyTorch has no such number type.
@@ -71,25 +96,19 @@ def write_torch_file(path: str | pathlib.Path, state: Mapping[str, np.ndarray]) 
         if array.dtype not in _STORAGES:
             raise UserError(f"Tensor `{name}` has type {array.dtype}, which a .pth cannot hold.")
 
-    def write(new: pathlib.Path) -> None:
-        with zipfile.ZipFile(new, "w", zipfile.ZIP_STORED) as archive:
-            archive.writestr(f"{_ROOT}/data.pkl", b"".join(_pickle(state)))
-            archive.writestr(f"{_ROOT}/byteorder", b"little")
-            for index, array in enumerate(state.values()):
-                archive.writestr(f"{_ROOT}/data/{index}", array.tobytes())
-            archive.writestr(f"{_ROOT}/version", _FORMAT_VERSION)
-
-    _replace(pathlib.Path(path), write)
-
-
-def _replace(path: pathlib.Path, write: Callable[[pathlib.Path], None]) -> None:
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            new = pathlib.Path(folder) / path.name
-            write(new)
-            new.replace(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise UserError(f"Cannot write {path}: {error}.") from error
+    target = pathlib.Path(path)
+    with (
+        writing(target),
+        open_whole(target) as file,
+        zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive,
+    ):
+        archive.writestr(f"{_ROOT}/data.pkl", b"".join(_pickle(state)))
+        archive.writestr(f"{_ROOT}/byteorder", b"little")
+        for index, array in enumerate(state.values()):
+            archive.writestr(f"{_ROOT}/data/{index}", array.tobytes())
+        archive.writestr(f"{_ROOT}/version", _FORMAT_VERSION)
+        if metadata is not None:
+            archive.writestr(f"{_ROOT}/{METADATA}", json.dumps(dict(metadata)).encode())
 
 
 def _pickle(state: Mapping[str, np.ndarray]) -> Iterator[bytes]:

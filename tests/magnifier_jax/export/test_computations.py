@@ -6,7 +6,7 @@ import pytest
 
 from magnifier_jax.export import choose_settings, export_network, fit_projection
 from magnifier_jax.export.function import expected_descriptors, make_descriptor_function
-from magnifier_jax.export.verification import sample_pictures
+from magnifier_jax.export.verification import sample_images
 from tests.magnifier_jax.export.conftest import random_network
 from tests.magnifier_jax.export.test_consumers import NEWER_THAN_TENSORFLOW
 
@@ -23,7 +23,7 @@ def test_branches_projection_and_flags(tmp_path, kind):
         "l2": "outside",
     }
     whole = make_descriptor_function(network, choose_settings(kind, **options))
-    described = expected_descriptors(network, whole, sample_pictures(12, whole.image_size))
+    described = expected_descriptors(network, whole, sample_images(12, whole.image_size))
     described /= np.linalg.norm(described, axis=1, keepdims=True)
     card = export_network(
         network,

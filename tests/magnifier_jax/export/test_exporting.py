@@ -1,6 +1,8 @@
 import dataclasses
 import hashlib
 import json
+import os
+import stat
 
 import jax
 import numpy as np
@@ -8,8 +10,11 @@ import pytest
 import safetensors
 
 from input_pipeline.errors import UserError
+from input_pipeline.files import claim_output
 from magnifier_jax.export import choose_settings, export_network, exporting
-from magnifier_jax.export.verification import relative_difference, sample_pictures
+from magnifier_jax.export.function import expected_descriptors
+from magnifier_jax.export.verification import relative_difference, sample_images
+from magnifier_jax.interop import read_torch_file
 
 
 def test_the_card_says_how_to_use_it(trained, tmp_path):
@@ -34,29 +39,114 @@ def test_the_card_says_how_to_use_it(trained, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["undefined", "different"])
-def test_an_export_that_differs_leaves_nothing(trained, tmp_path, monkeypatch, damage):
+@pytest.mark.parametrize("kind", ["torch", "folder"])
+def test_an_export_that_differs_leaves_nothing(trained, tmp_path, monkeypatch, kind, damage):
     if damage == "undefined":
         broken = jax.tree.map(lambda x: np.full(x.shape, np.nan, x.dtype), trained.variables)
         trained = dataclasses.replace(trained, variables=broken)
     else:
-        kind = exporting._KINDS["torch"]
 
-        def slightly_wrong(*arguments):
-            return [1.0003 * found for found in kind.run(*arguments)]
+        def slightly_wrong(function, path, batches):
+            expected = expected_descriptors(
+                trained, function, np.concatenate([sample_images(n, (64, 32)) for n in (1, 5)])
+            )
+            return [1.0003 * expected[:1], 1.0003 * expected[1:]]
 
-        monkeypatch.setattr(
-            exporting, "_KINDS", {"torch": dataclasses.replace(kind, run=slightly_wrong)}
-        )
-    with pytest.raises(UserError, match="differs from the network"):
-        export_network(trained, choose_settings("torch"), tmp_path / "m.pth")
+        wrong = dataclasses.replace(exporting._KINDS[kind], run=slightly_wrong)
+        monkeypatch.setattr(exporting, "_KINDS", {kind: wrong})
+    with pytest.raises(UserError, match=r"undefined|differs from the network"):
+        export_network(trained, choose_settings(kind), tmp_path / "m")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_is_overwritten(trained, tmp_path):
-    (tmp_path / "m.pth.json").write_text("mine")
-    with pytest.raises(UserError, match=r"m\.pth\.json exists already"):
-        export_network(trained, choose_settings("torch"), tmp_path / "m.pth")
-    assert (tmp_path / "m.pth.json").read_text() == "mine"
+@pytest.fixture
+def unchecked(monkeypatch):
+    """Exports of weights that are not run again, which takes most of the time."""
+
+    def agree(function, path, batches):
+        images = np.concatenate([sample_images(n, (64, 32)) for n in (1, 5)])
+        expected = expected_descriptors(unchecked.trained, function, images)
+        return [expected[:1], expected[1:]]
+
+    def unchecked(trained):
+        unchecked.trained = trained
+        kinds = {name: dataclasses.replace(kind, run=agree) for name, kind in kinds_before.items()}
+        monkeypatch.setattr(exporting, "_KINDS", kinds)
+
+    kinds_before = exporting._KINDS
+    return unchecked
+
+
+def test_nothing_is_overwritten_unless_asked(trained, tmp_path, unchecked):
+    unchecked(trained)
+    output, card = tmp_path / "m.pth", tmp_path / "m.pth.json"
+    card.write_text("mine")
+    with pytest.raises(UserError, match=r"m\.pth\.json exists already.*--force"):
+        export_network(trained, choose_settings("torch"), output)
+    assert card.read_text() == "mine"
+    export_network(trained, choose_settings("torch"), output, force=True)
+    assert json.loads(card.read_text())["format"] == "torch"
+    before = output.read_bytes()
+    with pytest.raises(UserError, match=r"m\.pth exists already"):
+        export_network(trained, choose_settings("torch"), output)
+    assert output.read_bytes() == before
+
+
+def test_a_folder_is_never_replaced(trained, tmp_path):
+    (tmp_path / "m").mkdir()
+    with pytest.raises(UserError, match="is a folder"):
+        export_network(trained, choose_settings("folder"), tmp_path / "m", force=True)
+
+
+def test_devices_and_pipes_are_no_outputs(trained, tmp_path):
+    os.mkfifo(tmp_path / "m.pth")
+    with pytest.raises(UserError, match="is no file"):
+        export_network(trained, choose_settings("torch"), tmp_path / "m.pth", force=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["m.pth"]
+
+
+def test_links_are_written_through(trained, tmp_path, unchecked):
+    unchecked(trained)
+    (tmp_path / "disk").mkdir()
+    real, link = tmp_path / "disk/real.pth", tmp_path / "m.pth"
+    link.symlink_to(real)
+    export_network(trained, choose_settings("torch"), link)
+    assert link.is_symlink()
+    assert read_torch_file(real)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "m.pth", "m.pth.json"]
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["real.pth"]
+
+
+def test_what_a_killed_export_left_goes_with_the_next(trained, tmp_path, unchecked):
+    unchecked(trained)
+    leftover = tmp_path / ".m.pth.1.partial"
+    leftover.mkdir()
+    (leftover / "m.pth").write_text("half")
+    export_network(trained, choose_settings("torch"), tmp_path / "m.pth")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.pth", "m.pth.json"]
+
+
+@pytest.mark.parametrize("kind", ["torch", "safetensors", "folder"])
+def test_files_have_the_permissions_of_the_umask(trained, tmp_path, unchecked, kind):
+    unchecked(trained)
+    before = os.umask(0o027)
+    try:
+        name = "m.safetensors" if kind == "safetensors" else "m"
+        export_network(trained, choose_settings(kind), tmp_path / name)
+    finally:
+        os.umask(before)
+    modes = {
+        path.name: stat.S_IMODE(path.stat().st_mode)
+        for path in tmp_path.rglob("*")
+        if path.is_file()
+    }
+    assert set(modes.values()) == {0o640}, modes
+
+
+def test_two_writers_of_one_output(trained, tmp_path):
+    output = tmp_path / "m.pth"
+    with claim_output(output), pytest.raises(UserError, match="in use"):
+        export_network(trained, choose_settings("torch"), output)
 
 
 def test_a_full_disk_leaves_nothing(trained, tmp_path, file_size_limit):
@@ -79,7 +169,7 @@ def test_relative_difference():
     assert relative_difference(expected * np.nan, expected) == np.inf
 
 
-def test_sample_pictures_are_varied():
-    pictures = sample_pictures(5, (64, 32))
-    assert (pictures.shape, pictures.dtype) == ((5, 64, 32, 3), np.uint8)
-    assert pictures.reshape(5, -1).std(0).mean() > 30
+def test_sample_images_are_varied():
+    images = sample_images(5, (64, 32))
+    assert (images.shape, images.dtype) == ((5, 64, 32, 3), np.uint8)
+    assert images.reshape(5, -1).std(0).mean() > 30

@@ -5,7 +5,7 @@ import pytest
 
 from magnifier_jax.embedding.forward import make_embed
 from magnifier_jax.export import choose_settings, export_network, fit_projection
-from magnifier_jax.export.verification import relative_difference, sample_pictures
+from magnifier_jax.export.verification import relative_difference, sample_images
 from tests.magnifier_jax.export.conftest import random_network
 
 
@@ -52,10 +52,10 @@ def test_unused_weights_stay_out(trained, tmp_path):
 
 def test_projection_is_that_of_numpy(tmp_path):
     network = random_network("tiny")
-    pictures = sample_pictures(12, (64, 32))
+    images = sample_images(12, (64, 32))
     whole = export_network(network, choose_settings("onnx"), tmp_path / "whole.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "whole.onnx")
-    (descriptors,) = session.run(None, {"images": pictures})
+    (descriptors,) = session.run(None, {"images": images})
     projection = fit_projection(descriptors, 4)
     card = export_network(
         network,
@@ -64,7 +64,7 @@ def test_projection_is_that_of_numpy(tmp_path):
         projection=projection,
     )
     session = onnxruntime.InferenceSession(tmp_path / "short.onnx")
-    (found,) = session.run(None, {"images": pictures})
+    (found,) = session.run(None, {"images": images})
     expected = projection(descriptors)
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     assert relative_difference(found, expected) < 1e-4
@@ -76,10 +76,10 @@ def test_a_default_export_gives_what_describing_gives(trained, tmp_path):
     from magnifier_jax.devices import make_mesh, put_batch
 
     mesh = make_mesh()
-    pictures = sample_pictures(8, (64, 32))
+    images = sample_images(8, (64, 32))
     describe = make_embed(trained.model, mesh)
-    expected = describe(trained.variables, put_batch(pictures, mesh)).descriptor
+    expected = describe(trained.variables, put_batch(images, mesh)).descriptor
     export_network(trained, choose_settings("onnx"), tmp_path / "a.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "a.onnx")
-    (found,) = session.run(["descriptor"], {"images": pictures})
+    (found,) = session.run(["descriptor"], {"images": images})
     np.testing.assert_allclose(found, expected, atol=1e-6)

@@ -31,7 +31,7 @@ def test_all_directions_keep_distances():
     np.testing.assert_allclose(after, before, atol=1e-4)
 
 
-def test_signs_do_not_depend_on_the_order_of_pictures():
+def test_signs_do_not_depend_on_the_order_of_images():
     points = data()
     first, second = fit_projection(points, 5), fit_projection(points[::-1], 5)
     np.testing.assert_allclose(first.components, second.components, atol=1e-4)

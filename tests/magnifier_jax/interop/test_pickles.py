@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from input_pipeline.errors import UserError
+from input_pipeline.errors import MagnifierError
 from magnifier_jax.interop import read_torch_file
 from tests.torch_like_files import NUMBERS, ROW, Call, Name, pickled, save
 
@@ -72,7 +72,7 @@ def test_hostile_file_is_refused(
         path.write_bytes(b"".join(pickle.dumps(item, 2) for item in head) + data)
     else:
         save(path, data, storages={"0": NUMBERS})
-    with pytest.raises(UserError, match="was refused"):
+    with pytest.raises(MagnifierError, match="was refused"):
         read_torch_file(path)
     assert not mark.exists()
 
@@ -80,7 +80,7 @@ def test_hostile_file_is_refused(
 def test_raw_pickle_is_refused(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "x.pth"
     path.write_bytes(pickle.dumps(Reduced(os.system, f"touch {tmp_path / 'harm'}")))
-    with pytest.raises(UserError, match=r"asks for `\w+\.system`"):
+    with pytest.raises(MagnifierError, match=r"asks for `\w+\.system`"):
         read_torch_file(path)
     assert not (tmp_path / "harm").exists()
 
@@ -109,14 +109,14 @@ BROKEN_PICKLES: Mapping[str, bytes] = {
 @pytest.mark.parametrize("kind", BROKEN_PICKLES)
 def test_broken_pickle_is_refused(tmp_path: pathlib.Path, kind: str) -> None:
     path = save(tmp_path / "x.pth", BROKEN_PICKLES[kind])
-    with pytest.raises(UserError, match="was refused"):
+    with pytest.raises(MagnifierError, match="was refused"):
         read_torch_file(path)
 
 
 def test_wrapper_that_contains_itself(tmp_path: pathlib.Path) -> None:
     loop: dict[str, Any] = {}
     loop["model"] = loop
-    with pytest.raises(UserError, match="no tensors by name but `model`"):
+    with pytest.raises(MagnifierError, match="no tensors by name but `model`"):
         read_torch_file(save(tmp_path / "x.pth", pickled(loop, tmp_path / "x")))
 
 
@@ -125,5 +125,5 @@ def test_deep_nesting(tmp_path: pathlib.Path) -> None:
     data = b"\x80\x02}K\x01" + b")" + b"\x85" * depth + b"s."
     keys = b"\x80\x02}" + b")" + b"\x85" * depth + b"K\x01s."
     for pickle_data in (data, keys):
-        with pytest.raises(UserError, match=r"x\.pth"):
+        with pytest.raises(MagnifierError, match=r"x\.pth"):
             read_torch_file(save(tmp_path / "x.pth", pickle_data))

@@ -1,0 +1,79 @@
+"""Exported weights read back: a file or folder that carries all that it takes to use it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from input_pipeline.errors import DataError
+from input_pipeline.files import read_json, reading, user_path
+from magnifier_jax.config import Config
+from magnifier_jax.embedding.network import Trained
+from magnifier_jax.export.card import parse_metadata
+from magnifier_jax.export.folder import CONFIG, WEIGHTS
+from magnifier_jax.export.function import NETWORK_FIELDS
+from magnifier_jax.interop import from_torch_state_dict, read_metadata, read_torch_file
+from magnifier_jax.training.step import build_model
+
+_WHAT = "exported network"
+_ADVICE = "export it again, or copy it again."
+
+
+def read_exported(path: str | os.PathLike[str]) -> Trained:
+    """Reads exported weights: a `.safetensors` or `.pth` file, or a folder made for hubs.
+
+    Args:
+        path: The export.
+
+    Returns:
+        The network as it was trained, its variables as NumPy arrays. Of an export of some branches,
+        the configuration has the others switched off.
+
+    Raises:
+        DataError: It cannot be read, is damaged, or was not exported here.
+    """
+    place = user_path(path)
+    weights = place / WEIGHTS if place.is_dir() else place
+    with reading(weights, what=_WHAT, advice=_ADVICE):
+        known = parse_metadata(read_metadata(weights))
+        if known is None:
+            raise DataError(
+                f"{weights} does not say which network it is for: only exports of this project do. "
+                "Start a training from it by config.init.checkpoint instead."
+            )
+        if place.is_dir():
+            _check_config(place / CONFIG, known)
+        return _trained(weights, known)
+
+
+def _check_config(path: pathlib.Path, known: Mapping[str, Any]) -> None:
+    """Refuses a folder whose parts are of different exports."""
+    written = read_json(path, what=f"{CONFIG} of an exported network")
+    if not isinstance(written, dict) or any(
+        written.get(name) != value for name, value in known.items()
+    ):
+        raise DataError(
+            f"{path} and the header of {WEIGHTS} beside it say different things: {_ADVICE}"
+        )
+
+
+def _trained(path: pathlib.Path, known: Mapping[str, Any]) -> Trained:
+    state = read_torch_file(path)  # First, because it compares checksums.
+    training = known["training"]
+    identities = training["identities"]
+    if not isinstance(identities, list) or not all(isinstance(x, str) for x in identities):
+        raise ValueError("its identities are not names")
+    step = known["step"]
+    if type(step) is not int or step < 0:
+        raise ValueError(f"its step is {step!r:.40}")
+    network = {name: known["network"][name] for name in NETWORK_FIELDS}
+    config = Config.from_mapping(training["config"])
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, **network))
+    model = build_model(config, num_identities=len(identities))
+    imported = from_torch_state_dict(state, model)
+    if str(imported.report):
+        raise DataError(f"{path} is incomplete: {' '.join(str(imported.report).split())}")
+    return Trained(config, model, imported.variables, tuple(identities), step)

@@ -43,18 +43,19 @@ PALETTE: np.ndarray = np.array(
     ],
     np.uint8,
 )
-"""RGB color of each class in pictures of part maps, `[8, 3]`."""
+"""RGB color of each class where part maps are drawn, `[8, 3]`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """One picture of one person.
+    """One image of one person.
 
     Attributes:
-        path: The picture file.
-        identity: The dataset's own number of the person, 0 or more.
-        camera: The dataset's own number of the camera.
-        part_map: Single-channel PNG of part classes, as large as the picture, or None.
+        path: The image file.
+        identity: The dataset's own number of the person, 0 or more. A reader may also return
+            `identities.JUNK`, and such images are left out.
+        camera: The dataset's own number of the camera, or `identities.UNKNOWN_CAMERA`.
+        part_map: Single-channel PNG of part classes, as large as the image, or None.
     """
 
     path: pathlib.Path
@@ -73,11 +74,13 @@ class ReidDataset:
     Attributes:
         name: Short name, such as `market1501`.
         root: The folder that every path lies under; stored paths are relative to it.
-        train: Pictures of the training identities.
-        query: Pictures to search with.
-        gallery: Pictures to search in; distractors have identities that no query has.
+        train: Images of the training identities.
+        query: Images to search with.
+        gallery: Images to search in; distractors have identities that no query has.
         identity_names: What the data calls a person, by number. Numbers may shift when people come
             or go, names do not. A person without one is called by the number.
+        notices: What was taken as identities and cameras, and what was left out; each a sentence
+            without a period, worth saying to whoever uses the dataset.
     """
 
     name: str
@@ -88,6 +91,7 @@ class ReidDataset:
     identity_names: Mapping[int, str] = dataclasses.field(
         default_factory=dict, hash=False, kw_only=True
     )
+    notices: tuple[str, ...] = dataclasses.field(default=(), compare=False, kw_only=True)
 
     def name_of(self, identity: int) -> str:
         """What the data calls the person with this number."""
@@ -98,7 +102,7 @@ def refuse_shared_people(readings: Sequence[Reading]) -> None:
     """Refuses training sets that would teach one person as two.
 
     Raises:
-        DataError: Two sets are known to show the same people, or share a picture file, be it by a
+        DataError: Two sets are known to show the same people, or share an image file, be it by a
             link; both are named.
     """
     for one, other in itertools.combinations(readings, 2):
@@ -117,14 +121,14 @@ def refuse_shared_people(readings: Sequence[Reading]) -> None:
             owner = owners.setdefault(file, reading)
             if owner is not reading:
                 raise DataError(
-                    f"the training sets {owner.spec!r} and {reading.spec!r} share the picture "
+                    f"the training sets {owner.spec!r} and {reading.spec!r} share the image "
                     f"{name}, so that people would be learned as different ones: train on one of "
-                    "them, or take the pictures out of one"
+                    "them, or take the images out of one"
                 )
 
 
 def _files(dataset: ReidDataset) -> dict[tuple[int, int], str]:
-    """Device and number of each training picture's file, and its name in the dataset."""
+    """Device and number of each training image's file, and its name in the dataset."""
     files = {}
     for sample in dataset.train:
         try:

@@ -338,10 +338,11 @@ def reading(path: str | os.PathLike[str], *, what: str, advice: str = "") -> Ite
         yield
     except MagnifierError:
         raise
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise DataError(f"{os.fspath(path)} cannot be read: {reason}.") from error
     except Exception as error:
+        # Without a number it is no error of the system, but of a parser about the content.
+        if isinstance(error, OSError) and error.errno is not None:
+            reason = error.strerror or str(error)
+            raise DataError(f"{os.fspath(path)} cannot be read: {reason}.") from error
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         end = f": {advice}" if advice else "."
         raise DataError(f"{os.fspath(path)} is not a sound {what} ({reason}){end}") from error

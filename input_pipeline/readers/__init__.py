@@ -3,9 +3,9 @@
 A spec is `name[:variant][@folder]`: `market1501`, `cuhk03:labeled`, `folders@shop cameras`.
 Several specs are joined by commas. A reader is one module of this package whose name does not
 begin with an underscore and which has `read(root, *, variant='')`; adding one is adding a file.
-Where reading may take long, `read` also takes `progress=True`. A reader may have a `NOTICE` for
-everyone who uses the dataset, and say whose pictures it has with `PEOPLE`, so that it is not mixed
-with another dataset of the same people.
+Where reading may take long, `read` also takes `progress=True`; where files may lie anywhere,
+`allow_outside=False`. A reader may have a `NOTICE` for everyone who uses the dataset, and say whose
+images it has with `PEOPLE`, so that it is not mixed with another dataset of the same people.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from types import ModuleType
 
 from input_pipeline.dataset import ReidDataset
 from input_pipeline.errors import DataError, FilesError
+from input_pipeline.files import user_path
 from input_pipeline.readers._files import plain
+from input_pipeline.readers._splits import without_junk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,41 +112,54 @@ def split_specs(specs: str | Sequence[str]) -> list[str]:
     return texts
 
 
-def read_dataset(spec: str, root: pathlib.Path | str, *, progress: bool = True) -> ReidDataset:
-    """Reads one dataset.
+def read_dataset(
+    spec: str,
+    root: pathlib.Path | str,
+    *,
+    progress: bool = True,
+    allow_outside: bool = False,
+) -> ReidDataset:
+    """Reads one dataset, without junk.
 
-    Warns of what everyone who uses it should know, such as its withdrawal.
+    Warns of what everyone who uses it should know, such as its withdrawal; what was found in this
+    copy of it is in its notices.
 
     Args:
         spec: `name[:variant][@folder]`.
         root: The folder that holds the dataset, or that is the dataset; a folder in the spec is
             relative to it.
         progress: Whether to show a progress bar where something is drawn or unpacked first.
+        allow_outside: Whether a table may name files outside its folder.
 
     Raises:
         DataError: The spec, the folder or its files cannot be used.
     """
     parsed = parse_spec(spec)
-    folder = pathlib.Path(root).expanduser()
+    folder = user_path(root)
     if parsed.folder is not None:
-        folder = folder / pathlib.Path(parsed.folder).expanduser()
+        folder = folder / user_path(parsed.folder)
     reader = _module(parsed)
-    takes_time = "progress" in inspect.signature(reader.read).parameters
-    options = {"progress": progress} if takes_time else {}
+    takes = inspect.signature(reader.read).parameters
+    options = {"progress": progress, "allow_outside": allow_outside}
+    options = {name: value for name, value in options.items() if name in takes}
     try:
         dataset: ReidDataset = reader.read(plain(folder), variant=parsed.variant, **options)
     except OSError as error:
         reason = error.strerror or error
         raise DataError(
-            f"{error.filename or folder} cannot be used: {reason}; check its rights"
+            f"{error.filename or folder} cannot be used: {reason}; check its permissions"
         ) from error
     if notice := getattr(reader, "NOTICE", ""):
         warnings.warn(notice, stacklevel=2)
-    return dataset
+    return without_junk(dataset)
 
 
 def read_each(
-    specs: str | Sequence[str], root: pathlib.Path | str, *, progress: bool = True
+    specs: str | Sequence[str],
+    root: pathlib.Path | str,
+    *,
+    progress: bool = True,
+    allow_outside: bool = False,
 ) -> tuple[Reading, ...]:
     """Reads several datasets, the others too where one cannot be read.
 
@@ -152,6 +167,7 @@ def read_each(
         specs: Specs joined by commas, or a sequence of them (for folders with commas in them).
         root: As for `read_dataset`.
         progress: As for `read_dataset`.
+        allow_outside: As for `read_dataset`.
 
     Raises:
         DataError: A spec cannot be understood, a dataset is named twice, or none is named.
@@ -162,7 +178,7 @@ def read_each(
     readings: list[Reading] = []
     for text in texts:
         try:
-            dataset = read_dataset(text, root, progress=progress)
+            dataset = read_dataset(text, root, progress=progress, allow_outside=allow_outside)
             reading = Reading(text, dataset)
         except DataError as error:
             reading = Reading(text, error.rest if isinstance(error, FilesError) else None, error)

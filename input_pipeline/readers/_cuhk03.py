@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,18 +15,20 @@ from tqdm import tqdm
 
 from input_pipeline.dataset import ReidDataset, Sample
 from input_pipeline.errors import DataError, Problem
-from input_pipeline.identities import whole_number
+from input_pipeline.files import reading
+from input_pipeline.identities import JUNK, UNKNOWN_CAMERA, is_junk, whole_number
 from input_pipeline.readers import _files
 from input_pipeline.readers._splits import FOLDERS, Count, checked
 
 PIXELS = "cuhk-03.mat"
 PROTOCOL = "cuhk03_new_protocol_config_{}.mat"
+_SOURCE = re.compile(r"[0-9]{1,6}(?:_[0-9]{1,6}){3}")
 _INDICES = {"train": "train_idx", "query": "query_idx", "gallery": "gallery_idx"}
 
 
 @dataclasses.dataclass(frozen=True)
-class _Picture:
-    """One picture of the protocol: where its pixels are, and where its file goes."""
+class _Listed:
+    """One image of the protocol: where its pixels are, and where its file goes."""
 
     split: str
     identity: int
@@ -33,18 +36,17 @@ class _Picture:
     source: str
 
     def target(self, folder: pathlib.Path) -> pathlib.Path:
-        """The file under `folder`, named as in the picture folders."""
-        stem = pathlib.PurePosixPath(self.source).stem
-        return folder / FOLDERS[self.split] / f"{self.identity:04d}_c{self.camera}_{stem}.png"
+        """The file under `folder`, named as in the folders of images."""
+        identity = "-1" if self.identity == JUNK else f"{self.identity:04d}"
+        return folder / FOLDERS[self.split] / f"{identity}_c{self.camera}_{self.source}.png"
 
 
 def unpack(
     root: pathlib.Path, *, variant: str, target: pathlib.Path, progress: bool = True
 ) -> None:
-    """Writes the pictures of one variant as PNG files in three folders under `target`.
+    """Writes the images of one variant as PNG files in three folders under `target`.
 
-    The work goes on in `<target>.partial` where it was interrupted; `target` appears when it is
-    complete.
+    Interrupted work is resumed in `<target>.partial`; `target` appears when it is complete.
 
     Args:
         root: Holds the protocol file and `cuhk-03.mat` (here or in `cuhk03_release`).
@@ -56,7 +58,7 @@ def unpack(
         DataError: A file is missing or is not the expected MATLAB file, or the folder cannot be
             written.
     """
-    pictures = _protocol(root / PROTOCOL.format(variant))
+    listed = _protocol(root / PROTOCOL.format(variant))
     pixels = next(
         (path for path in (root / PIXELS, root / "cuhk03_release" / PIXELS) if path.is_file()),
         None,
@@ -67,91 +69,92 @@ def unpack(
     try:
         for folder in FOLDERS.values():
             (partial / folder).mkdir(parents=True, exist_ok=True)
-        _write(pixels, pictures, variant=variant, folder=partial, progress=progress)
+        waiting = {image.target(partial): image for image in listed}
+        waiting = {path: image for path, image in waiting.items() if not path.exists()}
+        done = len(listed) - len(waiting)
+        with tqdm(
+            _images(pixels, list(waiting.values()), variant=variant),
+            total=len(listed),
+            initial=done,
+            desc=f"unpacking CUHK03 {variant}",
+            unit="image",
+            disable=not progress,
+        ) as images:
+            for path, image in zip(waiting, images, strict=True):
+                unfinished = path.with_suffix(".unfinished")
+                image.save(unfinished, format="PNG")
+                unfinished.rename(path)
         partial.rename(target)
     except OSError as error:
-        if error.errno is None:  # from the HDF5 library
-            raise DataError(f"{pixels} is damaged ({error}): get it again") from error
         raise DataError(
-            f"{root} cannot be written ({error.strerror}), and CUHK03 is unpacked beside its "
-            "MATLAB files: copy them to a folder of yours"
+            f"{root} cannot be written ({error.strerror or error}), and CUHK03 is unpacked beside "
+            "its MATLAB files: copy them to a folder of yours"
         ) from error
 
 
-def _protocol(path: pathlib.Path) -> list[_Picture]:
-    """The pictures of the three splits; MATLAB counts from 1."""
+def _protocol(path: pathlib.Path) -> list[_Listed]:
+    """The images of the three splits; MATLAB counts from 1."""
     import scipy.io
 
     if not path.is_file():
         raise DataError(f"{path} is missing: it holds the new protocol's splits")
-    try:
+    with reading(path, what="file of the CUHK03 new protocol", advice="get it again"):
         content = scipy.io.loadmat(str(path))
-        names = [str(np.ravel(entry)[0]) for entry in np.ravel(content["filelist"])]
+        names = [pathlib.PurePosixPath(str(np.ravel(n)[0])) for n in np.ravel(content["filelist"])]
         labels = np.ravel(content["labels"]).astype(int)
         cameras = np.ravel(content["camId"]).astype(int)
-        return [
-            _Picture(split, int(labels[index]), int(cameras[index]), names[index])
-            for split, key in _INDICES.items()
-            for index in np.ravel(content[key]).astype(int) - 1
-        ]
-    except PermissionError:
-        raise  # the file may well be whole
-    except Exception as error:  # SciPy raises whatever the content leads it to
-        raise DataError(
-            f"{path} is not a file of the CUHK03 new protocol ({error or type(error).__name__}): "
-            "get it again"
-        ) from error
+        found = []
+        for split, key in _INDICES.items():
+            indices = np.ravel(content[key]).astype(int)
+            if indices.size and not 1 <= indices.min() <= indices.max() <= len(names):
+                raise ValueError(f"{key} has numbers outside 1 to {len(names)}")
+            for index in indices - 1:
+                if not _SOURCE.fullmatch(names[index].stem):
+                    raise ValueError(f"no image is called {str(names[index])!r}")
+                if labels[index] < JUNK or cameras[index] < 0:
+                    raise ValueError(f"{names[index]} has a negative identity or camera")
+                found.append(
+                    _Listed(split, int(labels[index]), int(cameras[index]), names[index].stem)
+                )
+    return found
 
 
-def _write(
-    pixels: pathlib.Path,
-    pictures: list[_Picture],
-    *,
-    variant: str,
-    folder: pathlib.Path,
-    progress: bool,
-) -> None:
+def _images(
+    pixels: pathlib.Path, listed: Sequence[_Listed], *, variant: str
+) -> Iterator[Image.Image]:
+    """The images of the protocol, in order, from `cuhk-03.mat`."""
     try:
         import h5py
     except ImportError as error:
         raise DataError(
             f"reading {pixels} takes the package h5py: pip install 'magnifier_jax[mat]'"
         ) from error
-    try:
-        file = h5py.File(pixels, "r")
-    except OSError as error:
-        raise DataError(f"{pixels} is not an HDF5 MATLAB file: get it again") from error
-    with file:
-        if variant not in file:
-            raise DataError(f"{pixels} has no {variant!r} pictures: get it again")
-        pairs = np.ravel(file[variant][()])
-        grids = [file[pair][()] for pair in pairs]
-        title = f"unpacking CUHK03 {variant}"
-        for picture in tqdm(pictures, desc=title, unit="image", disable=not progress):
-            path = picture.target(folder)
-            if path.exists():
-                continue
-            image = _image(file, grids, picture.source, pixels)
-            unfinished = path.with_suffix(".unfinished")
-            image.save(unfinished, format="PNG")
-            unfinished.rename(path)
+    again = "get it again"
+    with contextlib.ExitStack() as stack:
+        with reading(pixels, what="HDF5 MATLAB file", advice=again):
+            file = stack.enter_context(h5py.File(pixels, "r"))
+            if variant not in file:
+                raise DataError(f"{pixels} has no {variant!r} images: {again}")
+            grids = [file[pair][()] for pair in np.ravel(file[variant][()])]
+        for each in listed:
+            what = f"partner of the protocol, which lists {each.source}.png"
+            with reading(pixels, what=what, advice="the two files do not match, or it is damaged"):
+                image = _image(file, grids, each.source)
+            yield image
 
 
-def _image(file: Any, grids: list[np.ndarray], source: str, pixels: pathlib.Path) -> Image.Image:
-    """The picture that the name `pair_person_view_index.png` points to (all count from 1).
+def _image(file: Any, grids: Sequence[np.ndarray], source: str) -> Image.Image:
+    """The image that the name `pair_person_view_index` points to (all count from 1).
 
-    HDF5 stores MATLAB's `[rows, columns, colours]` reversed, and so the grid of pictures of a
-    camera pair as `[index, person]`.
+    HDF5 stores MATLAB's `[rows, columns, colors]` reversed, and so the grid of images of a camera
+    pair as `[index, person]`.
     """
-    try:
-        pair, person, _, index = (
-            int(part) for part in pathlib.PurePosixPath(source).stem.split("_")
-        )
-        array = file[grids[pair - 1][index - 1, person - 1]][()]
-    except (ValueError, IndexError, KeyError) as error:
-        raise DataError(f"{pixels} has no picture {source}: the two files do not match") from error
-    if array.ndim != 3:
-        raise DataError(f"{pixels} has no pixels for {source}: the two files do not match")
+    pair, person, _, index = (int(part) for part in source.split("_"))
+    if min(pair, person, index) < 1:
+        raise ValueError("it counts from 1")
+    array = file[grids[pair - 1][index - 1, person - 1]][()]
+    if getattr(array, "ndim", 0) != 3:
+        raise ValueError("there are no pixels")
     return Image.fromarray(np.ascontiguousarray(array.transpose(2, 1, 0)))
 
 
@@ -162,7 +165,10 @@ LISTS: Mapping[str, str] = {
 }
 CAMERA_FILES: Mapping[str, str] = {"query": "cam_probe.npy", "gallery": "cam_gallery.npy"}
 # A path may have blanks in it; it ends with a suffix.
-_LINE = re.compile(r"(?P<path>.+\.\w+)\s+(?P<identity>[0-9]+)(?:\s+(?P<camera>[0-9]+))?")
+_LINE = re.compile(
+    r"(?P<path>.+\.\w+)\s+(?P<identity>[-−]?[0-9]+(?:\.0+)?)"
+    r"(?:\s+(?P<camera>-1|[0-9]{1,9}))?"
+)
 _CAMERA_IN_NAME = re.compile(r"_c([0-9])[_s]")
 
 
@@ -174,20 +180,20 @@ def has_lists(root: pathlib.Path) -> bool:
 def read_lists(
     root: pathlib.Path, *, name: str, title: str, published: Mapping[str, Count]
 ) -> ReidDataset:
-    """Reads the three lists; a line is a picture's path under `root` and its identity.
+    """Reads the three lists; a line is an image's path under `root` and its identity.
 
     The camera is a third field of the line, else a number of `cam_probe.npy` or
-    `cam_gallery.npy`, else `_c1` in the file's name. Training pictures may have none (camera 0).
+    `cam_gallery.npy`, else `_c1` in the file's name. Training images may have none.
 
     Raises:
         FilesError: Lists are missing, lines do not parse or listed files are missing; all of it
             at once.
     """
     problems: list[Problem] = []
-    splits = {split: _read_list(root, split, problems) for split in LISTS}
-    return checked(
-        ReidDataset(name, root, *splits.values()), problems, title=title, published=published
-    )
+    present = _files.splits_to_read(root, LISTS)
+    splits = [_read_list(root, split, problems) if split in present else () for split in LISTS]
+    dataset = ReidDataset(name, root, *splits)
+    return checked(dataset, problems, title=title, splits=present, published=published)
 
 
 def _read_list(root: pathlib.Path, split: str, problems: list[Problem]) -> tuple[Sample, ...]:
@@ -199,7 +205,7 @@ def _read_list(root: pathlib.Path, split: str, problems: list[Problem]) -> tuple
     samples = []
     for number, line in enumerate(lines):
         match = _LINE.fullmatch(line.strip())
-        identity = whole_number(match["identity"]) if match else None
+        identity = _identity(match["identity"]) if match else None
         if match is None or identity is None:
             what = f"entry {number + 1} reads {line!r}"
             problems.append(
@@ -235,8 +241,14 @@ def _read_list(root: pathlib.Path, split: str, problems: list[Problem]) -> tuple
             )
             continue
         part_map = labels and _files.find_part_map(path, root=root, labels=labels)
-        samples.append(Sample(path, identity, camera or 0, part_map))
+        samples.append(
+            Sample(path, identity, UNKNOWN_CAMERA if camera is None else camera, part_map)
+        )
     return tuple(samples)
+
+
+def _identity(text: str) -> int | None:
+    return JUNK if is_junk(text) else whole_number(text)
 
 
 def _camera_file(
@@ -257,8 +269,8 @@ def _camera_file(
         what = f"it has {len(cameras)} cameras for the {length} lines of {LISTS[split]}, they must"
         problems.append(Problem(path, f"{what} belong together"))
         return None
-    if (whole != cameras).any() or (whole < 0).any():
-        problems.append(Problem(path, "cameras must be whole numbers from 0, get it again"))
+    if (whole != cameras).any() or (whole < UNKNOWN_CAMERA).any():
+        problems.append(Problem(path, "cameras must be whole numbers, get it again"))
         return None
     return whole
 

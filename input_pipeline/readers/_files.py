@@ -1,4 +1,4 @@
-"""Finding a dataset's folder on disk, its pictures and its tree of part labels."""
+"""Finding a dataset's folder on disk, its images, its lists and its tree of part labels."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import pathlib
 import re
 import unicodedata
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from input_pipeline.errors import DataError, FilesError, Problem
+from input_pipeline.identities import camera_of_folder, one_spelling
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-# Pictures too, of kinds that are not read: passing them over in silence would lose people.
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+# Images too, of kinds that are not read: passing them over in silence would lose people.
 _OTHER_SUFFIXES = (
     *(".gif", ".heic", ".heif", ".avif", ".jfif", ".jpe", ".jp2", ".jxl", ".tga", ".ppm"),
-    *(".raw", ".dng", ".cr2", ".nef", ".arw"),
+    *(".raw", ".dng", ".cr2", ".nef", ".arw", ".eps", ".psd", ".ico", ".dds", ".pgm", ".pnm"),
 )
 
 
@@ -52,18 +53,23 @@ def find_root(
     )
 
 
-def list_pictures(
-    folder: pathlib.Path, *, title: str, problems: list[Problem] | None = None
+def list_images(
+    folder: pathlib.Path,
+    *,
+    title: str,
+    problems: list[Problem] | None = None,
+    camera_folders: bool = False,
 ) -> list[pathlib.Path]:
-    """Picture files directly in a folder, in the order of their names.
+    """Image files directly in a folder, in the order of their names.
 
-    Files that are no pictures by name, and the hidden files that file managers leave behind, are
-    passed over; a warning counts pictures of other kinds and pictures in folders below.
+    Files that are no images by name, and the hidden files that file managers leave behind, are
+    passed over; a warning counts images of other kinds and images in folders below.
 
     Args:
         folder: The folder.
         title: The dataset's name in messages.
-        problems: Gets a folder that is missing, cannot be read or holds no pictures; None raises.
+        problems: Gets a folder that is missing, cannot be read or holds no images; None raises.
+        camera_folders: Whether folders in it that look like cameras, such as `cam1`, are read too.
 
     Raises:
         FilesError: There is such a problem, and no list for it.
@@ -71,36 +77,37 @@ def list_pictures(
     found: list[Problem] = []
     entries = _entries(folder, title, found)
     names = [entry.name for entry in entries]
-    pictures = [folder / name for name in names if is_picture_name(name)]
+    images = [folder / name for name in names if is_image_name(name)]
     _warn_of_other_kinds([folder / name for name in names], folder)
-    deeper = [
-        path
-        for entry in entries
-        if not is_picture_name(entry.name) and _is_folder(entry, [])
-        for path in walk_pictures(folder / entry.name, title=title, problems=[])
-    ]
+    deeper: list[pathlib.Path] = []
+    for entry in entries:
+        if is_image_name(entry.name) or not _is_folder(entry, []):
+            continue
+        read = camera_folders and camera_of_folder(entry.name) is not None
+        below_it = walk_images(folder / entry.name, title=title, problems=found if read else [])
+        (images if read else deeper).extend(below_it)
     if deeper:
         warnings.warn(
             f"{_counted(deeper)} in folders under {folder} and not read, the first is "
-            f"{deeper[0].relative_to(folder)}: {title} has its pictures in the folder itself",
+            f"{deeper[0].relative_to(folder)}: {title} has its images in the folder itself",
             stacklevel=2,
         )
-    if not pictures and not found:
+    if not images and not found:
         found.append(
             Problem(
                 folder,
-                f"this folder of {title} holds no pictures ({', '.join(PICTURE_SUFFIXES)}), unpack "
+                f"this folder of {title} holds no images ({', '.join(IMAGE_SUFFIXES)}), unpack "
                 "the dataset again or point to another folder",
             )
         )
     _hand_over(found, problems)
-    return pictures
+    return images
 
 
-def walk_pictures(
+def walk_images(
     folder: pathlib.Path, *, title: str, problems: list[Problem] | None = None
 ) -> list[pathlib.Path]:
-    """Picture files in a folder and everything under it, in the order of their paths.
+    """Image files in a folder and everything under it, in the order of their paths.
 
     Symbolic links to folders are followed.
 
@@ -113,7 +120,7 @@ def walk_pictures(
     Raises:
         FilesError: There is such a problem, and no list for it.
     """
-    pictures: list[pathlib.Path] = []
+    images: list[pathlib.Path] = []
     files: list[pathlib.Path] = []
     found: list[Problem] = []
 
@@ -127,8 +134,8 @@ def walk_pictures(
             return
         for entry in entries:
             path = here / entry.name
-            if is_picture_name(entry.name):
-                pictures.append(path)
+            if is_image_name(entry.name):
+                images.append(path)
             elif _is_folder(entry, found):
                 visit(path, (*above, real))
             else:
@@ -137,12 +144,34 @@ def walk_pictures(
     visit(folder, ())
     _warn_of_other_kinds(files, folder)
     _hand_over(found, problems)
-    return pictures
+    return images
 
 
-def is_picture_name(name: str) -> bool:
-    """Whether a file name has a picture's suffix and is not a file manager's hidden file."""
-    return not name.startswith(".") and name.lower().endswith(PICTURE_SUFFIXES)
+def splits_to_read(root: pathlib.Path, folders: Mapping[str, str]) -> tuple[str, ...]:
+    """The splits of a dataset that may be a training set alone or a test set alone.
+
+    Args:
+        root: The dataset's folder.
+        folders: Name of the file or folder of each split in it.
+
+    Returns:
+        `train`, or `query` and `gallery`, where only these are there; otherwise all, so that
+        reading them finds out what is missing.
+    """
+    there = {split for split, name in folders.items() if os.path.lexists(root / name)}
+    if there in ({"train"}, {"query", "gallery"}):
+        return tuple(split for split in folders if split in there)
+    return tuple(folders)
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file name has an image's suffix and is not a file manager's hidden file."""
+    return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def is_camera_folder(path: pathlib.Path) -> bool:
+    """Whether a path is a folder that is called after a camera."""
+    return camera_of_folder(path.name) is not None and path.is_dir()
 
 
 def what_is_wrong(path: pathlib.Path) -> str | None:
@@ -162,7 +191,7 @@ def read_text(path: pathlib.Path, problems: list[Problem]) -> str:
     except UnicodeDecodeError:
         problems.append(Problem(path, "this list is not UTF-8 text, save it so"))
     except OSError as error:
-        problems.append(Problem(path, f"{error.strerror}, check its rights"))
+        problems.append(Problem(path, f"{error.strerror}, check its permissions"))
     return ""
 
 
@@ -176,7 +205,7 @@ def below(folder: pathlib.Path, listed: str) -> pathlib.Path | None:
 def find_part_map(
     path: pathlib.Path, *, root: pathlib.Path, labels: pathlib.Path
 ) -> pathlib.Path | None:
-    """The PNG part map of a picture in a label tree that mirrors the dataset, or None."""
+    """The PNG part map of an image in a label tree that mirrors the dataset, or None."""
     candidate = (labels / path.relative_to(root)).with_suffix(".png")
     try:
         return candidate if candidate.exists() else None
@@ -198,15 +227,27 @@ def label_tree(root: pathlib.Path) -> pathlib.Path | None:
 
 def plain(path: pathlib.Path) -> pathlib.Path:
     """The absolute path, without `..`; links stay, for labels may lie beside them."""
-    return path.resolve() if ".." in path.parts else path.absolute()
+    return pathlib.Path(os.path.realpath(path)) if ".." in path.parts else path.absolute()
 
 
 def name_of(root: pathlib.Path, *, fallback: str) -> str:
-    """A dataset name made of its folder's name: lower-case letters, digits and underscores."""
-    letters = unicodedata.normalize("NFKD", root.resolve().name.lower())
-    letters = "".join(letter for letter in letters if not unicodedata.combining(letter))
-    name = re.sub(r"[^a-z0-9]+", "_", letters).strip("_")
+    """A dataset name made of its folder's name: lower-case letters, digits and underscores.
+
+    Latin letters lose their accents; letters of other scripts stay as they are.
+    """
+    letters = (_letter(char) for char in one_spelling(root.resolve().name.lower()))
+    name = re.sub(r"_+", "_", "".join(letters)).strip("_")
     return name if name[:1].isalpha() else f"{fallback}_{name}".rstrip("_")
+
+
+def _letter(char: str) -> str:
+    base = unicodedata.normalize("NFKD", char)
+    plain_letters = "".join(part for part in base if not unicodedata.combining(part))
+    if plain_letters.isascii() and plain_letters.isalnum():
+        return plain_letters
+    # Vowel signs and other marks are letters to those who write with them.
+    of_word = not char.isascii() and unicodedata.category(char)[0] in "LMN"
+    return char if of_word else "_"
 
 
 def _entries(folder: pathlib.Path, title: str, found: list[Problem]) -> list[os.DirEntry[str]]:
@@ -219,7 +260,7 @@ def _entries(folder: pathlib.Path, title: str, found: list[Problem]) -> list[os.
         found.append(Problem(folder, what))
         return []
     except OSError as error:
-        what = f"this folder of {title} cannot be read ({error.strerror}), check its rights"
+        what = f"this folder of {title} cannot be read ({error.strerror}), check its permissions"
         found.append(Problem(folder, what))
         return []
     return [e for e in entries if not e.name.startswith(".") and e.name != "__MACOSX"]
@@ -243,8 +284,8 @@ def _warn_of_other_kinds(files: Sequence[pathlib.Path], folder: pathlib.Path) ->
         )
 
 
-def _counted(pictures: Sequence[pathlib.Path]) -> str:
-    return "1 picture is" if len(pictures) == 1 else f"{len(pictures)} pictures are"
+def _counted(images: Sequence[pathlib.Path]) -> str:
+    return "1 image is" if len(images) == 1 else f"{len(images)} images are"
 
 
 def _hand_over(found: list[Problem], problems: list[Problem] | None) -> None:

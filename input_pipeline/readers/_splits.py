@@ -6,11 +6,20 @@ import dataclasses
 import pathlib
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from input_pipeline.dataset import SPLITS, ReidDataset, Sample
 from input_pipeline.errors import FilesError, Problem
-from input_pipeline.identities import LARGEST
+from input_pipeline.identities import (
+    JUNK,
+    LARGEST,
+    UNKNOWN_CAMERA,
+    Who,
+    camera_in_name,
+    camera_of_folder,
+    is_junk,
+    junk_notice,
+)
 from input_pipeline.readers import _files
 
 _NAMED = 5  # identities in one message
@@ -19,12 +28,13 @@ FOLDERS: Mapping[str, str] = {
     "query": "query",
     "gallery": "bounding_box_test",
 }
-JUNK = -1
+_TITLES = {"train": "training", "query": "query", "gallery": "gallery"}
+_LEADING = re.compile(r"(?P<identity>[^0-9]?[0-9]+)_")
 
 
 @dataclasses.dataclass(frozen=True)
 class Count:
-    """Pictures and identities of a split; distractors count as one identity."""
+    """Images and identities of a split; distractors count as one identity."""
 
     images: int
     identities: int
@@ -34,7 +44,7 @@ class Count:
 
 
 def count(samples: Sequence[Sample]) -> Count:
-    """Counts the pictures and identities of a split."""
+    """Counts the images and identities of a split."""
     return Count(len(samples), len({sample.identity for sample in samples}))
 
 
@@ -43,11 +53,14 @@ def checked(
     problems: Sequence[Problem],
     *,
     title: str,
+    splits: Collection[str] = SPLITS,
     published: Mapping[str, Count] | None = None,
     disjoint: bool = True,
     names: Mapping[str, int] | None = None,
+    source: str = "",
+    notices: Sequence[str] = (),
 ) -> ReidDataset:
-    """The dataset itself, if all of it can be used.
+    """The dataset without junk, if all of it can be used.
 
     Warns of every split that differs from the published counts.
 
@@ -55,33 +68,81 @@ def checked(
         dataset: What was read.
         problems: What could not be.
         title: The dataset's name in messages.
+        splits: Those that are there: all, `train` alone, or `query` and `gallery`.
         published: Expected counts by split: `train`, `query`, `gallery`.
         disjoint: Whether training and test number their identities together, so that none may be
             in both.
         names: What the user calls the identities, where that is more than their numbers.
+        source: What the identities are, where that is not known from the dataset's name; a notice
+            says it with an example.
+        notices: What else is worth knowing of the dataset.
 
     Raises:
-        FilesError: There are problems, a split is empty, or an identity is in training and in
-            query or gallery. The dataset is its `rest`.
+        FilesError: There are problems, a split that is there has no images, query or gallery is
+            there without the other, or an identity is in training and in query or gallery. The
+            dataset is its `rest`.
     """
     if names:
-        called = {number: name for name, number in names.items()}
+        called = {number: name for name, number in names.items() if number != JUNK}
         dataset = dataclasses.replace(dataset, identity_names=called)
+    told = [*_alone(splits), *(_source_notice(dataset, source) if source else ()), *notices]
+    dataset = without_junk(dataclasses.replace(dataset, notices=(*dataset.notices, *told)))
     found = list(problems)
     if not found:
-        found += [
-            Problem(dataset.root, f"{title} has no {split} pictures here, unpack the dataset again")
-            for split in SPLITS
-            if not getattr(dataset, split)
-        ]
+        found += _empty_splits(dataset, splits, title=title)
     if disjoint:
         found += _shared_identities(dataset)
     if found:
         raise FilesError("", found, rest=dataset)
     for split, expected in (published or {}).items():
-        what = f"{title}: the {split} split in {dataset.root}"
-        warn_of_difference(count(getattr(dataset, split)), expected, what=what)
+        if split in splits:
+            what = f"{title}: the {split} split in {dataset.root}"
+            warn_of_difference(count(getattr(dataset, split)), expected, what=what)
     return dataset
+
+
+def without_junk(dataset: ReidDataset) -> ReidDataset:
+    """The dataset without the images of identity −1, which a notice counts."""
+    kept = {
+        split: tuple(sample for sample in getattr(dataset, split) if not is_junk(sample.identity))
+        for split in SPLITS
+    }
+    left_out = sum(len(getattr(dataset, split)) - len(kept[split]) for split in SPLITS)
+    if not left_out:
+        return dataset
+    return dataclasses.replace(
+        dataset,
+        train=kept["train"],
+        query=kept["query"],
+        gallery=kept["gallery"],
+        notices=(*dataset.notices, junk_notice(left_out)),
+    )
+
+
+def _alone(splits: Collection[str]) -> list[str]:
+    """Says what cannot be done with a training set alone or a test set alone."""
+    if "train" not in splits:
+        return ["there is no training set here, only query and gallery to evaluate on"]
+    if "query" not in splits:
+        return ["there is no query and no gallery here, only a training set"]
+    return []
+
+
+def _empty_splits(dataset: ReidDataset, splits: Collection[str], *, title: str) -> list[Problem]:
+    if not splits:
+        return [Problem(dataset.root, f"{title} has no images here, unpack the dataset again")]
+    for one, other in (("query", "gallery"), ("gallery", "query")):
+        if one in splits and other not in splits:
+            what = f"{title} has {one} images and no {other} images, a test takes both"
+            return [Problem(dataset.root, what)]
+    return [
+        Problem(
+            dataset.root,
+            f"{title} has no {_TITLES[split]} images here, unpack the dataset again",
+        )
+        for split in SPLITS
+        if split in splits and not getattr(dataset, split)
+    ]
 
 
 def warn_of_difference(found: Count, expected: Count, *, what: str) -> None:
@@ -112,60 +173,101 @@ def _shared_identities(dataset: ReidDataset) -> list[Problem]:
     ]
 
 
+def by_pattern(pattern: re.Pattern[str]) -> Callable[[str], Who | None]:
+    """Tells who is on an image by a pattern of file names with `identity` and `camera` groups."""
+
+    def tell(name: str) -> Who | None:
+        match = pattern.fullmatch(name)
+        return Who(int(match["identity"]), int(match["camera"])) if match else None
+
+    return tell
+
+
 def read_three_folders(
     root: pathlib.Path,
     *,
     name: str,
     title: str,
-    pattern: re.Pattern[str],
+    tell: Callable[[str], Who | None],
     example: str,
+    folders: Mapping[str, str] = FOLDERS,
     published: Mapping[str, Count] | None = None,
+    disjoint: bool = True,
+    own: bool = False,
 ) -> ReidDataset:
     """Reads `bounding_box_train`, `query` and `bounding_box_test` under `root`.
 
-    Pictures of identity -1 (bad detections) are dropped. Part maps come from the tree
-    `<root>_ps_label` where it exists.
+    A training set alone, or query and bounding_box_test alone, are read too. Images of identity −1
+    (bad detections) are left out and counted. Part maps come from the tree `<root>_ps_label` where
+    it exists.
 
     Args:
         root: The dataset's folder.
         name: The dataset's short name.
         title: Its name in messages.
-        pattern: Matches a file name and has the groups `identity` and `camera`; a camera that
-            does not take part in the match is camera 0, for all pictures or for none.
-        example: A name that matches, for messages.
+        tell: Who is on the image with a file name, or None where the name does not parse.
+        example: A name that parses, for messages.
+        folders: Folder of each split.
         published: Expected counts by split.
+        disjoint: As for `checked`.
+        own: Whether this is somebody's own data: cameras may be anywhere in the name or be
+            folders, and a notice says what was taken as identities.
 
     Raises:
         FilesError: Folders are missing or empty, names do not parse, or an identity is in both
             training and test; all of this at once.
     """
     labels = _files.label_tree(root)
-    splits: dict[str, tuple[Sample, ...]] = {}
+    present = _files.splits_to_read(root, folders)
+    splits: dict[str, tuple[Sample, ...]] = dict.fromkeys(SPLITS, ())
     problems: list[Problem] = []
-    without_camera: list[pathlib.Path] = []
-    for split, folder in FOLDERS.items():
+    for split in present:
         samples = []
-        for path in _files.list_pictures(root / folder, title=title, problems=problems):
-            match = pattern.fullmatch(path.name)
-            if match is None:
-                problems.append(
-                    Problem(path, f"its name is not like {example}, rename or remove it")
-                )
+        for path in _files.list_images(
+            root / folders[split], title=title, problems=problems, camera_folders=own
+        ):
+            who = tell(path.name)
+            number = _LEADING.match(path.name)
+            if number is not None and is_junk(number["identity"]):
+                who = Who(JUNK)
+            if who is None or not isinstance(who.identity, int):
+                what = f"its name is not like {example}, rename or remove it"
+                problems.append(Problem(path, what))
                 continue
-            identity, camera = int(match["identity"]), int(match["camera"] or 0)
-            if identity == JUNK:
-                continue
-            if max(identity, camera) > LARGEST:
+            camera = _camera(who, path, own=own)
+            if max(who.identity, camera) > LARGEST:
                 problems.append(Problem(path, f"numbers go up to {LARGEST}, number people anew"))
                 continue
             part_map = labels and _files.find_part_map(path, root=root, labels=labels)
-            if match["camera"] is None:
-                without_camera.append(path)
-            samples.append(Sample(path, identity, camera, part_map))
+            samples.append(Sample(path, who.identity, camera, part_map))
         splits[split] = tuple(samples)
-    if len(without_camera) < sum(len(samples) for samples in splits.values()):
-        problems += [
-            Problem(path, "its name has no camera, the others have") for path in without_camera
-        ]
     dataset = ReidDataset(name, root, *splits.values())
-    return checked(dataset, problems, title=title, published=published)
+    return checked(
+        dataset,
+        problems,
+        title=title,
+        splits=present,
+        published=published,
+        disjoint=disjoint,
+        source="the numbers that file names begin with" if own else "",
+    )
+
+
+def _source_notice(dataset: ReidDataset, source: str) -> list[str]:
+    """Says what was taken as identities, with the first image as an example."""
+    samples = (*dataset.query, *dataset.gallery, *dataset.train)
+    first = next((sample for sample in samples if not is_junk(sample.identity)), None)
+    if first is None:
+        return []
+    camera = "" if first.camera == UNKNOWN_CAMERA else f", camera {first.camera}"
+    name = dataset.name_of(first.identity)
+    path = first.path.relative_to(dataset.root).as_posix()
+    return [f"identities are {source}, such as {name}{camera} for {path}"]
+
+
+def _camera(who: Who, path: pathlib.Path, *, own: bool) -> int:
+    """The camera by the image's name, else by its folder where the data is somebody's own."""
+    found = [who.camera]
+    if own:
+        found += [camera_in_name(path.name), camera_of_folder(path.parent.name)]
+    return next((camera for camera in found if camera is not None), UNKNOWN_CAMERA)

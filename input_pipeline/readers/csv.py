@@ -1,67 +1,110 @@
 """Your own data as a table: a CSV file with the columns `path,identity,camera,split`.
 
-Paths are relative to the CSV file's folder. `camera` may be left out where cameras are unknown; a
-column `part_map` may name a PNG of part classes. Identities and cameras may be words or numbers.
+Paths are relative to the CSV file's folder. `camera` may be left out, or empty where it is not
+known; a column `part_map` may name a PNG of part classes. Identities and cameras may be words or
+numbers.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
+import dataclasses
+import io
+import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Sequence
 
 from input_pipeline.dataset import SPLITS, ReidDataset, Sample
 from input_pipeline.errors import DataError, Problem
-from input_pipeline.identities import number_names, one_spelling
+from input_pipeline.files import reading
+from input_pipeline.identities import (
+    UNKNOWN_CAMERA,
+    is_junk,
+    is_unknown_camera,
+    junk_notice,
+    near_spelling_notices,
+    number_names,
+    one_spelling,
+)
 from input_pipeline.readers import _files
 from input_pipeline.readers._splits import checked
 
 USUAL_NAME = "dataset.csv"
+_NEEDED = ("path", "identity", "split")
 _DELIMITERS = ",;\t"
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
+def read(root: pathlib.Path, *, variant: str = "", allow_outside: bool = False) -> ReidDataset:
     """Reads the table `root`, or `dataset.csv` (else the only CSV file) in the folder `root`.
 
-    The dataset is named after the folder.
+    The table may have training rows alone, or query and gallery rows alone. The dataset is named
+    after the folder.
 
     Args:
         root: The CSV file or its folder.
         variant: There is none.
+        allow_outside: Whether paths may be absolute or lead out of the table's folder.
 
     Raises:
-        DataError: The table is missing or lacks a column; a `FilesError` names every line that
-            cannot be used, and persons in both training and test.
+        DataError: The table is missing, cannot be read or lacks a column; a `FilesError` names
+            every line that cannot be used, and persons in both training and test.
     """
     if variant:
         raise DataError(f"csv has no variant {variant!r}: leave it out")
     table = _find_table(root)
-    rows = _rows(table)
-    identities = number_names(row["identity"] for row in rows.values())
-    cameras = number_names(row.get("camera", "") for row in rows.values())
+    every, bad = _rows(table)
+    rows = [row for row in every if not is_junk(row.identity)]
+    identities = number_names(row.identity for row in rows)
+    cameras = number_names(row.camera for row in rows if not is_unknown_camera(row.camera))
     labels = _files.label_tree(table.parent)
-    some_cameras = any(row.get("camera") for row in rows.values())
     samples: dict[str, list[Sample]] = {split: [] for split in SPLITS}
-    problems: list[Problem] = []
+    problems = [Problem(table, what) for what in bad]
     seen: set[pathlib.Path] = set()
-    for line, row in rows.items():
-        path, part_map = _files.below(table.parent, row["path"]), row.get("part_map")
-        what = _complaint(row, path, seen)
-        if some_cameras and not row.get("camera"):
-            what = what or "no camera, other lines have one"
+    for row in rows:
+        path = _place(table, row.path, allow_outside=allow_outside)
+        part_map = _place(table, row.part_map, allow_outside=allow_outside)
+        what = _complaint(row, path, part_map, seen)
         if what or path is None:
-            problems.append(Problem(table, f"line {line}: {what}, correct it"))
+            problems.append(Problem(table, f"line {row.line}: {what}, correct it"))
             continue
         seen.add(path)
-        map_path = _files.below(table.parent, part_map) if part_map else None
-        if map_path is None and labels is not None:
-            map_path = _files.find_part_map(path, root=table.parent, labels=labels)
-        samples[row["split"]].append(
-            Sample(path, identities[row["identity"]], cameras[row.get("camera", "")], map_path)
-        )
-    name = _files.name_of(table.parent, fallback="csv")
-    dataset = ReidDataset(name, table.parent, *(tuple(samples[split]) for split in SPLITS))
-    return checked(dataset, problems, title=f"The table {table.name}", names=identities)
+        if part_map is None and labels is not None and path.is_relative_to(table.parent):
+            part_map = _files.find_part_map(path, root=table.parent, labels=labels)
+        camera = UNKNOWN_CAMERA if is_unknown_camera(row.camera) else cameras[row.camera]
+        samples[row.split].append(Sample(path, identities[row.identity], camera, part_map))
+    root = _common_root(table, seen)
+    dataset = ReidDataset(
+        _files.name_of(table.parent, fallback="csv"),
+        root,
+        *(tuple(samples[split]) for split in SPLITS),
+    )
+    return checked(
+        dataset,
+        problems,
+        title=f"The table {table.name}",
+        splits={row.split for row in rows},
+        names=identities,
+        source="the column identity",
+        notices=(
+            *near_spelling_notices(identities),
+            *near_spelling_notices(cameras, kind="cameras"),
+            *([junk_notice(len(every) - len(rows))] if len(every) > len(rows) else ()),
+        ),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    """One line of the table, without surrounding blanks; a column that is not there is empty."""
+
+    line: int
+    path: str
+    identity: str
+    camera: str
+    split: str
+    part_map: str
 
 
 def _find_table(root: pathlib.Path) -> pathlib.Path:
@@ -70,6 +113,7 @@ def _find_table(root: pathlib.Path) -> pathlib.Path:
     if not root.is_dir():
         raise DataError(f"{root} does not exist: give a CSV file or its folder")
     tables = [root / USUAL_NAME] if (root / USUAL_NAME).is_file() else sorted(root.glob("*.csv"))
+    tables = [table for table in tables if table.is_file()]
     if len(tables) != 1:
         raise DataError(
             f"{root} holds {len(tables)} CSV files: name the table {USUAL_NAME}, "
@@ -78,42 +122,109 @@ def _find_table(root: pathlib.Path) -> pathlib.Path:
     return tables[0]
 
 
-def _rows(table: pathlib.Path) -> Mapping[int, dict[str, str]]:
-    """The rows by line number, without surrounding blanks."""
-    try:
-        lines = table.read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{table} cannot be read as UTF-8 text ({error}): save it so") from error
-    header = lines[0] if lines else ""
+def _rows(table: pathlib.Path) -> tuple[list[_Row], list[str]]:
+    """The rows, and what is wrong with lines that are none."""
+    text = _text(table)
+    header = next(iter(text.splitlines()), "")
     delimiter = max(_DELIMITERS, key=header.count)
-    reader = csv.DictReader(lines, delimiter=delimiter)
-    reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-    missing = [name for name in ("path", "identity", "split") if name not in reader.fieldnames]
+    # Blanks after a delimiter would keep a quote from being one.
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    rows: list[_Row] = []
+    bad: list[str] = []
+    with reading(table, what="CSV file", advice="look for a quote that is never closed"):
+        columns = [name.strip().lower() for name in next(lines, [])]
+        _check_columns(table, columns)
+        for fields in lines:
+            fields = [field.strip() for field in fields]
+            if not any(fields):
+                continue
+            if any("\n" in field or "\r" in field for field in fields):
+                bad.append(f"line {lines.line_num}: a quote above it is not closed, correct it")
+            elif any(fields[len(columns) :]):
+                what = f"{len(fields)} fields, the first line names {len(columns)}"
+                bad.append(f"line {lines.line_num}: {what}, correct it")
+            else:
+                rows.append(_row(lines.line_num, columns, fields))
+    return rows, bad
+
+
+def _text(table: pathlib.Path) -> str:
+    advice = "save it as UTF-8 text"
+    with reading(table, what="CSV file in UTF-8", advice=advice):
+        data = table.read_bytes()
+        # Spreadsheets save UTF-16 with its mark as "Unicode text".
+        text = data.decode("utf-16" if data.startswith(_UTF16) else "utf-8-sig")
+        if "\0" in text:
+            raise ValueError("it holds null characters")
+    return text
+
+
+def _check_columns(table: pathlib.Path, columns: Sequence[str]) -> None:
+    missing = [name for name in _NEEDED if name not in columns]
     if missing:
         raise DataError(
             f"{table} has no column {', '.join(missing)}: its first line must name the columns "
             "path,identity,camera,split"
         )
-    rows: dict[int, dict[str, str]] = {}
-    for row in reader:
-        fields = {key: (value or "").strip() for key, value in row.items() if key}
-        names = {key: one_spelling(fields[key]) for key in ("identity", "camera") if key in fields}
-        rows[reader.line_num] = {**fields, **names}
-    return rows
+    twice = [name for name in (*_NEEDED, "camera", "part_map") if columns.count(name) > 1]
+    if twice:
+        raise DataError(f"{table} has the column {', '.join(twice)} twice: keep one")
+
+
+def _row(line: int, columns: Sequence[str], fields: Sequence[str]) -> _Row:
+    named = dict(zip(columns, fields, strict=False))
+    return _Row(
+        line,
+        path=named.get("path", ""),
+        identity=one_spelling(named.get("identity", "")),
+        camera=one_spelling(named.get("camera", "")),
+        split=named.get("split", ""),
+        part_map=named.get("part_map", ""),
+    )
+
+
+def _place(table: pathlib.Path, listed: str, *, allow_outside: bool) -> pathlib.Path | None:
+    """The file that a field names, or None where it names none or leads out of the folder."""
+    if not listed:
+        return None
+    if allow_outside:
+        return _files.plain(table.parent / listed.replace("\\", "/"))
+    return _files.below(table.parent, listed)
+
+
+def _common_root(table: pathlib.Path, paths: Collection[pathlib.Path]) -> pathlib.Path:
+    """The table's folder, or the folder above it that all images lie under."""
+    outside = [path for path in paths if not path.is_relative_to(table.parent)]
+    if not outside:
+        return table.parent
+    try:
+        return pathlib.Path(os.path.commonpath([table.parent, *outside]))
+    except ValueError as error:  # different drives
+        raise DataError(f"{table} names images on another drive: move it to theirs") from error
 
 
 def _complaint(
-    row: Mapping[str, str], path: pathlib.Path | None, seen: set[pathlib.Path]
+    row: _Row,
+    path: pathlib.Path | None,
+    part_map: pathlib.Path | None,
+    seen: Collection[pathlib.Path],
 ) -> str | None:
     """What is wrong with a row, or None."""
+    outside = "is not under the folder of the table (--allow-outside permits it)"
+    if not row.path:
+        return "no path"
     if path is None:
-        return f"the path {row['path']!r} is not under the folder of the table"
-    if not row["identity"]:
+        return f"the path {row.path!r} {outside}"
+    if not row.identity:
         return "no identity"
-    if row["split"] not in SPLITS:
-        return f"the split {row['split']!r} is not one of {', '.join(SPLITS)}"
+    if row.split not in SPLITS:
+        return f"the split {row.split!r} is not one of {', '.join(SPLITS)}"
     if wrong := _files.what_is_wrong(path):
-        return f"{row['path']} {wrong}"
+        return f"{row.path} {wrong}"
     if path in seen:
-        return f"{row['path']} is listed before"
+        return f"{row.path} is listed before"
+    if row.part_map and part_map is None:
+        return f"the part map {row.part_map!r} {outside}"
+    if part_map is not None and (wrong := _files.what_is_wrong(part_map)):
+        return f"the part map {row.part_map} {wrong}"
     return None

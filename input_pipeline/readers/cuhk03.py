@@ -11,7 +11,7 @@ import re
 from input_pipeline.dataset import ReidDataset
 from input_pipeline.errors import DataError
 from input_pipeline.readers import _cuhk03, _files
-from input_pipeline.readers._splits import FOLDERS, Count, read_three_folders
+from input_pipeline.readers._splits import FOLDERS, Count, by_pattern, read_three_folders
 
 PEOPLE = "CUHK03"
 VARIANTS = ("labeled", "detected")
@@ -77,7 +77,7 @@ def read(root: pathlib.Path, *, variant: str = "", progress: bool = True) -> Rei
         root,
         name=name,
         title=title,
-        pattern=_NAME,
+        tell=by_pattern(_NAME),
         example="0001_c1_3.png",
         published=PUBLISHED[variant],
     )

@@ -8,7 +8,7 @@ import re
 from input_pipeline.dataset import ReidDataset
 from input_pipeline.errors import DataError
 from input_pipeline.readers import _files
-from input_pipeline.readers._splits import FOLDERS, Count, read_three_folders
+from input_pipeline.readers._splits import FOLDERS, Count, by_pattern, read_three_folders
 
 TITLE = "DukeMTMC-reID (withdrawn by its authors)"
 PEOPLE = "DukeMTMC"
@@ -42,5 +42,10 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
         root, title=TITLE, folders=USUAL_FOLDERS, contents=tuple(FOLDERS.values())
     )
     return read_three_folders(
-        root, name="dukemtmc", title=TITLE, pattern=NAME, example=EXAMPLE, published=PUBLISHED
+        root,
+        name="dukemtmc",
+        title=TITLE,
+        tell=by_pattern(NAME),
+        example=EXAMPLE,
+        published=PUBLISHED,
     )

@@ -1,30 +1,39 @@
 """Your own data with a folder per identity: `train/PERSON/*.jpg`, `query/…` and `gallery/…`.
 
 A person may be called anything; the same name in `query` and `gallery` is the same person. Cameras
-are read from `c3` at the beginning of the file name or after `_` (`c3_0001.jpg`, `door_c3.jpg`), or
-are unknown for all.
+are read from `c3` or `cam3` at the beginning of the file name or after `_` (`c3_0001.jpg`,
+`door_cam3.jpg`), or from a folder such as `cam3`; images without one are of no known camera. Where
+all folders look like cameras and file names tell who, as in `gallery/cam2/0002_c2_1.jpg`, the names
+count.
 """
 
 from __future__ import annotations
 
 import pathlib
-import re
 
 from input_pipeline.dataset import SPLITS, ReidDataset, Sample
 from input_pipeline.errors import DataError, Problem
-from input_pipeline.identities import number_names, one_spelling
+from input_pipeline.identities import (
+    JUNK,
+    LARGEST,
+    UNKNOWN_CAMERA,
+    Identified,
+    Who,
+    identify,
+    near_spelling_notices,
+    number_names,
+)
 from input_pipeline.readers import _files
 from input_pipeline.readers._splits import FOLDERS, checked
 
 TITLE = "A folder per identity"
-# Not after a hyphen, and no more than three digits: random names are full of `-c123-`.
-CAMERA = re.compile(r"(?:^|_)c([0-9]{1,3})(?=[_.-]|s[0-9])", re.IGNORECASE)
 
 
 def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
     """Reads `train`, `query` and `gallery` under `root`, each with a folder per identity.
 
-    The dataset is named after its folder.
+    `train` alone, or `query` and `gallery` alone, are read too. The dataset is named after its
+    folder.
 
     Args:
         root: The dataset's folder.
@@ -32,56 +41,71 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
 
     Raises:
         DataError: The folder is not such a dataset; a `FilesError` names all folders that are
-            missing, pictures outside a person's folder or without a camera, and persons in both
-            training and test.
+            missing, images outside a person's folder, and persons in both training and test.
     """
     if variant:
         raise DataError(f"folders has no variant {variant!r}: leave it out")
-    root = _files.find_root(root, title=TITLE, folders=(), contents=SPLITS)
-    if (root / FOLDERS["train"]).is_dir() and not (root / "train").is_dir():
-        raise DataError(
-            f"{root} holds {FOLDERS['train']}, as Market-1501 does: read it as market_style, or by "
-            "the name of the dataset that it is"
-        )
+    root = _files.find_root(root, title=TITLE, folders=(), contents=(*SPLITS, *FOLDERS.values()))
+    for split in ("train", "gallery"):
+        if (root / FOLDERS[split]).is_dir() and not (root / split).is_dir():
+            raise DataError(
+                f"{root} holds {FOLDERS[split]}, as Market-1501 does: read it as market_style, or "
+                "by the name of the dataset that it is"
+            )
     problems: list[Problem] = []
-    pictures = {
-        split: _files.walk_pictures(root / split, title=TITLE, problems=problems)
-        for split in SPLITS
-    }
-    persons = {
-        path: one_spelling(path.relative_to(root / split).parts[0])
-        if path.parent != root / split
-        else None
-        for split, paths in pictures.items()
-        for path in paths
-    }
-    cameras = {path: CAMERA.search(path.name) for path in persons}
-    problems += [
-        Problem(path, "it is not in a person's folder, move it into one")
-        for path, person in persons.items()
-        if person is None
+    present = _files.splits_to_read(root, {split: split for split in SPLITS})
+    paths = [
+        path
+        for split in present
+        for path in _files.walk_images(root / split, title=TITLE, problems=problems)
     ]
-    without = [path for path, camera in cameras.items() if camera is None]
-    if len(without) < len(cameras):
-        problems += [Problem(path, "its name has no camera, the others have") for path in without]
-    numbers = number_names(person for person in persons.values() if person is not None)
+    places = [path.relative_to(root).as_posix() for path in paths]
+    told = identify(places, folders_are_people=True)
+    numbers = number_names(_names(told))
     labels = _files.label_tree(root)
-
-    def sample(path: pathlib.Path, person: str) -> Sample:
-        camera = cameras[path]
+    splits: dict[str, list[Sample]] = {split: [] for split in SPLITS}
+    for path, who in zip(paths, told.who, strict=True):
+        what = _complaint(who, told)
+        if what or who is None:
+            problems.append(Problem(path, what))
+            continue
         part_map = labels and _files.find_part_map(path, root=root, labels=labels)
-        return Sample(path, numbers[person], int(camera[1]) if camera else 0, part_map)
-
+        camera = UNKNOWN_CAMERA if who.camera is None else who.camera
+        identity = JUNK if who.identity == JUNK else numbers[str(who.identity)]
+        split = path.relative_to(root).parts[0]
+        splits[split].append(Sample(path, identity, camera, part_map))
     dataset = ReidDataset(
         _files.name_of(root, fallback="folders"),
         root,
-        *(
-            tuple(
-                sample(path, person)
-                for path in pictures[split]
-                if (person := persons[path]) is not None
-            )
-            for split in SPLITS
-        ),
+        *(tuple(splits[split]) for split in SPLITS),
     )
-    return checked(dataset, problems, title=TITLE, names=numbers)
+    return checked(
+        dataset,
+        problems,
+        title=TITLE,
+        splits=present,
+        names=numbers,
+        source="the names of folders"
+        if told.by_folder
+        else "the numbers in file names, and folders are cameras",
+        notices=near_spelling_notices(numbers) if told.by_folder else (),
+    )
+
+
+def _names(told: Identified) -> list[str]:
+    return [
+        str(who.identity)
+        for who in told.who
+        if who is not None and who.identity is not None and who.identity != JUNK
+    ]
+
+
+def _complaint(who: Who | None, told: Identified) -> str:
+    """Why an image cannot be used; empty where it can."""
+    if who is None or who.identity is None:
+        if told.by_folder or who is None:
+            return "it is not in a person's folder, move it into one"
+        return "its folder looks like a camera and its name tells nobody, move it to a person"
+    if max(who.camera or 0, who.identity if isinstance(who.identity, int) else 0) > LARGEST:
+        return f"numbers go up to {LARGEST}, number people and cameras anew"
+    return ""

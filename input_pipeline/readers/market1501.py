@@ -8,10 +8,12 @@ import re
 
 from input_pipeline.dataset import ReidDataset, Sample
 from input_pipeline.errors import DataError, FilesError, Problem
+from input_pipeline.identities import UNKNOWN_CAMERA
 from input_pipeline.readers import _files
 from input_pipeline.readers._splits import (
     FOLDERS,
     Count,
+    by_pattern,
     count,
     read_three_folders,
     warn_of_difference,
@@ -30,7 +32,7 @@ PUBLISHED = {
 }
 PUBLISHED_DISTRACTORS = Count(500_000, 1)
 _NAME = re.compile(
-    r"(?P<identity>-1|\d{4})_c(?P<camera>[1-6])s[1-6]_\d{6}_\d{2}\.(jpg|jpeg|png)", re.IGNORECASE
+    r"(?P<identity>\d{4})_c(?P<camera>[1-6])s[1-6]_\d{6}_\d{2}\.(jpg|jpeg|png)", re.IGNORECASE
 )
 
 
@@ -55,7 +57,7 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
             root,
             name="market1501",
             title=TITLE,
-            pattern=_NAME,
+            tell=by_pattern(_NAME),
             example="0002_c1s1_000451_03.jpg",
             published=PUBLISHED,
         )
@@ -75,12 +77,13 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
 
 
 def _distractors(root: pathlib.Path, problems: list[Problem]) -> tuple[Sample, ...]:
-    """The pictures of `images`; none of them shows a queried person, whatever its name says."""
+    """The images of the folder `images`, none of a queried person, whatever their names say."""
     title, folder = f"{TITLE} 500k", root / DISTRACTORS
     samples = []
-    for path in _files.list_pictures(folder, title=title, problems=problems):
+    for path in _files.list_images(folder, title=title, problems=problems):
         match = _NAME.fullmatch(path.name)
-        samples.append(Sample(path, DISTRACTOR_IDENTITY, int(match["camera"]) if match else 0))
+        camera = int(match["camera"]) if match else UNKNOWN_CAMERA
+        samples.append(Sample(path, DISTRACTOR_IDENTITY, camera))
     if samples:
         what = f"{title}: the folder {folder}"
         warn_of_difference(count(samples), PUBLISHED_DISTRACTORS, what=what)

@@ -1,49 +1,84 @@
 """Your own data in the form of Market-1501: three folders, and names such as `0002_c1_7.jpg`.
 
-The name begins with the identity's number. `_c` and a camera's number follow, or are left out of
-all names where cameras are unknown; anything may come after. Identity -1 is dropped.
+The name begins with the identity's number. A camera follows as `_c1` or `_cam1`, or is the name of
+a folder such as `query/cam1`; images without one are of no known camera. Identity −1 is left out.
 """
 
 from __future__ import annotations
 
 import pathlib
-import re
+from collections.abc import Mapping
 
 from input_pipeline.dataset import ReidDataset
 from input_pipeline.errors import DataError
+from input_pipeline.identities import Who, who_is_named
 from input_pipeline.readers import _files
 from input_pipeline.readers._splits import FOLDERS, read_three_folders
 
 TITLE = "Market-style data"
-_NAME = re.compile(
-    r"(?P<identity>-1|[0-9]+)(?:_c(?P<camera>[0-9]+)(?:s[0-9]+)?)?(?:[_-].*)?\.\w+", re.IGNORECASE
-)
+SEPARATE = "separate"
+_SHORT_FOLDERS: Mapping[str, str] = {"train": "train", "query": "query", "gallery": "gallery"}
 
 
 def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
     """Reads `bounding_box_train`, `query` and `bounding_box_test` under `root`.
 
-    The dataset is named after its folder.
+    The first may also be called `train` and the last `gallery`. A training set alone or a test set
+    alone is read too. The dataset is named after its folder.
 
     Args:
         root: The dataset's folder.
-        variant: There is none.
+        variant: `separate` if training and test number different people from the same number on.
 
     Raises:
         DataError: The folder or its files cannot be used.
     """
-    if variant:
-        raise DataError(f"market_style has no variant {variant!r}: leave it out")
-    root = _files.find_root(root, title=TITLE, folders=(), contents=tuple(FOLDERS.values()))
-    if (root / "train").is_dir() and not (root / FOLDERS["train"]).is_dir():
+    if variant not in ("", SEPARATE):
         raise DataError(
-            f"{root} holds train instead of {FOLDERS['train']}: if it has a folder for each person,"
-            " read it as folders"
+            f"market_style has no variant {variant!r}: leave it out, or write {SEPARATE} if "
+            "training and test each number their people from 0 or 1"
         )
+    contents = tuple(dict.fromkeys((*FOLDERS.values(), *_SHORT_FOLDERS.values())))
+    root = _files.find_root(root, title=TITLE, folders=(), contents=contents)
+    folders = _folders(root)
+    for split in ("train", "gallery"):
+        folder = root / _SHORT_FOLDERS[split]
+        if folder.is_dir() and not _holds_images(folder) and not (root / FOLDERS[split]).is_dir():
+            raise DataError(
+                f"{root} holds {split} instead of {FOLDERS[split]}: if it has a folder for each "
+                "person, read it as folders"
+            )
     return read_three_folders(
         root,
         name=_files.name_of(root, fallback="market_style"),
         title=TITLE,
-        pattern=_NAME,
+        tell=_tell,
         example="0002_c1_7.jpg",
+        folders=folders,
+        disjoint=variant != SEPARATE,
+        own=True,
     )
+
+
+def _tell(name: str) -> Who | None:
+    return who_is_named(name, camera_required=False)
+
+
+def _folders(root: pathlib.Path) -> Mapping[str, str]:
+    """What the folders are called here."""
+    return {
+        split: short
+        if not (root / FOLDERS[split]).exists() and _holds_images(root / short)
+        else FOLDERS[split]
+        for split, short in _SHORT_FOLDERS.items()
+    }
+
+
+def _holds_images(folder: pathlib.Path) -> bool:
+    """Whether images lie in a folder, or in folders of cameras in it."""
+    if not folder.is_dir():
+        return False
+    entries = list(folder.iterdir())
+    cameras = [entry for entry in entries if _files.is_camera_folder(entry)]
+    inside = [entry for camera in cameras for entry in camera.iterdir()]
+    return any(_files.is_image_name(entry.name) for entry in (*entries, *inside))

@@ -1,4 +1,4 @@
-"""MSMT17, first and second version, with its validation pictures in training or left out.
+"""MSMT17, first and second version, with its validation images in training or left out.
 
 Whether they join training changes results, so the spec has to say it: `msmt17:trainval` or
 `msmt17:train`. The version is found on disk; where both are, `msmt17:v2-trainval` chooses.
@@ -11,11 +11,11 @@ import pathlib
 import re
 from collections.abc import Mapping
 
-from input_pipeline.dataset import ReidDataset, Sample
+from input_pipeline.dataset import SPLITS, ReidDataset, Sample
 from input_pipeline.errors import DataError, Problem
-from input_pipeline.identities import whole_number
+from input_pipeline.identities import JUNK, is_junk, whole_number
 from input_pipeline.readers import _files
-from input_pipeline.readers._splits import Count, checked
+from input_pipeline.readers._splits import FOLDERS, Count, checked
 
 TITLE = "MSMT17"
 PEOPLE = "MSMT17"
@@ -31,7 +31,7 @@ PUBLISHED = {
     "query": Count(11_659, 3_060),
     "gallery": Count(82_161, 3_060),
 }
-# Person, picture of the person, camera (1 to 15), and what does not matter here.
+# Person, image of the person, camera (1 to 15), and what does not matter here.
 _NAME = re.compile(r"\d{4}_\d{3}_(?P<camera>0[1-9]|1[0-5])_.*\.(jpg|jpeg|png)", re.IGNORECASE)
 
 
@@ -75,10 +75,11 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
     labels = _files.label_tree(root)
     names = _VERSIONS[version]
     problems: list[Problem] = []
+    present = _files.splits_to_read(root, {split: LISTS[split][0] for split in SPLITS})
     splits = {
         split: tuple(
             sample
-            for list_name in LISTS[lists]
+            for list_name in (LISTS[lists] if split in present else ())
             for sample in _read_list(root, list_name, folder, labels, problems)
         )
         for split, lists, folder in (
@@ -92,6 +93,7 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
         dataset,
         problems,
         title=f"MSMT17 {version.upper()} ({train_split})",
+        splits=present,
         published={
             "train": PUBLISHED[train_split],
             "query": PUBLISHED["query"],
@@ -128,9 +130,30 @@ def _find(root: pathlib.Path, versions: set[str]) -> tuple[str, pathlib.Path]:
             "such as msmt17:v2-trainval"
         )
     if not found:
+        _refuse_three_folders(root)
         raise errors[-1] if len(errors) == 1 else DataError("; ".join(map(str, errors)))
     ((version, folder),) = found.items()
     return version, folder
+
+
+def _refuse_three_folders(root: pathlib.Path) -> None:
+    """Says which reader reads MSMT17 as others have laid it out anew."""
+    names = dict.fromkeys(name for version in _VERSIONS.values() for name in version.folders)
+    for folder in (root, *(root / name for name in names)):
+        if any((folder / FOLDERS[split]).is_dir() for split in ("train", "gallery")):
+            reader = "market_style"
+        elif (folder / "gallery").is_dir():
+            reader = "folders"
+        else:
+            continue
+        place = "" if folder == root else f"@{folder.name}"
+        separate = (
+            f", or as market_style:separate{place} if training and test both number people from 0"
+        )
+        raise DataError(
+            f"{folder} holds MSMT17 in three folders rather than with its lists: read it as "
+            f"{reader}{place}{separate if reader == 'market_style' else ''}"
+        )
 
 
 def _read_list(
@@ -147,7 +170,8 @@ def _read_list(
         if not line.strip():
             continue
         listed, _, number = line.strip().rpartition(" ")
-        path, identity = _files.below(root / folder, listed.strip()), whole_number(number)
+        path = _files.below(root / folder, listed.strip())
+        identity = JUNK if is_junk(number) else whole_number(number)
         match = _NAME.fullmatch(path.name) if path else None
         if path is None or match is None or identity is None:
             what = "is not like 0000/0000_000_01_…jpg 0 (cameras are 01 to 15)"

@@ -11,7 +11,7 @@ import pathlib
 from input_pipeline.dataset import ReidDataset
 from input_pipeline.errors import DataError
 from input_pipeline.readers import _files
-from input_pipeline.readers._splits import FOLDERS, Count, read_three_folders
+from input_pipeline.readers._splits import FOLDERS, Count, by_pattern, read_three_folders
 from input_pipeline.readers.dukemtmc import EXAMPLE, NAME, NOTICE, PEOPLE
 
 __all__ = ["NOTICE", "PEOPLE", "read"]
@@ -41,5 +41,10 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
         root, title=TITLE, folders=USUAL_FOLDERS, contents=tuple(FOLDERS.values())
     )
     return read_three_folders(
-        root, name="occluded_duke", title=TITLE, pattern=NAME, example=EXAMPLE, published=PUBLISHED
+        root,
+        name="occluded_duke",
+        title=TITLE,
+        tell=by_pattern(NAME),
+        example=EXAMPLE,
+        published=PUBLISHED,
     )

@@ -7,7 +7,7 @@ import re
 
 from input_pipeline.dataset import ReidDataset
 from input_pipeline.errors import DataError
-from input_pipeline.readers._splits import read_three_folders
+from input_pipeline.readers._splits import by_pattern, read_three_folders
 from input_pipeline.synthetic import PRESETS, generate
 from input_pipeline.synthetic.settings import SETTINGS_FILE, read_settings
 
@@ -38,5 +38,5 @@ def read(root: pathlib.Path, *, variant: str = "", progress: bool = True) -> Rei
         root = root / name
     generate(root, settings, progress=progress)
     return read_three_folders(
-        root, name=name, title=TITLE, pattern=_NAME, example="0002_c1s1_000451_03.jpg"
+        root, name=name, title=TITLE, tell=by_pattern(_NAME), example="0002_c1s1_000451_03.jpg"
     )

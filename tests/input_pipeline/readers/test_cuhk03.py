@@ -3,9 +3,11 @@ import sys
 
 import numpy as np
 import pytest
+import scipy.io
 from PIL import Image
 
 from input_pipeline.errors import DataError, FilesError
+from input_pipeline.identities import UNKNOWN_CAMERA
 from input_pipeline.readers import _cuhk03, cuhk03
 from tests import layouts
 
@@ -43,7 +45,7 @@ def test_a_variant_that_is_not_there_is_refused(tmp_path):
 
 def test_lists_take_cameras_from_the_arrays_beside_them(tmp_path):
     dataset = layouts.read("cuhk03_lists", tmp_path)
-    assert {sample.camera for sample in dataset.train} == {0}
+    assert {sample.camera for sample in dataset.train} == {UNKNOWN_CAMERA}
     assert [sample.camera for sample in dataset.query] == [
         shot.camera for shot in layouts.shots() if shot.split == "query"
     ]
@@ -71,7 +73,7 @@ def test_listed_files_that_are_missing_are_reported_at_once(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda root: (root / "train.txt").unlink(), "train.txt: this list is missing"),
+        (lambda root: (root / "test_probe.txt").unlink(), "test_probe.txt: this list is missing"),
         (lambda root: (root / "train.txt").write_text("a.png\n"), "entry 1 reads 'a.png'"),
         (lambda root: (root / "train.txt").write_text("a.png x\n"), "entry 1 reads 'a.png x'"),
         (lambda root: np.save(root / "cam_probe.npy", [1]), "1 cameras for the 4 lines"),
@@ -164,13 +166,16 @@ def test_matlab_is_unpacked_once_and_continues_where_it_stopped(tmp_path):
     ("change", "message"),
     [
         (lambda root: (root / "cuhk-03.mat").unlink(), "cuhk-03.mat is not in"),
-        (lambda root: (root / "cuhk-03.mat").write_bytes(b"MATLAB 5.0"), "not an HDF5 MATLAB"),
+        (
+            lambda root: (root / "cuhk-03.mat").write_bytes(b"MATLAB 5.0"),
+            "not a sound HDF5 MATLAB file",
+        ),
         (
             lambda root: (root / "cuhk03_new_protocol_config_labeled.mat").write_bytes(b"x" * 200),
-            "is not a file of the CUHK03 new protocol",
+            "is not a sound file of the CUHK03 new protocol",
         ),
-        (lambda root: resize(root, 0), "is not a file of the CUHK03 new protocol"),
-        (lambda root: resize(root, 600), "is not a file of the CUHK03 new protocol"),
+        (lambda root: resize(root, 0), "is not a sound file of the CUHK03 new protocol"),
+        (lambda root: resize(root, 600), "is not a sound file of the CUHK03 new protocol"),
         (
             lambda root: (root / "cuhk03_new_protocol_config_labeled.mat").rename(
                 root / "cuhk03_new_protocol_config_detected.mat"
@@ -193,19 +198,84 @@ def test_without_h5py_it_says_what_to_install(tmp_path, monkeypatch):
         cuhk03.read(tmp_path, variant="labeled")
 
 
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [
-        (PermissionError(13, "Permission denied"), r"cannot be written \(Permission denied\)"),
-        (OSError("bad object header"), r"is damaged \(bad object header\)"),
-    ],
-)
-def test_failures_while_unpacking_are_told_apart(tmp_path, monkeypatch, error, message):
+def test_failures_while_unpacking_are_told_apart(tmp_path, monkeypatch):
     layouts.cuhk03_matlab(tmp_path)
 
-    def fail(*args, **kwargs):
-        raise error
+    def fail(error):
+        def failing(*args, **kwargs):
+            raise error
 
-    monkeypatch.setattr(_cuhk03, "_image", fail)
-    with pytest.raises(DataError, match=message):
+        return failing
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_cuhk03, "_image", fail(OSError("bad object header")))
+        with pytest.raises(DataError, match=r"cuhk-03.mat is not a sound .*\(bad object header\)"):
+            cuhk03.read(tmp_path, variant="labeled")
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "save", fail(PermissionError(13, "Permission denied")))
+        with pytest.raises(DataError, match=r"cannot be written \(Permission denied\)"):
+            cuhk03.read(tmp_path, variant="labeled")
+
+
+def labeled(root):
+    return layouts.without_warnings(lambda: cuhk03.read(root, variant="labeled"))
+
+
+def test_junk_is_left_out_of_lists_and_of_the_protocol(tmp_path):
+    root = layouts.read("cuhk03_lists", tmp_path / "lists").root
+    for name in ("test_probe.txt", "train.txt"):
+        lines = (root / name).read_text().splitlines()
+        lines[0] = f"{lines[0].split()[0]} {'-1' if 'train' in name else '-0001'}"
+        (root / name).write_text("\n".join(lines))
+    dataset = layouts.without_warnings(cuhk03.read, root)
+    assert (len(dataset.train), len(dataset.query), len(dataset.gallery)) == (15, 3, 8)
+    assert dataset.notices == ("2 images of identity −1 (junk) are left out",)
+
+    layouts.cuhk03_matlab(tmp_path / "matlab")
+    protocol = tmp_path / "matlab" / "cuhk03" / "cuhk03_new_protocol_config_labeled.mat"
+    content = scipy.io.loadmat(protocol)
+    content["labels"][0] = -1
+    scipy.io.savemat(protocol, {k: v for k, v in content.items() if not k.startswith("__")})
+    dataset = layouts.without_warnings(
+        lambda root: cuhk03.read(root, variant="labeled"), protocol.parent
+    )
+    assert (len(dataset.train), len(dataset.query), len(dataset.gallery)) == (15, 4, 8)
+    assert dataset.notices == ("1 image of identity −1 (junk) is left out",)
+
+
+@pytest.mark.parametrize(("key", "value"), [("train_idx", 0), ("query_idx", 99), ("camId", -3)])
+def test_a_protocol_that_points_nowhere_is_refused(tmp_path, key, value):
+    layouts.cuhk03_matlab(tmp_path)
+    protocol = tmp_path / "cuhk03" / "cuhk03_new_protocol_config_labeled.mat"
+    content = scipy.io.loadmat(protocol)
+    content[key] = content[key].astype(int)
+    content[key][0] = value
+    scipy.io.savemat(protocol, {k: v for k, v in content.items() if not k.startswith("__")})
+    with pytest.raises(DataError, match="is not a sound file of the CUHK03 new protocol"):
         cuhk03.read(tmp_path, variant="labeled")
+
+
+@pytest.mark.parametrize("name", ["cuhk-03.mat", "cuhk03_new_protocol_config_labeled.mat"])
+def test_damaged_matlab_files_give_one_line(tmp_path, name):
+    """Cut or with flipped bytes: a dataset or one line, never anything else."""
+    layouts.cuhk03_matlab(tmp_path)
+    path = tmp_path / "cuhk03" / name
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    lines = []
+    for round_ in range(24):
+        data = bytearray(whole)
+        if round_ % 2:
+            del data[rng.integers(len(data)) :]
+        else:
+            for place in rng.integers(0, len(data), 40):
+                data[place] ^= 1 << rng.integers(8)
+        path.write_bytes(data)
+        try:
+            labeled(path.parent)
+        except DataError as error:
+            lines.append(str(error))
+        for folder in ("labeled", "labeled.partial"):
+            shutil.rmtree(path.parent / folder, ignore_errors=True)
+    assert len(lines) >= 12
+    assert not [line for line in lines if "\n" in line]

@@ -36,7 +36,7 @@ def test_part_maps_come_from_the_tree_beside(tmp_path):
 def test_the_500k_distractors_are_nobody_whatever_their_names_say(tmp_path):
     dataset = layouts.read("market1501_500k", tmp_path)
     added = dataset.gallery[-2:]
-    assert [(sample.identity, sample.camera) for sample in added] == [(0, 0), (0, 4)]
+    assert [(sample.identity, sample.camera) for sample in added] == [(0, -1), (0, 4)]
 
 
 def test_fewer_distractors_than_published_are_named(tmp_path):
@@ -101,12 +101,13 @@ def test_a_missing_or_empty_split_is_refused(tmp_path, folder):
     layouts.market1501(tmp_path)
     split = tmp_path / FOLDER / folder
     shutil.rmtree(split)
-    with pytest.raises(DataError, match=f"{folder}: this folder of Market-1501 is missing"):
-        market1501.read(tmp_path)
+    if folder != "bounding_box_train":
+        with pytest.raises(DataError, match=f"{folder}: this folder of Market-1501 is missing"):
+            market1501.read(tmp_path)
     split.mkdir()
     (split / "Thumbs.db").touch()
     (split / "._0001_c1s1_000001_01.jpg").touch()
-    with pytest.raises(DataError, match=f"{folder}: this folder of Market-1501 holds no pictures"):
+    with pytest.raises(DataError, match=f"{folder}: this folder of Market-1501 holds no images"):
         market1501.read(tmp_path)
 
 
@@ -114,7 +115,7 @@ def test_a_split_of_junk_alone_is_empty(tmp_path):
     layouts.market1501(tmp_path)
     for path in (tmp_path / FOLDER / "query").glob("*.jpg"):
         path.rename(path.with_name(f"-1{path.name[4:]}"))
-    with pytest.raises(DataError, match="no query pictures"):
+    with pytest.raises(DataError, match="no query images"):
         market1501.read(tmp_path)
 
 
@@ -155,3 +156,30 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     with pytest.raises(FilesError, match=r"bounding_box_train: .* cannot be read \(Perm") as caught:
         market1501.read(tmp_path)
     assert len(caught.value.problems) == 3
+
+
+def test_a_test_set_or_a_training_set_alone(tmp_path):
+    whole = layouts.read("market1501", tmp_path)
+    (whole.root / "bounding_box_train").rename(tmp_path / "away")
+    with pytest.warns(UserWarning, match="published") as caught:
+        test = market1501.read(tmp_path)
+    assert not [each for each in caught if "the train split" in str(each.message)]
+    assert (test.train, test.query, test.gallery) == ((), whole.query, whole.gallery)
+    assert test.notices[0].startswith("there is no training set here")
+    (tmp_path / "away").rename(whole.root / "bounding_box_train")
+    for split in ("query", "bounding_box_test"):
+        shutil.rmtree(whole.root / split)
+    train = layouts.without_warnings(market1501.read, tmp_path)
+    assert (train.train, train.query, train.gallery) == (whole.train, (), ())
+    assert train.notices == ("there is no query and no gallery here, only a training set",)
+
+
+@pytest.mark.parametrize("junk", ["-1", "-0001", "-01"])
+@pytest.mark.parametrize("folder", _splits.FOLDERS.values())
+def test_junk_is_left_out_of_every_split_and_counted(tmp_path, junk, folder):
+    before = layouts.read("market1501", tmp_path)
+    root = before.root
+    layouts.save(layouts.shots()[0], root / folder / f"{junk}_c3s1_000019_00.jpg")
+    dataset = layouts.without_warnings(market1501.read, tmp_path)
+    assert dataset == before
+    assert dataset.notices == ("2 images of identity −1 (junk) are left out",)

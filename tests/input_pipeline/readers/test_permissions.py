@@ -22,7 +22,7 @@ def test_a_root_that_may_not_be_entered(folder):
         with permissions.locked(locked):
             (reading,) = read_each(spec, folder)
         assert isinstance(reading.error, DataError)
-        assert "cannot be used: Permission denied; check its rights" in str(reading.error)
+        assert "cannot be used: Permission denied; check its permissions" in str(reading.error)
         assert str(root if locked is root else folder) in str(reading.error)
 
 
@@ -67,7 +67,7 @@ def test_pictures_and_lists_of_msmt17_that_may_not_be_read(folder):
     ):
         read_dataset("msmt17:trainval", folder)
     whats = {problem.path: problem.what for problem in caught.value.problems}
-    assert whats.pop(root / "list_query.txt") == "Permission denied, check its rights"
+    assert whats.pop(root / "list_query.txt") == "Permission denied, check its permissions"
     assert len(whats) == 4
     assert all(path.parent == person for path in whats)
     assert all("cannot be read (Permission denied)" in what for what in whats.values())
@@ -79,4 +79,4 @@ def test_a_protocol_file_that_may_not_be_read(folder):
     shutil.copy(protocol, protocol.with_name("copy.mat"))
     with permissions.locked(protocol):
         (reading,) = read_each("cuhk03:labeled", folder, progress=False)
-    assert "labeled.mat cannot be used: Permission denied" in str(reading.error)
+    assert "labeled.mat cannot be read: Permission denied" in str(reading.error)

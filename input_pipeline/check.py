@@ -446,6 +446,15 @@ def _oddities(
         notices.append(
             "query and gallery are of one camera: switch the camera filter off when you evaluate"
         )
+    queried = {sample.identity for sample in dataset.query}
+    matches = [sample for sample in dataset.gallery if sample.identity in queried]
+    unknown = [s for s in (*dataset.query, *matches) if s.camera == UNKNOWN_CAMERA]
+    if unknown and cameras != {UNKNOWN_CAMERA}:
+        notices.append(
+            f"{len(unknown):,} of {len(dataset.query) + len(matches):,} images of queried people "
+            "have no known camera, so that the camera filter leaves none of their matches out; the "
+            f"first is {name(unknown[0].path)}"
+        )
     found = {sample.identity for sample in dataset.gallery}
     lost = [sample for sample in dataset.query if sample.identity not in found]
     if lost:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from input_pipeline import readers
 from input_pipeline.check import Scan, SplitStatistics, check_dataset
 from input_pipeline.dataset import NUM_PARTS, PART_NAMES
-from input_pipeline.errors import DataError, combined, problems_of
+from input_pipeline.errors import DataError, combined, printable, problems_of
 from input_pipeline.files import default_data_dir
 from input_pipeline.part_labels import FORMATS
 from input_pipeline.part_labels.sheet import write_sheet
@@ -59,6 +59,11 @@ def _parser() -> argparse.ArgumentParser:
         "stand-in; a folder of part maps; or a format and a folder of label maps to convert "
         f"(formats: {', '.join(FORMATS)})",
     )
+    parser.add_argument(
+        "--allow-outside",
+        action="store_true",
+        help="let a CSV file name images and part maps outside its own folder",
+    )
     parser.add_argument("--check", action="store_true", help="only check and count")
     parser.add_argument(
         "--sheet",
@@ -78,7 +83,7 @@ def _run(given: argparse.Namespace) -> None:
     """Looks at all datasets before it prepares the first."""
     data_dir = (given.data_dir or default_data_dir()).expanduser()
     found = []
-    for reading in readers.read_each(given.dataset, given.root):
+    for reading in readers.read_each(given.dataset, given.root, allow_outside=given.allow_outside):
         checked = check_dataset(reading, data_dir=data_dir, part_labels=":".join(given.part_labels))
         if checked.scan is not None:
             _print_report(checked.scan)
@@ -137,8 +142,8 @@ def _beside(sheet: pathlib.Path, name: str) -> pathlib.Path:
 def _print_report(report: Scan) -> None:
     print(f"\n{report.dataset.name} in {report.dataset.root}")
     print(format_table(dict(report.splits)))
-    for notice in report.notices:
-        print(f"note: {notice}")
+    for notice in (*report.dataset.notices, *report.notices):
+        print(f"note: {printable(notice)}")
     print(flush=True)
 
 

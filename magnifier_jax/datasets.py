@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
@@ -13,7 +14,7 @@ import numpy as np
 from input_pipeline import store
 from input_pipeline.check import Checked, check_dataset
 from input_pipeline.dataset import NUM_PARTS, ReidDataset, Sample, refuse_shared_people
-from input_pipeline.errors import DataError, UserError, combined
+from input_pipeline.errors import DataError, UserError, combined, printable
 from input_pipeline.files import cache_folder, default_data_dir, user_path
 from input_pipeline.identities import UNKNOWN_CAMERA
 from input_pipeline.loader import Batch, decode_split
@@ -326,6 +327,9 @@ def _tell(found: Sequence[Checked]) -> None:
     errors = [error for checked in found for error in checked.errors]
     if errors:
         raise combined(errors)
+    for checked in found:
+        for notice in checked.usable.notices:
+            print(f"note: {checked.usable.name}: {printable(notice)}", file=sys.stderr)
     for scan in (checked.scan for checked in found if checked.scan is not None):
         for notice in scan.notices:
             warnings.warn(f"{scan.dataset.name}: {notice}", stacklevel=2)

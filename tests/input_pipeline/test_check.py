@@ -15,6 +15,7 @@ from input_pipeline import check as check_module
 from input_pipeline.check import check_dataset, scan, scan_once, summarize
 from input_pipeline.dataset import ReidDataset, Sample
 from input_pipeline.errors import DataError
+from input_pipeline.identities import UNKNOWN_CAMERA
 from input_pipeline.images import encode_image
 from input_pipeline.prepare import format_table
 from input_pipeline.readers import Reading
@@ -393,3 +394,30 @@ def test_a_split_without_pictures_or_labels():
     split = summarize([], np.zeros((0, 8), np.int64))
     assert (split.images, split.fewest, split.labelled) == (0, 0, 0)
     assert "part  " not in format_table({"train": split})
+
+
+def cameras(dataset, camera, *, of=lambda sample: True):
+    """The dataset with another camera on those samples."""
+    return dataclasses.replace(
+        dataset,
+        **{
+            split: tuple(
+                dataclasses.replace(s, camera=camera) if of(s) else s
+                for s in getattr(dataset, split)
+            )
+            for split in ("train", "query", "gallery")
+        },
+    )
+
+
+def test_cameras_that_some_images_lack_are_said(dataset):
+    unknown = scan(cameras(dataset, UNKNOWN_CAMERA), progress=False)
+    assert not [notice for notice in unknown.notices if "no known camera" in notice]
+    assert unknown.splits["query"].cameras == 0
+    one = dataset.query[0]
+    some = scan(cameras(dataset, UNKNOWN_CAMERA, of=lambda s: s == one), progress=False)
+    people = {sample.identity for sample in dataset.query}
+    total = len(dataset.query) + sum(s.identity in people for s in dataset.gallery)
+    (notice,) = [notice for notice in some.notices if "no known camera" in notice]
+    assert notice.startswith(f"1 of {total} images of queried people have no known camera")
+    assert notice.endswith(f"the first is query/{one.path.name}")

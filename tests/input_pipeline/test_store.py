@@ -12,6 +12,7 @@ from PIL import Image
 
 from input_pipeline.dataset import ReidDataset
 from input_pipeline.errors import DataError
+from input_pipeline.identities import UNKNOWN_CAMERA
 from input_pipeline.store import Records, concatenate, prepare
 
 
@@ -377,3 +378,26 @@ def test_neither_preparing_nor_decoding_needs_tensorflow(make_dataset, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Preparing small train" in done.stderr  # progress is shown
     assert done.stdout == ""
+
+
+def test_an_unknown_camera_stays_unknown(make_dataset, tmp_path):
+    dataset = make_dataset()
+    train = tuple(
+        dataclasses.replace(s, camera=UNKNOWN_CAMERA if i % 2 else s.camera)
+        for i, s in enumerate(dataset.train)
+    )
+    query = tuple(dataclasses.replace(s, camera=UNKNOWN_CAMERA) for s in dataset.query)
+    unknown = dataclasses.replace(dataset, train=train, query=query)
+    options = {"data_dir": tmp_path / "prepared", "progress": False}
+    prepared, known = prepare(unknown, **options), prepare(dataset, **options)
+    assert prepared.train.cameras.tolist() == [sample.camera for sample in train]
+    assert prepared.query.cameras.tolist() == [-1, -1]
+    both = concatenate([prepared.query, prepared.train, known.train], ["a", "b", "c"])
+    shifted = [-1 if s.camera == -1 else s.camera for s in (*query, *train)]
+    past = max(s.camera for s in train) + 1
+    assert both.cameras.tolist() == [*shifted, *(s.camera + past for s in dataset.train)]
+    with pytest.raises(DataError, match="camera -2"):
+        prepare(
+            dataclasses.replace(dataset, query=(dataclasses.replace(query[0], camera=-2),)),
+            **options,
+        )

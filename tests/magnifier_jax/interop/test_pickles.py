@@ -9,6 +9,7 @@ import pickle
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 
 from input_pipeline.errors import MagnifierError
@@ -127,3 +128,20 @@ def test_deep_nesting(tmp_path: pathlib.Path) -> None:
     for pickle_data in (data, keys):
         with pytest.raises(MagnifierError, match=r"x\.pth"):
             read_torch_file(save(tmp_path / "x.pth", pickle_data))
+
+
+def test_mutated_pickles(tmp_path: pathlib.Path) -> None:
+    checkpoint = {"epoch": 3, "state_dict": {"conv1.weight": ROW, "fc.bias": ROW}, "best": 0.5}
+    data = pickled(checkpoint, tmp_path / "x")
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(400):
+        mutated = bytearray(data)
+        for place in rng.integers(2, len(data), int(rng.integers(1, 4))):
+            mutated[place] = int(rng.integers(256))
+        path = save(tmp_path / "x.pth", bytes(mutated), storages={"0": NUMBERS})
+        try:
+            read_torch_file(path)
+        except MagnifierError:
+            refused += 1
+    assert 100 < refused < 400

@@ -22,7 +22,7 @@ import tqdm
 from input_pipeline.dataset import NUM_PARTS, Sample
 from input_pipeline.errors import DataError
 from input_pipeline.images import EncodedParts, Proven, check_size, encode_image, encode_parts
-from input_pipeline.store import Records, relative_name
+from input_pipeline.store import relative_name
 
 _CHUNK = 256  # pictures in memory at once
 _SHOWN = 10  # bad files named in one message
@@ -98,10 +98,9 @@ class ReidSplit(tfds.core.GeneratorBasedBuilder):
         finally:
             tfds.enable_progress_bar()
 
-    def records(self) -> Records:
-        """Random access to the records, with pictures and part maps still encoded."""
-        source = self.as_data_source(self.SPLIT, decoders={"image": tfds.decode.SkipDecoding()})
-        return Records(pathlib.Path(self.data_dir), source)
+    def source(self) -> Any:
+        """Random access to the records, with images and part maps still encoded."""
+        return self.as_data_source(self.SPLIT, decoders={"image": tfds.decode.SkipDecoding()})
 
     def _info(self) -> tfds.core.DatasetInfo:
         metadata = {

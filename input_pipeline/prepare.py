@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from input_pipeline import readers
 from input_pipeline.check import Scan, SplitStatistics, check_dataset
 from input_pipeline.dataset import NUM_PARTS, PART_NAMES
-from input_pipeline.errors import DataError, combined, printable, problems_of
+from input_pipeline.errors import MagnifierError, combined, printable, problems_of
 from input_pipeline.files import default_data_dir
 from input_pipeline.part_labels import FORMATS
 from input_pipeline.part_labels.sheet import write_sheet
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.simplefilter("always", UserWarning)
             warnings.showwarning = _print_warning
             _run(given)
-    except DataError as error:
+    except MagnifierError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

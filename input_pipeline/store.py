@@ -16,7 +16,7 @@ import numpy as np
 
 from input_pipeline.dataset import NUM_PARTS, SPLITS, ReidDataset, Sample
 from input_pipeline.errors import DataError
-from input_pipeline.files import only_one
+from input_pipeline.files import checksum, only_one, read_json, write_json
 from input_pipeline.identities import UNKNOWN_CAMERA
 from input_pipeline.images import Proven
 
@@ -81,6 +81,7 @@ _MAX_INT32 = np.iinfo(np.int32).max
 
 _FORMAT = 2
 """Raised whenever the same files would be prepared in another way; older ones are made again."""
+_SEAL = "checksums.json"
 PIECE = 20_000  # pictures that are written, or lost by an interruption, together
 
 
@@ -252,7 +253,7 @@ def prepare(
         folders = [piece.folder for piece in pieces]
         if any(written):
             _tell_other_versions(folders[0].parent, split, folders)
-        splits[split] = _open(folders)
+        splits[split] = _open(pieces, root=dataset.root)
     return PreparedDataset(dataset.name, **splits)
 
 
@@ -291,6 +292,14 @@ class _Piece:
     samples: Sequence[Sample]
     folder: pathlib.Path
     name: str
+
+    def fields(self, root: pathlib.Path) -> dict[str, list[Any]]:
+        """Names, identities and cameras, as they are written."""
+        return {
+            "names": [relative_name(sample.path, root=root) for sample in self.samples],
+            "identities": [sample.identity for sample in self.samples],
+            "cameras": [sample.camera for sample in self.samples],
+        }
 
 
 def _pieces(dataset: ReidDataset, split: str, *, data_dir: str | os.PathLike[str]) -> list[_Piece]:
@@ -337,40 +346,78 @@ def _write_piece(
                 progress=progress,
             )
             builder.write()
-    except OSError as error:
+            _seal(folder)
+    except (OSError, RuntimeError) as error:  # The latter is what array_record makes of the former.
         raise DataError(
-            f"cannot write the prepared dataset to {folder}: {error.strerror or error}; "
-            "choose another data_dir or free some space"
+            f"cannot write the prepared dataset to {folder}: {_cause(error)}; choose another "
+            "data_dir or free some space"
         ) from error
     return True
 
 
-def _open(folders: Sequence[pathlib.Path]) -> PreparedSplit:
-    """The pictures that were written into `folders`, one after the other."""
+def _cause(error: OSError | RuntimeError) -> str:
+    """What the system said, without the story around it."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    told = re.search(r"failed: ([^;:]+);", str(error))
+    return told[1] if told else " ".join(str(error).split())[:200]
+
+
+def _seal(folder: pathlib.Path) -> None:
+    """Notes sizes and checksums of what was written, for `_check_seal`.
+
+    Records are many and carry checksums of their own, so that their size is enough.
+    """
+    sealed = {}
+    for path in sorted(folder.glob("*/*/*")):
+        size = path.stat().st_size
+        crc = checksum(path.read_bytes()) if path.suffix == ".json" else None
+        sealed[path.relative_to(folder).as_posix()] = [size, crc]
+    write_json(folder / _SEAL, {"files": sealed}, checksum=True)
+
+
+def _check_seal(folder: pathlib.Path) -> None:
+    """Refuses files that are not what was written; older folders have no seal.
+
+    Raises:
+        ValueError: A file is missing or differs.
+    """
+    if not (folder / _SEAL).exists():
+        return
+    for name, (size, crc) in read_json(folder / _SEAL, what="seal", checksum=True)["files"].items():
+        path = folder / name
+        if path.stat().st_size != size or (crc is not None and checksum(path.read_bytes()) != crc):
+            raise ValueError(f"{name} is not as it was written")
+
+
+def _open(pieces: Sequence[_Piece], *, root: pathlib.Path) -> PreparedSplit:
+    """The images that were written into the folders of `pieces`, one after the other."""
     from input_pipeline.builder import ReidSplit
 
-    metadata, sources = [], []
-    for folder in folders:
+    num_parts, sources = [np.zeros(0, np.int32)], []
+    for piece in pieces:
         try:
-            builder = ReidSplit(data_dir=folder)
-            records = builder.records()
-            metadata.append(builder.info.metadata)
-            complete = len(records) == len(metadata[-1]["names"])
+            _check_seal(piece.folder)
+            builder = ReidSplit(data_dir=piece.folder)
+            records = Records(piece.folder, builder.source())
+            metadata = builder.info.metadata
+            # The samples are known, and have to be what was prepared.
+            for field, values in piece.fields(root).items():
+                if list(metadata[field]) != values:
+                    raise ValueError(f"other {field} were written")
+            num_parts.append(np.asarray(metadata["num_parts"]).astype(np.int32))
+            if not len(records) == len(num_parts[-1]) == len(piece.samples):
+                raise ValueError("the number of records is wrong")
         except Exception as error:  # TFDS raises whatever the content of its files leads it to
-            raise damaged(folder, error) from error
-        if not complete:
-            raise damaged(folder, ValueError("the number of records is wrong"))
+            raise damaged(piece.folder, error) from error
         records.read([0])  # which opens the file
         sources.append(records)
-
-    def joined(field: str) -> np.ndarray:
-        return np.concatenate([np.zeros(0, np.int32), *(each[field] for each in metadata)])
-
+    samples = [sample for piece in pieces for sample in piece.samples]
     return PreparedSplit(
-        identities=joined("identities").astype(np.int32),
-        cameras=joined("cameras").astype(np.int32),
-        names=tuple(name for each in metadata for name in each["names"]),
-        num_parts=joined("num_parts").astype(np.int32),
+        identities=np.array([sample.identity for sample in samples], np.int32),
+        cameras=np.array([sample.camera for sample in samples], np.int32),
+        names=tuple(relative_name(sample.path, root=root) for sample in samples),
+        num_parts=np.concatenate(num_parts),
         sources=tuple(sources),
     )
 
@@ -414,6 +461,7 @@ def _state(path: pathlib.Path, *, root: pathlib.Path) -> bytes:
 
 def _remove_leftovers(folder: pathlib.Path) -> None:
     """Removes what a killed process was writing; nobody else writes while we hold the lock."""
+    (folder / _SEAL).unlink(missing_ok=True)
     for leftover in folder.glob("*/incomplete.*"):
         shutil.rmtree(leftover)
 

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from input_pipeline import check as check_module
+from input_pipeline import images
 from input_pipeline.check import check_dataset, scan, scan_once, summarize
 from input_pipeline.dataset import ReidDataset, Sample
 from input_pipeline.errors import DataError
@@ -245,6 +246,54 @@ def test_copies_between_query_and_gallery_are_told_apart_by_camera(dataset):
     assert any("under another identity" in n for n in scan(dataset, progress=False).notices)
 
 
+def test_the_camera_filter_does_not_leave_out_copies_of_unknown_cameras(dataset):
+    gallery = dataset.gallery[1:]
+    query = dataset.query[0]
+    same = next(s for s in gallery if (s.identity, s.camera) == (query.identity, query.camera))
+    shutil.copy(query.path, same.path)
+    (known,) = scan(dataclasses.replace(dataset, gallery=gallery), progress=False).notices
+    assert "the camera filter leaves out; without the filter they are found for certain" in known
+
+    def unknown(samples):
+        return tuple(dataclasses.replace(s, camera=UNKNOWN_CAMERA) for s in samples)
+
+    for query_side, gallery_side in (
+        (unknown(dataset.query), unknown(gallery)),
+        (unknown(dataset.query), gallery),
+        (dataset.query, unknown(gallery)),
+    ):
+        partly = dataclasses.replace(dataset, query=query_side, gallery=gallery_side)
+        found = scan(partly, progress=False)
+        assert "unknown cameras, which are found for certain" in found.notices[0]
+        assert not any("switch the camera filter off" in notice for notice in found.notices)
+    nowhere = dataclasses.replace(dataset, query=unknown(dataset.query), gallery=unknown(gallery))
+    found = scan(nowhere, progress=False)
+    assert any(notice.startswith("cameras are unknown") for notice in found.notices)
+    assert found.splits["query"].cameras == found.splits["gallery"].cameras == 0
+
+
+def test_sixteen_bits_that_use_little_of_their_range_are_named(dataset):
+    dataset = dataclasses.replace(dataset, gallery=dataset.gallery[1:])
+    ramp = np.linspace(0, 1, 64 * 32).reshape(64, 32)
+
+    def save(sample, low: int, high: int, power: float = 1) -> None:
+        path = sample.path.with_suffix(".png")
+        pixels = low + ramp**power * (high - low)
+        Image.fromarray(pixels.round().astype(np.uint16)).save(path)
+        path.replace(sample.path)  # The name says nothing of the format.
+
+    save(dataset.query[0], 0, 65_535)
+    assert scan(dataset, progress=False).notices == ()
+    save(dataset.query[1], 0, 4_095, 1.1)
+    save(dataset.query[2], 0, 4_000, 1.2)
+    save(dataset.query[3], 29_000, 31_000, 1.3)
+    (notice,) = scan(dataset, progress=False).notices
+    assert "0 to 4,095 in 2 (such as query/" in notice
+    assert "29,000 to 31,000 in 1 (such as query/" in notice
+    assert "all 16 bits in 1" in notice
+    assert "cannot be compared" in notice
+
+
 def test_oddities_are_named(dataset):
     bodiless = dataset.train[0].part_map
     Image.new("L", (32, 64)).save(bodiless)
@@ -282,6 +331,59 @@ def test_a_fine_dataset_is_not_looked_at_twice(dataset, tmp_path, monkeypatch):
     again = scan_once(dataset, data_dir=data_dir, progress=False)
     assert len(again.problems) == 1
     assert scan_once(dataset, data_dir=data_dir, progress=False).problems == again.problems
+
+
+def test_what_a_scan_decoded_is_not_decoded_again(dataset, tmp_path, monkeypatch):
+    Image.new("RGB", (32, 64), "red").save(dataset.query[0].path, "BMP")  # The one to re-encode.
+    decoded = []
+
+    def counting(path, **options):
+        before = len(opened)
+        found = encode_image(path, **options)
+        decoded.extend([path] * (len(opened) > before))
+        return found
+
+    opened = []
+    real = images.open_image
+    monkeypatch.setattr(images, "open_image", lambda source: opened.append(source) or real(source))
+    monkeypatch.setattr("input_pipeline.builder.encode_image", counting)
+    options = {"data_dir": tmp_path, "progress": False}
+    scan_once(dataset, **options)
+    samples = (*dataset.train, *dataset.query, *dataset.gallery)
+    whole_set = len(samples) + sum(sample.part_map is not None for sample in samples)
+    assert len(opened) == whole_set
+    found = scan_once(dataset, **options)  # As another process that comes later remembers it.
+    prepared = prepare(dataset, proven=found.proven, **options)
+    assert decoded == [dataset.query[0].path]
+    assert len(opened) == whole_set + 1
+    monkeypatch.undo()
+    plain = prepare(dataset, data_dir=tmp_path / "plain", progress=False)
+    for split in check_module.SPLITS:
+        one, other = getattr(prepared, split), getattr(plain, split)
+        assert one.read(range(len(one))) == other.read(range(len(other)))
+        np.testing.assert_array_equal(one.num_parts, other.num_parts)
+
+
+def test_a_file_that_changes_after_the_scan_is_decoded(dataset, tmp_path):
+    options = {"data_dir": tmp_path, "progress": False}
+    found = scan_once(dataset, **options)
+    whole = dataset.train[0].path.read_bytes()
+    dataset.train[0].path.write_bytes(whole[:-9])
+    with pytest.raises(DataError, match="truncated"):
+        prepare(dataset, proven=found.proven, **options)
+
+
+def test_part_maps_of_more_classes_are_counted(dataset, tmp_path):
+    classes = np.arange(64 * 32, dtype=np.uint8).reshape(64, 32) % 12
+    Image.fromarray(classes).save(dataset.train[0].part_map)
+    options = {"data_dir": tmp_path, "progress": False}
+    (problem,) = scan_once(dataset, **options).problems
+    assert "classes must be 0 to 7, found 0 to 11" in problem.what
+    found = scan_once(dataset, num_parts=12, **options)
+    assert found.problems == ()
+    assert len(found.splits["train"].present) == 12
+    assert "part 11 " in format_table({"train": found.splits["train"]})
+    assert scan_once(dataset, **options).problems == (problem,)
 
 
 def test_what_is_remembered_has_no_paths_of_this_computer(dataset, tmp_path):

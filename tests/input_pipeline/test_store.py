@@ -1,6 +1,8 @@
 import concurrent.futures
 import dataclasses
+import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -401,3 +403,84 @@ def test_an_unknown_camera_stays_unknown(make_dataset, tmp_path):
             dataclasses.replace(dataset, query=(dataclasses.replace(query[0], camera=-2),)),
             **options,
         )
+
+
+def flipped(data: bytes, place: int, bit: int) -> bytes:
+    return data[:place] + bytes([data[place] ^ 1 << bit]) + data[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["metadata.json", "dataset_info.json", "features.json", "checksums.json", "*.array_record-*"],
+)
+def test_a_flipped_bit_is_refused_or_changes_nothing(make_dataset, tmp_path, name):
+    dataset, data_dir = make_dataset(), tmp_path / "prepared"
+    train = prepare(dataset, data_dir=data_dir, progress=False).train
+    everything = train.read(range(14))
+    (path,) = (tmp_path / "prepared" / "small").glob(f"train-*/**/{name}")
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for place, bit in zip(rng.integers(0, len(whole), 25), rng.integers(0, 8, 25), strict=True):
+        path.write_bytes(flipped(whole, int(place), int(bit)))
+        try:
+            again = prepare(dataset, data_dir=data_dir, progress=False).train
+            assert again.read(range(14)) == everything
+        except DataError as error:
+            refused += "delete this folder so that they are made again" in str(error)
+            continue
+        for field in ("identities", "cameras", "num_parts"):
+            np.testing.assert_array_equal(getattr(again, field), getattr(train, field))
+        assert again.names == train.names
+    path.write_bytes(whole)
+    # Some bytes of a record file are padding, and a checksum's own file has blanks.
+    assert refused == 25 if path.name in ("metadata.json", "features.json") else refused > 0
+    assert len(prepare(dataset, data_dir=data_dir, progress=False).train) == 14
+
+
+def test_a_set_that_was_prepared_before_there_were_checksums_is_read(make_dataset, tmp_path):
+    dataset, data_dir = make_dataset(), tmp_path / "prepared"
+    prepare(dataset, data_dir=data_dir, progress=False)
+    for seal in data_dir.glob("*/*/checksums.json"):
+        seal.unlink()
+    before = files_under(data_dir)
+    train = prepare(dataset, data_dir=data_dir, progress=False).train
+    assert files_under(data_dir) == before
+    assert train.read([3])[0].image == dataset.train[3].path.read_bytes()
+    # Even so, people are who they are.
+    (path,) = data_dir.glob("small/train-*/*/*/metadata.json")
+    metadata = json.loads(path.read_text())
+    metadata["identities"][2] += 1
+    path.write_text(json.dumps(metadata))
+    with pytest.raises(DataError, match="other identities were written"):
+        prepare(dataset, data_dir=data_dir, progress=False)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a limit on the size of files is needed")
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(make_dataset, tmp_path):
+    dataset = make_dataset(identities=8)
+    program = """
+        import pathlib, pickle, resource, signal, sys
+        from input_pipeline.errors import DataError
+        from input_pipeline.store import prepare
+        dataset = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, 8_000))
+        try:
+            prepare(dataset, data_dir=sys.argv[2], progress=False)
+        except DataError as error:
+            print(error)
+    """
+    (tmp_path / "dataset").write_bytes(pickle.dumps(dataset))
+    data_dir = tmp_path / "prepared"
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), tmp_path / "dataset", data_dir],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (line,) = done.stdout.splitlines()
+    assert line.startswith(f"cannot write the prepared dataset to {data_dir}")
+    assert "File too large; choose another data_dir or free some space" in line
+    assert {path.name for path in files_under(data_dir)} <= {"lock"}
+    assert len(prepare(dataset, data_dir=data_dir, progress=False).train) == len(dataset.train)

@@ -24,7 +24,7 @@ def stored(workdir: pathlib.Path) -> tuple[int, Any]:
     """Step and every number of the latest checkpoint, the optimiser's included."""
     reader = CheckpointReader(workdir / "checkpoints")
     metadata = reader.read_metadata()
-    config = Config.from_mapping(metadata["config"])
+    config = Config.from_mapping(metadata["config"], stored=True)
     model = build_model(config, num_identities=len(metadata["identities"]))
     target = abstract_state(config, model, make_mesh(jax.devices()[:1]))
     restored = reader.restore(variables=target.variables, optimizer=target.opt_state)

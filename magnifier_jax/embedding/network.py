@@ -68,7 +68,7 @@ def load_trained(workdir: str | pathlib.Path, mesh: Mesh, *, which: Which = "lat
             "directory of a run with --workdir."
         )
     metadata = reader.read_metadata(which)
-    config = Config.from_mapping(metadata["config"])
+    config = Config.from_mapping(metadata["config"], stored=True)
     identities = tuple(metadata["identities"])
     model = build_model(config, num_identities=len(identities))
     target = abstract_state(config, model, mesh).variables

@@ -10,6 +10,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from magnifier_jax.settings import setting
+
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 """Of ImageNet's RGB pictures, in 0…1."""
@@ -20,24 +22,44 @@ _ERASING_ATTEMPTS = 10
 
 @dataclasses.dataclass(frozen=True)
 class AugmentSettings:
-    """How training pictures are varied.
+    """How training images are varied; random erasing is that of Zhong et al. (2017)."""
 
-    Attributes:
-        flip: Probability of a horizontal flip.
-        pad: Black pixels added on every side before a crop at the former size.
-        erasing: Probability of random erasing (Zhong et al., 2017); 0 for none.
-        erasing_area: Least and largest share of the picture that is erased.
-        erasing_aspect: Least ratio of height to width; the largest is its inverse.
-        erasing_fill: What a normalised picture gets where it is erased, per channel. Published:
-            the raw mean values, although the picture is normalised by then.
-    """
-
-    flip: float = 0.5
-    pad: int = 10
-    erasing: float = 0.5
-    erasing_area: tuple[float, float] = (0.02, 0.4)
-    erasing_aspect: float = 0.3
-    erasing_fill: tuple[float, float, float] = MEAN
+    flip: float = setting(
+        0.5, "Probability of a horizontal flip.", low=0, high=1, need="between 0 and 1"
+    )
+    pad: int = setting(
+        10,
+        "Black pixels around the image before a random crop at its former size.",
+        low=0,
+        high=8192,
+        need="0 or more, and less than the shorter side of the image",
+    )
+    erasing: float = setting(
+        0.5,
+        "Probability of random erasing, after normalization; 0 for none.",
+        low=0,
+        high=1,
+        need="between 0 and 1",
+    )
+    erasing_area: tuple[float, float] = setting(
+        (0.02, 0.4),
+        "Least and largest erased share of the image.",
+        holds=lambda value: 0 <= value[0] <= value[1] <= 1 and value[1] > 0 and value[0] < 1,
+        need="the least and the largest share, between 0 and 1 and not both 0 or both 1",
+    )
+    erasing_aspect: float = setting(
+        0.3,
+        "Least height-to-width ratio of the erased rectangle; the largest is its inverse.",
+        low=0.001,
+        high=1,
+        need="above 0 and at most 1 (from 0.001)",
+    )
+    erasing_fill: tuple[float, float, float] = setting(
+        MEAN,
+        "What the normalized image gets there, per channel; published: the raw mean colors.",
+        low=-1000,
+        high=1000,
+    )
 
 
 def normalize(images: jax.Array) -> jax.Array:

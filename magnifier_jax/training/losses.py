@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from magnifier_jax.model import Outputs
+from magnifier_jax.settings import setting
 
 MARGIN = 0.3
 LABEL_SMOOTHING = 0.1
@@ -21,18 +22,17 @@ DISTANCE_FLOOR = 1e-12
 
 @dataclasses.dataclass(frozen=True)
 class LossWeights:
-    """How much each term counts; the published values.
+    """How much each term counts; the published values."""
 
-    Attributes:
-        parsing: Of the part-parsing head.
-        parts: Of the eight identity losses of single parts, each.
-        diversity: λ, of the loss that keeps part embeddings different; 0.001 for CUHK03
-            detected.
-    """
-
-    parsing: float = 2.0
-    parts: float = 0.0125
-    diversity: float = 0.01
+    parsing: float = setting(2.0, "Weight of the part-parsing loss.", low=0, high=1e6)
+    parts: float = setting(0.0125, "Weight of each single part's identity loss.", low=0, high=1e6)
+    diversity: float = setting(
+        0.01,
+        "Weight of the diversity loss, which keeps part embeddings different; published: 0.01, and "
+        "0.001 for CUHK03 detected.",
+        low=0,
+        high=1e6,
+    )
 
 
 def identity_loss(

@@ -78,9 +78,10 @@ def starting_state(
         UserError: A file is not there, cannot be read or does not fit.
     """
     state = initial_state(config, model, mesh)
+    prefix = config.init.prefix
     if config.init.backbone:
         path = _existing(config.init.backbone, field="backbone")
-        imported = backbone_from_torch(read_torch_file(path), model.backbone)
+        imported = backbone_from_torch(read_torch_file(path, prefix=prefix), model.backbone)
         say(_report(path, imported.report))
         state = _replace(state, imported.variables, mesh)
     if config.init.checkpoint:
@@ -88,7 +89,7 @@ def starting_state(
         if path.is_dir():
             imported = _from_workdir(path, state, mesh, identities=identities, say=say)
         else:
-            imported = from_torch_state_dict(read_torch_file(path), model)
+            imported = from_torch_state_dict(read_torch_file(path, prefix=prefix), model)
             if not imported.report.dropped:
                 say(
                     f"{path} does not name its identities: its classifiers are taken for those of "
@@ -189,7 +190,8 @@ def check_resumable(
     reader = CheckpointReader(workdir.checkpoints)
     if reader.latest_step() is None:
         return
-    found = differences(reader.read_metadata()["config"], config.to_mapping())
+    before = Config.from_mapping(reader.read_metadata().get("config", {}), stored=True)
+    found = differences(before.to_mapping(), config.to_mapping())
     changed = [text for name, text in found.items() if not _among(name, FREE_FIELDS)]
     if changed and not allow_changes:
         raise UserError(
@@ -296,7 +298,7 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
         One line for every dotted field that differs, in their order, such as
         `{'optimizer.l2': 'optimizer.l2: 0.001 → 0.01'}`.
     """
-    old, new = _flatten(before), _flatten(json.loads(json.dumps(after)))
+    old, new = (_flatten(json.loads(json.dumps(tree))) for tree in (before, after))
     return {
         name: f"{name}: {_show(old, name)} → {_show(new, name)}"
         for name in sorted(old.keys() | new.keys())

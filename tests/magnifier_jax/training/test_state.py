@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from input_pipeline.errors import UserError
+from input_pipeline.errors import MagnifierError, UserError
 from magnifier_jax.checkpoints import CheckpointStore
 from magnifier_jax.datasets import list_sets
 from magnifier_jax.devices import make_mesh
@@ -134,7 +134,7 @@ def test_a_path_that_does_not_load_stops_the_run(trained, mesh, field, tmp_path)
     with pytest.raises(UserError, match=f"config.init.{field}: there is no"):
         start(trained, mesh, **{field: "/nowhere/weights.pth"})
     (tmp_path / "weights.pth").write_bytes(b"not weights")
-    with pytest.raises(UserError, match=r"weights\.pth"):
+    with pytest.raises(MagnifierError, match=r"weights\.pth"):
         start(trained, mesh, **{field: str(tmp_path / "weights.pth")})
 
 

@@ -9,6 +9,7 @@ import pathlib
 import re
 import shutil
 import sys
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -176,8 +177,12 @@ def relative_name(path: pathlib.Path, *, root: pathlib.Path) -> str:
 
 
 def folder_name(dataset: str) -> str:
-    """The name of a dataset as that of its folder among the prepared ones."""
-    return re.sub(r"[^\w.+-]+", "-", dataset)
+    """The name of a dataset as that of its folder among the prepared ones.
+
+    Letters of all scripts stay, with their vowel signs: names that differ stay different.
+    """
+    kept = (c if c in "._+-" or unicodedata.category(c)[0] in "LMN" else "/" for c in dataset)
+    return re.sub("/+", "-", "".join(kept))
 
 
 def check_numbers(dataset: ReidDataset) -> None:

@@ -261,6 +261,20 @@ def csv_table(folder: pathlib.Path) -> str:
     return "csv@table"
 
 
+def table_rows(folder: pathlib.Path) -> list[str]:
+    """The lines of the CSV table, the header first."""
+    csv_table(folder)
+    return (folder / "table" / "dataset.csv").read_text("utf-8").splitlines()
+
+
+def write_table(folder: pathlib.Path, text: str) -> pathlib.Path:
+    """The CSV table with other text."""
+    csv_table(folder)
+    path = folder / "table" / "dataset.csv"
+    path.write_text(text, "utf-8")
+    return path
+
+
 LAYOUTS: Mapping[str, Callable[[pathlib.Path], str]] = {
     builder.__name__: builder
     for builder in (

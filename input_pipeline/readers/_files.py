@@ -174,6 +174,16 @@ def is_camera_folder(path: pathlib.Path) -> bool:
     return camera_of_folder(path.name) is not None and path.is_dir()
 
 
+def holds_images(folder: pathlib.Path) -> bool:
+    """Whether images lie directly in a folder, or in folders of cameras in it."""
+    if not folder.is_dir():
+        return False
+    entries = list(folder.iterdir())
+    cameras = [entry for entry in entries if is_camera_folder(entry)]
+    inside = [entry for camera in cameras for entry in camera.iterdir()]
+    return any(is_image_name(entry.name) for entry in (*entries, *inside))
+
+
 def what_is_wrong(path: pathlib.Path) -> str | None:
     """Why there is no file to read at a path that a list names, or None if there is one."""
     try:

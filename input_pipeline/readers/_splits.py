@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from input_pipeline.dataset import SPLITS, ReidDataset, Sample
-from input_pipeline.errors import FilesError, Problem
+from input_pipeline.errors import DataError, FilesError, Problem
 from input_pipeline.identities import (
     JUNK,
     LARGEST,
@@ -28,6 +28,8 @@ FOLDERS: Mapping[str, str] = {
     "query": "query",
     "gallery": "bounding_box_test",
 }
+SEPARATE = "separate"
+"""The variant of own data whose training and test number their people separately."""
 _TITLES = {"train": "training", "query": "query", "gallery": "gallery"}
 _LEADING = re.compile(r"(?P<identity>[^0-9]?[0-9]+)_")
 
@@ -91,7 +93,7 @@ def checked(
     if not found:
         found += _empty_splits(dataset, splits, title=title)
     if disjoint:
-        found += _shared_identities(dataset)
+        found += _shared_identities(dataset, own=bool(source))
     if found:
         raise FilesError("", found, rest=dataset)
     for split, expected in (published or {}).items():
@@ -155,7 +157,7 @@ def warn_of_difference(found: Count, expected: Count, *, what: str) -> None:
         )
 
 
-def _shared_identities(dataset: ReidDataset) -> list[Problem]:
+def _shared_identities(dataset: ReidDataset, *, own: bool) -> list[Problem]:
     """The problem that training identities are tested on, if they are."""
     train = {sample.identity for sample in dataset.train}
     tested = {sample.identity for sample in (*dataset.query, *dataset.gallery)}
@@ -167,10 +169,25 @@ def _shared_identities(dataset: ReidDataset) -> list[Problem]:
     return [
         Problem(
             dataset.root,
-            f"identities in both training and test: {named}{more}; a test needs persons that "
-            "training never saw, so move each to one side",
+            f"identities in both training and test: {named}{more}; a test needs people that "
+            "training never saw, so move each to one side"
+            + (f", or write the variant {SEPARATE} if these are different people" if own else ""),
         )
     ]
+
+
+def is_separate(variant: str, *, reader: str) -> bool:
+    """Whether the variant of own data says that training and test number people separately.
+
+    Raises:
+        DataError: There is no such variant.
+    """
+    if variant not in ("", SEPARATE):
+        raise DataError(
+            f"{reader} has no variant {variant!r}: leave it out, or write {SEPARATE} if training "
+            "and test call different people by the same names or numbers"
+        )
+    return variant == SEPARATE
 
 
 def by_pattern(pattern: re.Pattern[str]) -> Callable[[str], Who | None]:

@@ -28,7 +28,7 @@ from input_pipeline.identities import (
     one_spelling,
 )
 from input_pipeline.readers import _files
-from input_pipeline.readers._splits import checked
+from input_pipeline.readers._splits import checked, is_separate
 
 USUAL_NAME = "dataset.csv"
 _NEEDED = ("path", "identity", "split")
@@ -44,15 +44,14 @@ def read(root: pathlib.Path, *, variant: str = "", allow_outside: bool = False) 
 
     Args:
         root: The CSV file or its folder.
-        variant: There is none.
+        variant: `separate` if training and test give different people the same names.
         allow_outside: Whether paths may be absolute or lead out of the table's folder.
 
     Raises:
         DataError: The table is missing, cannot be read or lacks a column; a `FilesError` names
             every line that cannot be used, and persons in both training and test.
     """
-    if variant:
-        raise DataError(f"csv has no variant {variant!r}: leave it out")
+    separate = is_separate(variant, reader="csv")
     table = _find_table(root)
     every, bad = _rows(table)
     rows = [row for row in every if not is_junk(row.identity)]
@@ -85,6 +84,7 @@ def read(root: pathlib.Path, *, variant: str = "", allow_outside: bool = False) 
         problems,
         title=f"The table {table.name}",
         splits={row.split for row in rows},
+        disjoint=not separate,
         names=identities,
         source="the column identity",
         notices=(

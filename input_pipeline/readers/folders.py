@@ -24,7 +24,7 @@ from input_pipeline.identities import (
     number_names,
 )
 from input_pipeline.readers import _files
-from input_pipeline.readers._splits import FOLDERS, checked
+from input_pipeline.readers._splits import FOLDERS, checked, is_separate
 
 TITLE = "A folder per identity"
 
@@ -37,14 +37,13 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
 
     Args:
         root: The dataset's folder.
-        variant: There is none.
+        variant: `separate` if training and test give different people the same names.
 
     Raises:
         DataError: The folder is not such a dataset; a `FilesError` names all folders that are
             missing, images outside a person's folder, and persons in both training and test.
     """
-    if variant:
-        raise DataError(f"folders has no variant {variant!r}: leave it out")
+    separate = is_separate(variant, reader="folders")
     root = _files.find_root(root, title=TITLE, folders=(), contents=(*SPLITS, *FOLDERS.values()))
     for split in ("train", "gallery"):
         if (root / FOLDERS[split]).is_dir() and not (root / split).is_dir():
@@ -84,6 +83,7 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
         problems,
         title=TITLE,
         splits=present,
+        disjoint=not separate,
         names=numbers,
         source="the names of folders"
         if told.by_folder

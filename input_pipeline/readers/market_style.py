@@ -13,10 +13,9 @@ from input_pipeline.dataset import ReidDataset
 from input_pipeline.errors import DataError
 from input_pipeline.identities import Who, who_is_named
 from input_pipeline.readers import _files
-from input_pipeline.readers._splits import FOLDERS, read_three_folders
+from input_pipeline.readers._splits import FOLDERS, is_separate, read_three_folders
 
 TITLE = "Market-style data"
-SEPARATE = "separate"
 _SHORT_FOLDERS: Mapping[str, str] = {"train": "train", "query": "query", "gallery": "gallery"}
 
 
@@ -28,22 +27,22 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
 
     Args:
         root: The dataset's folder.
-        variant: `separate` if training and test number different people from the same number on.
+        variant: `separate` if training and test give different people the same numbers.
 
     Raises:
         DataError: The folder or its files cannot be used.
     """
-    if variant not in ("", SEPARATE):
-        raise DataError(
-            f"market_style has no variant {variant!r}: leave it out, or write {SEPARATE} if "
-            "training and test each number their people from 0 or 1"
-        )
+    separate = is_separate(variant, reader="market_style")
     contents = tuple(dict.fromkeys((*FOLDERS.values(), *_SHORT_FOLDERS.values())))
     root = _files.find_root(root, title=TITLE, folders=(), contents=contents)
     folders = _folders(root)
     for split in ("train", "gallery"):
         folder = root / _SHORT_FOLDERS[split]
-        if folder.is_dir() and not _holds_images(folder) and not (root / FOLDERS[split]).is_dir():
+        if (
+            folder.is_dir()
+            and not _files.holds_images(folder)
+            and not (root / FOLDERS[split]).is_dir()
+        ):
             raise DataError(
                 f"{root} holds {split} instead of {FOLDERS[split]}: if it has a folder for each "
                 "person, read it as folders"
@@ -55,7 +54,7 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
         tell=_tell,
         example="0002_c1_7.jpg",
         folders=folders,
-        disjoint=variant != SEPARATE,
+        disjoint=not separate,
         own=True,
     )
 
@@ -68,17 +67,7 @@ def _folders(root: pathlib.Path) -> Mapping[str, str]:
     """What the folders are called here."""
     return {
         split: short
-        if not (root / FOLDERS[split]).exists() and _holds_images(root / short)
+        if not (root / FOLDERS[split]).exists() and _files.holds_images(root / short)
         else FOLDERS[split]
         for split, short in _SHORT_FOLDERS.items()
     }
-
-
-def _holds_images(folder: pathlib.Path) -> bool:
-    """Whether images lie in a folder, or in folders of cameras in it."""
-    if not folder.is_dir():
-        return False
-    entries = list(folder.iterdir())
-    cameras = [entry for entry in entries if _files.is_camera_folder(entry)]
-    inside = [entry for camera in cameras for entry in camera.iterdir()]
-    return any(_files.is_image_name(entry.name) for entry in (*entries, *inside))

@@ -15,7 +15,7 @@ from input_pipeline.dataset import SPLITS, ReidDataset, Sample
 from input_pipeline.errors import DataError, Problem
 from input_pipeline.identities import JUNK, is_junk, whole_number
 from input_pipeline.readers import _files
-from input_pipeline.readers._splits import FOLDERS, Count, checked
+from input_pipeline.readers._splits import FOLDERS, SEPARATE, Count, checked
 
 TITLE = "MSMT17"
 PEOPLE = "MSMT17"
@@ -140,19 +140,18 @@ def _refuse_three_folders(root: pathlib.Path) -> None:
     """Says which reader reads MSMT17 as others have laid it out anew."""
     names = dict.fromkeys(name for version in _VERSIONS.values() for name in version.folders)
     for folder in (root, *(root / name for name in names)):
-        if any((folder / FOLDERS[split]).is_dir() for split in ("train", "gallery")):
-            reader = "market_style"
-        elif (folder / "gallery").is_dir():
-            reader = "folders"
+        if not any((folder / FOLDERS[split]).is_dir() for split in ("train", "gallery")):
+            if not (folder / "gallery").is_dir():
+                continue
+            named = _files.holds_images(folder / "gallery")
         else:
-            continue
+            named = True
+        reader = "market_style" if named else "folders"
         place = "" if folder == root else f"@{folder.name}"
-        separate = (
-            f", or as market_style:separate{place} if training and test both number people from 0"
-        )
         raise DataError(
             f"{folder} holds MSMT17 in three folders rather than with its lists: read it as "
-            f"{reader}{place}{separate if reader == 'market_style' else ''}"
+            f"{reader}{place}, or as {reader}:{SEPARATE}{place} if training and test both number "
+            "their people from 0"
         )
 
 

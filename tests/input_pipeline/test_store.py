@@ -15,7 +15,7 @@ from PIL import Image
 from input_pipeline.dataset import ReidDataset
 from input_pipeline.errors import DataError
 from input_pipeline.identities import UNKNOWN_CAMERA
-from input_pipeline.store import Records, concatenate, prepare
+from input_pipeline.store import Records, concatenate, folder_name, prepare
 
 
 def files_under(folder):
@@ -484,3 +484,14 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(make_dataset, t
     assert "File too large; choose another data_dir or free some space" in line
     assert {path.name for path in files_under(data_dir)} <= {"lock"}
     assert len(prepare(dataset, data_dir=data_dir, progress=False).train) == len(dataset.train)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "folder"),
+    [
+        *(("market1501", "market1501"), ("my shop/2", "my-shop-2")),
+        *(("東京", "東京"), ("कि", "कि"), ("की", "की"), ("a_b.c+d", "a_b.c+d")),
+    ],
+)
+def test_prepared_folders_of_all_scripts_are_different(dataset, folder):
+    assert folder_name(dataset) == folder

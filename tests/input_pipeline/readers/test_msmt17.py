@@ -1,7 +1,9 @@
+import re
 import shutil
 
 import pytest
 
+from input_pipeline import readers
 from input_pipeline.errors import DataError, FilesError
 from input_pipeline.readers import msmt17
 from tests import layouts
@@ -101,3 +103,53 @@ def test_a_missing_list_is_refused(tmp_path):
     (dataset.root / "list_val.txt").unlink()
     with pytest.raises(DataError, match=r"list_val.txt: this list is missing"):
         msmt17.read(tmp_path, variant="trainval")
+
+
+def test_junk_is_left_out_and_counted(tmp_path):
+    before = layouts.read("msmt17_v1", tmp_path)
+    source = before.root / "list_gallery.txt"
+    lines = source.read_text().splitlines()
+    for line in (lines[0], lines[1]):
+        lines.append(f"{line.split()[0]} {'-1' if line == lines[0] else '-0001'}")
+    source.write_text("\n".join(lines))
+    again = layouts.without_warnings(readers.read_dataset, "msmt17:trainval", tmp_path)
+    assert again.gallery == before.gallery
+    assert again.notices == ("2 images of identity −1 (junk) are left out",)
+
+
+def test_a_test_set_or_a_training_set_alone(tmp_path):
+    whole = layouts.read("msmt17_v1", tmp_path)
+    for name in ("list_train.txt", "list_val.txt"):
+        (whole.root / name).rename(tmp_path / name)
+    test = layouts.without_warnings(readers.read_dataset, "msmt17:trainval", tmp_path)
+    assert (test.train, test.query, test.gallery) == ((), whole.query, whole.gallery)
+    for name in ("list_train.txt", "list_val.txt"):
+        (tmp_path / name).rename(whole.root / name)
+    for name in ("list_query.txt", "list_gallery.txt"):
+        (whole.root / name).unlink()
+    train = layouts.without_warnings(readers.read_dataset, "msmt17:trainval", tmp_path)
+    assert (train.train, train.query, train.gallery) == (whole.train, (), ())
+
+
+@pytest.mark.parametrize("inside", ["", "MSMT17_V1"])
+@pytest.mark.parametrize("layout", ["names", "short", "folders"])
+def test_three_folders_say_which_reader_reads_them(tmp_path, inside, layout):
+    """The reader that is named then reads it."""
+
+    def name(shot, folder):
+        file = f"{shot.identity:04d}_c{shot.camera}_{shot.index:04d}.jpg"
+        return f"{folder}/{file}" if layout != "folders" else f"{folder}/{shot.identity:04d}/{file}"
+
+    for shot in layouts.shots():
+        folder = layouts.THREE_FOLDERS[shot.split] if layout == "names" else shot.split
+        layouts.save(shot, tmp_path / inside / name(shot, folder))
+    with pytest.raises(DataError, match="in three folders rather than with its lists") as caught:
+        readers.read_dataset("msmt17:trainval", tmp_path)
+    spec = re.search(r"read it as (\S+?)(,|$)", str(caught.value))[1]
+    assert spec.startswith("folders" if layout == "folders" else "market_style")
+    dataset = readers.read_dataset(spec, tmp_path)
+    assert (len(dataset.train), len(dataset.query), len(dataset.gallery)) == (16, 4, 8)
+    assert {s.camera for s in dataset.query} == {1, 2}
+    _, separate = re.findall(r"read it as|or as (\S+)", str(caught.value))
+    again = readers.read_dataset(separate, tmp_path)
+    assert again == dataset

@@ -6,7 +6,8 @@ Everything is exact, runs on all devices, and never holds the full distance matr
 from magnifier_jax.retrieval.descriptors import CollapsedDescriptorsWarning, RetrievalWarning
 from magnifier_jax.retrieval.distances import Blocks
 from magnifier_jax.retrieval.expansion import QueryExpansion, expand_queries
-from magnifier_jax.retrieval.gallery import Gallery, file_header
+from magnifier_jax.retrieval.gallery import Gallery
+from magnifier_jax.retrieval.gallery_file import file_header, seal
 from magnifier_jax.retrieval.labels import SelfMatchWarning, SpellingWarning
 from magnifier_jax.retrieval.metrics import Evaluation
 from magnifier_jax.retrieval.ranking import SingleShot, evaluate
@@ -34,5 +35,6 @@ __all__ = [
     "expand_queries",
     "file_header",
     "rerank",
+    "seal",
     "verify",
 ]

@@ -221,6 +221,45 @@ def _not_finite(array: NDArray[np.floating], bad: list[int], *, name: str) -> Us
     )
 
 
+def check_parts(
+    parts: ArrayLike, visible: ArrayLike, *, total: int | None, name: str
+) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
+    """Part embeddings [N, P, E] and visible parts [N, P] that fit each other.
+
+    What stands for a hidden part does not matter; where it is not finite it becomes zero.
+    """
+    embeddings, seen = np.asarray(parts), np.asarray(visible).astype(bool)
+    if embeddings.ndim != 3 or (total is not None and len(embeddings) != total):
+        wanted = "N" if total is None else total
+        raise UserError(
+            f"{name} part embeddings must have shape [{wanted}, P, E], not {list(embeddings.shape)}"
+        )
+    if seen.shape != embeddings.shape[:2]:
+        raise UserError(
+            f"{name} visible parts must have shape {list(embeddings.shape[:2])}, "
+            f"not {list(seen.shape)}"
+        )
+    embeddings = _finite_where_hidden(embeddings, seen)
+    flat = check_descriptors(embeddings.reshape(len(embeddings), -1), name=f"{name} part")
+    return flat.parts[0].reshape(embeddings.shape), seen
+
+
+def _finite_where_hidden(
+    embeddings: NDArray[np.floating], seen: NDArray[np.bool_]
+) -> NDArray[np.floating]:
+    """The same array, or a copy where anything had to be changed."""
+    changed = embeddings
+    for start in range(0, len(embeddings), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        with np.errstate(over="ignore", invalid="ignore"):
+            part = np.asarray(embeddings[rows], np.float32)
+            bad = ~seen[rows] & ~np.isfinite(np.einsum("npe,npe->np", part, part))
+        if bad.any():
+            changed = embeddings.copy() if changed is embeddings else changed
+            changed[rows][bad] = 0
+    return changed
+
+
 # --- Which precision they need --------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""A gallery of described images that can be searched, changed, saved and exported."""
+"""A gallery of embedded images that can be searched, changed, saved and exported."""
 
 from __future__ import annotations
 
@@ -11,19 +11,25 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jax.typing import ArrayLike
-from numpy.typing import NDArray
+from numpy.lib import format as npy
+from numpy.typing import ArrayLike, NDArray
 
-from input_pipeline.errors import UserError
-from input_pipeline.files import open_whole
-from magnifier_jax.retrieval.descriptors import Metric, check_descriptors
+from input_pipeline.errors import DataError, UserError
+from input_pipeline.files import claim_output, open_whole, writing
+from magnifier_jax.retrieval.descriptors import (
+    Embedded,
+    Metric,
+    Vectors,
+    check_descriptors,
+    check_parts,
+    unit_rows,
+)
 from magnifier_jax.retrieval.distances import Blocks
-from magnifier_jax.retrieval.gallery_file import read_arrays
-from magnifier_jax.retrieval.search import Searcher, SearchResult, check_parts
+from magnifier_jax.retrieval.gallery_file import file_header, read_gallery, write_arrays
+from magnifier_jax.retrieval.labels import read_labels
+from magnifier_jax.retrieval.search import Searcher, SearchResult
 
-_FORMAT = 1
-_TEXTS = ("format", "metric", "model", "notes")
-_ENTRIES = (*_TEXTS, "descriptors", "names", "identities", "cameras", "parts", "visible")
+_ROWS_AT_ONCE = 2048
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,6 +45,9 @@ class Gallery:
       cameras: int64 [N], -1 where one is not known; None if none is.
       parts: float16 or float32 [N, P, E], an embedding of each part, or None.
       visible: bool [N, P], whether the part is seen; with `parts` only.
+      ids: int64 [N], all different: numbers for an index outside, such as one of FAISS. An image
+        keeps its number when others are added or removed.
+      next_id: The number that the next image will get; never one that was given before.
       metric: How descriptors are compared.
       model: Which model made the descriptors, as any text that is the same for the same model;
         empty if it is not known. Galleries of different models cannot be joined.
@@ -52,6 +61,8 @@ class Gallery:
     cameras: NDArray[np.int64] | None
     parts: NDArray[np.floating] | None
     visible: NDArray[np.bool_] | None
+    ids: NDArray[np.int64]
+    next_id: int
     metric: Metric
     model: str = ""
     notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -59,28 +70,34 @@ class Gallery:
     @classmethod
     def build(
         cls,
-        descriptors: ArrayLike,
+        found: Vectors,
         *,
         names: Sequence[str] | NDArray[np.str_],
         identities: ArrayLike | None = None,
         cameras: ArrayLike | None = None,
         parts: ArrayLike | None = None,
         visible: ArrayLike | None = None,
+        ids: ArrayLike | None = None,
+        next_id: int | None = None,
         metric: Metric = "euclidean",
         model: str = "",
         notes: Mapping[str, Any] | None = None,
     ) -> Gallery:
         """Checks what belongs to each image, and keeps it.
 
-        Arrays are kept without a copy, for they can fill the memory: do not change them later.
+        Descriptors and parts are kept without a copy, for they can fill the memory: do not change
+        them later. All else is copied.
 
         Args:
-          descriptors: [N, D], floating.
+          found: Descriptors [N, D], floating, or embeddings that have them.
           names: [N], all different.
-          identities: [N], whole numbers or text; -1 for one that is not known.
-          cameras: [N], whole numbers; -1 for one that is not known.
-          parts: [N, P, E], floating.
+          identities: [N], whole numbers or text; -1 for one that is not known. Text is kept in one
+            Unicode spelling.
+          cameras: [N], whole numbers; -1 or None for one that is not known.
+          parts: [N, P, E], floating; those of the embeddings if not given.
           visible: [N, P], which goes with `parts`.
+          ids: int64 [N], all different; counted from 0 if not given.
+          next_id: Above all ids; the one after the largest if not given.
           metric: 'euclidean' or 'cosine'.
           model: Which model made the descriptors, if known.
           notes: JSON values to keep.
@@ -88,9 +105,11 @@ class Gallery:
         Raises:
           UserError: if anything does not fit, is not finite, or a name is there twice.
         """
-        checked = check_descriptors(descriptors, name="gallery")
+        checked = check_descriptors(found, name="gallery")
         total = len(checked)
-        texts = np.asarray(names, dtype=np.str_)
+        if parts is None and visible is None:
+            parts, visible = getattr(found, "parts", None), getattr(found, "visible", None)
+        texts = np.array(names, dtype=np.str_)
         if texts.shape != (total,):
             raise UserError(f"a gallery of {total} descriptors needs {total} names")
         unique, counts = np.unique(texts, return_counts=True)
@@ -103,6 +122,12 @@ class Gallery:
         embeddings, seen = None, None
         if parts is not None and visible is not None:
             embeddings, seen = check_parts(parts, visible, total=total, name="gallery")
+        numbers = np.arange(total) if ids is None else np.array(ids, np.int64)
+        after = int(numbers.max()) + 1 if next_id is None else int(next_id)
+        if numbers.shape != (total,) or len(np.unique(numbers)) < total or numbers.min() < 0:
+            raise UserError(f"ids must be {total} different whole numbers, not below 0")
+        if after <= numbers.max():
+            raise UserError(f"next_id must be above all ids, not {after}")
         return cls(
             descriptors=checked.parts[0],
             names=texts,
@@ -110,6 +135,8 @@ class Gallery:
             cameras=_labels(cameras, total=total, what="cameras", kinds="iu"),
             parts=embeddings,
             visible=seen,
+            ids=numbers,
+            next_id=after,
             metric=metric,
             model=model,
             notes=dict(notes or {}),
@@ -122,7 +149,8 @@ class Gallery:
     def add(self, other: Gallery) -> Gallery:
         """Both galleries, this one first.
 
-        If their relative names start from different folders, these become part of the names.
+        The other's images get new ids. If their relative names start from different folders, these
+        become part of the names.
 
         Raises:
           UserError: if a name is in both, or one has what the other lacks.
@@ -131,14 +159,18 @@ class Gallery:
             raise UserError(f"a gallery for {self.metric} distance cannot take {other.metric} ones")
         if self.model != other.model:
             raise UserError(
-                "the galleries were made by different models; describe one of them anew"
+                "the galleries were made by different models; embed the images of one again"
             )
         notes = {**other.notes, **self.notes}
         first, second = self.names, other.names
         if self.notes.get("images") != other.notes.get("images"):
             first, second = self._full_names(), other._full_names()
             notes.pop("images")
-        joined: dict[str, Any] = {"names": np.concatenate([first, second])}
+        joined: dict[str, Any] = {
+            "names": np.concatenate([first, second]),
+            "ids": np.concatenate([self.ids, self.next_id + np.arange(len(other))]),
+            "next_id": self.next_id + len(other),
+        }
         for field in ("descriptors", "identities", "cameras", "parts", "visible"):
             mine, theirs = getattr(self, field), getattr(other, field)
             if (mine is None) != (theirs is None):
@@ -156,7 +188,9 @@ class Gallery:
                     "both galleries must come from the same model"
                 )
             joined[field] = np.concatenate([mine, theirs])
-        return Gallery.build(metric=self.metric, model=self.model, notes=notes, **joined)
+        return Gallery.build(
+            joined.pop("descriptors"), metric=self.metric, model=self.model, notes=notes, **joined
+        )
 
     def _full_names(self) -> NDArray[np.str_]:
         """Names that do not depend on the folder in the notes."""
@@ -184,27 +218,33 @@ class Gallery:
         }
         return dataclasses.replace(self, **fields)
 
-    def search(self, query: ArrayLike, *, top: int = 10) -> SearchResult:
+    def search(self, found: Vectors, *, top: int = 10) -> SearchResult:
         """The images most like each query; exact.
 
         The descriptors are kept on the devices between searches if they fit; `searcher` decides
         that and the memory that is used.
 
         Args:
-          query: Descriptors [Nq, D], or one [D].
+          found: Descriptors [Nq, D], or one [D], or embeddings that have them.
           top: How many; at most the whole gallery is returned.
         """
-        return self._default_searcher.search(query, top=top)
+        return self._default_searcher.search(found, top=top)
 
-    def search_parts(self, parts: ArrayLike, visible: ArrayLike, *, top: int = 10) -> SearchResult:
+    def search_parts(
+        self,
+        parts: ArrayLike | Embedded,
+        visible: ArrayLike | None = None,
+        *,
+        top: int = 10,
+    ) -> SearchResult:
         """The images most like each query by the parts that both show.
 
         Distance is 1 − cosine, averaged over those parts, so that what a query hides does not
         count against an image. An image that shows none of them is infinitely far.
 
         Args:
-          parts: Part embeddings of the queries [Nq, P, E].
-          visible: Which parts each query shows [Nq, P].
+          parts: Part embeddings of the queries [Nq, P, E], or embeddings that have them.
+          visible: Which parts each query shows [Nq, P]; those of the embeddings if not given.
           top: How many; at most the whole gallery is returned.
         """
         return self._default_searcher.search_parts(parts, visible, top=top)
@@ -241,17 +281,19 @@ class Gallery:
             "cameras": self.cameras,
             "parts": self.parts,
             "visible": self.visible,
+            "ids": self.ids,
         }
 
     def save(self, path: str | Path, *, dtype: Literal["float32", "float16"] = "float32") -> None:
-        """Writes one `.npz` file, whole or not at all.
+        """Writes one `.npz` file with a checksum, whole or not at all; an old one is replaced.
 
         Args:
-          path: The file.
+          path: The file; missing folders above it are made.
           dtype: Type of descriptors and part embeddings; 'float16' halves the file.
 
         Raises:
-          UserError: if it cannot be written, or numbers are too large for the type.
+          UserError: if it cannot be written, another process is writing it, or numbers are too
+            large for the type.
         """
         if dtype not in ("float32", "float16"):
             raise UserError(f"a gallery is saved as float32 or float16, not {dtype}")
@@ -260,92 +302,79 @@ class Gallery:
         }
         for name in {"descriptors", "parts"} & set(arrays):
             with np.errstate(over="ignore"):
-                arrays[name] = arrays[name].astype(dtype)
+                arrays[name] = arrays[name].astype(dtype, copy=False)
             if not np.isfinite(arrays[name]).all():
                 raise UserError(f"some {name} are too large for {dtype}; save them as float32")
-        target = Path(path)
+        if self.next_id == len(self):
+            del arrays["ids"]  # They count the rows, as in files of before.
+        else:
+            arrays["next_id"] = self.next_id
         header = file_header(metric=self.metric, model=self.model, notes=self.notes)
-        try:
-            with open_whole(target) as file:
-                np.savez(file, **header, **arrays)
-        except OSError as error:
-            raise _cannot_write(target, error) from error
+        with (
+            claim_output(path, force=True) as target,
+            writing(target),
+            open_whole(target) as file,
+        ):
+            write_arrays(file, {**header, **arrays})
 
     @classmethod
     def load(cls, path: str | Path) -> Gallery:
         """Reads what `save` wrote; arrays that galleries do not have are passed over.
 
         Raises:
-          UserError: if the file is not there or is not a gallery.
+          UserError: if the file is not there.
+          DataError: if it is damaged or is not a gallery.
         """
-        wanted = "a gallery file that magnifier_jax.embed or Gallery.save made"
-        fields = read_arrays(Path(path), only=_ENTRIES, wanted=wanted)
-        texts = {name: fields.pop(name) for name in _TEXTS if name in fields}
-        odd = [name for name, value in texts.items() if value.ndim]
-        missing = [name for name in ("names", "descriptors") if name not in fields]
-        missing += [name for name in ("format", "metric") if name not in texts]
-        if missing or odd:
-            what = f"has no {missing[0]}" if missing else f"has several values of {odd[0]}"
-            raise UserError(f"{path} is not a gallery file, for it {what}; give {wanted}")
-        if str(texts["format"]) != str(_FORMAT):
-            found = f"of format {texts['format']}, not {_FORMAT}"
-            raise UserError(f"{path} is a gallery file {found}; make it again")
+        fields = read_gallery(Path(path))
         try:
-            notes = json.loads(str(texts.get("notes", "{}")))
-            if not isinstance(notes, dict):
-                raise ValueError("its notes are not a JSON object")
-            metric: Any = str(texts["metric"])
-            model = str(texts.get("model", ""))
-            return cls.build(**fields, metric=metric, model=model, notes=notes)
-        except ValueError as error:
-            raise UserError(f"{path} is a damaged gallery file: {error}") from error
+            return cls.build(fields.pop("descriptors"), **fields)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise DataError(f"{path} is a damaged gallery file: {error}") from error
 
     def export_vectors(self, folder: str | Path) -> None:
         """Writes plain arrays for FAISS or a vector database.
 
-        `descriptors.npy` is float32 [N, D], `ids.npy` int64 [N] counts the rows, and `names.json`
-        lists the image of each id. With Euclidean distance an index by L2 ranks as `search`
-        does; with cosine the descriptors are written as unit vectors, for an index by inner
-        product.
+        `descriptors.npy` is float32 [N, D], `ids.npy` int64 [N] holds the images' ids, and
+        `names.json` lists the image of each id: null where an image was removed, for ids stay as
+        they were. With Euclidean distance an index by L2 ranks as `search` does; with cosine the
+        descriptors are written as unit vectors, for an index by inner product.
 
         Raises:
-          UserError: if the folder cannot be written.
+          UserError: if the folder cannot be written, or another process is writing it.
         """
-        target = Path(folder)
-        vectors = np.ascontiguousarray(self.descriptors, np.float32)
-        if self.metric == "cosine":
-            lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-            vectors = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
-        try:
-            target.mkdir(parents=True, exist_ok=True)
-            np.save(target / "descriptors.npy", vectors)
-            np.save(target / "ids.npy", np.arange(len(self), dtype=np.int64))
-            (target / "names.json").write_text(json.dumps(self.names.tolist(), indent=0))
-        except OSError as error:
-            raise _cannot_write(target, error) from error
+        names: list[str | None] = [None] * self.next_id
+        for number, name in zip(self.ids.tolist(), self.names.tolist(), strict=True):
+            names[number] = name
+        with claim_output(Path(folder) / "descriptors.npy", force=True) as target, writing(target):
+            with open_whole(target) as file:
+                self._write_vectors(file)
+            with open_whole(target.with_name("ids.npy")) as file:
+                np.save(file, self.ids)
+            with open_whole(target.with_name("names.json")) as file:
+                file.write(json.dumps(names, indent=0).encode())
 
-
-def file_header(*, metric: Metric, model: str, notes: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries of a gallery file that are not one for each image; see `Gallery`."""
-    return {
-        "format": _FORMAT,
-        "metric": metric,
-        "model": model,
-        "notes": json.dumps(dict(notes), ensure_ascii=False),
-    }
+    def _write_vectors(self, file: Any) -> None:
+        """Descriptors as an `.npy` file, a block at a time."""
+        header = {"descr": "<f4", "fortran_order": False, "shape": self.descriptors.shape}
+        npy.write_array_header_1_0(file, header)
+        for start in range(0, len(self), _ROWS_AT_ONCE):
+            rows = self.descriptors[start : start + _ROWS_AT_ONCE]
+            if self.metric == "cosine":
+                rows = unit_rows(rows)
+            file.write(np.ascontiguousarray(rows, "<f4").tobytes())
 
 
 def _labels(values: ArrayLike | None, *, total: int, what: str, kinds: str) -> NDArray[Any] | None:
     if values is None:
         return None
-    labels = np.asarray(values)
+    labels = read_labels(values, name=what, missing=what == "cameras")
     if labels.shape != (total,) or labels.dtype.kind not in kinds:
         allowed = "whole numbers or text" if "U" in kinds else "whole numbers"
         raise UserError(f"{what} must be {total} of {allowed}, one for each image")
-    return labels if labels.dtype.kind == "U" else labels.astype(np.int64)
-
-
-def _cannot_write(path: Path, error: OSError) -> UserError:
-    return UserError(
-        f"cannot write {path} ({error.strerror}); check its folder, its permissions and the disk"
-    )
+    if labels.dtype.kind == "U":
+        return labels
+    if labels.max() > np.iinfo(np.int64).max:
+        raise UserError(
+            f"{what} hold {labels.max()}, which is too large for a gallery; give them as text"
+        )
+    return labels.astype(np.int64)

@@ -221,8 +221,7 @@ def read_labels(values: Array, *, name: str, missing: bool = False) -> NDArray[A
     """
     labels = np.asarray(values)
     if isinstance(values, np.ma.MaskedArray) and np.ma.getmaskarray(values).any():
-        masked: Any = values.astype(object)
-        labels = masked.filled(None)
+        labels = np.array(values.tolist(), object)
     if labels.dtype.kind == "O":
         labels = _from_objects(labels, name=name, missing=missing)
     if labels.dtype.kind == "S":

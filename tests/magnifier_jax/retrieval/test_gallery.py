@@ -1,5 +1,6 @@
 """Galleries: search, change, save, export."""
 
+import dataclasses
 import json
 
 import jax
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from input_pipeline.errors import UserError
+from input_pipeline.errors import DataError, MagnifierError, UserError
 from magnifier_jax import retrieval
 from magnifier_jax.retrieval import Gallery
 
@@ -164,13 +165,13 @@ def test_wrong_files_are_named(tmp_path):
     (tmp_path / "cut.npz").write_bytes((tmp_path / "cut.npz").read_bytes()[:-40])
     for name, message in {
         "none.npz": "there is no file .*none.npz",
-        "text.npz": "text.npz cannot be read",
-        "empty.npz": "empty.npz cannot be read: it is empty",
-        "cut.npz": "cut.npz cannot be read",
+        "text.npz": "text.npz is not a sound .npz file",
+        "empty.npz": "empty.npz is not a sound .npz file .it is empty",
+        "cut.npz": "cut.npz is not a sound .npz file",
         "other.npz": "other.npz has only the arrays features",
-        "bare.npy": "bare.npy holds a single array",
+        "bare.npy": "bare.npy is not a sound .npz file .it holds a single array",
     }.items():
-        with pytest.raises(UserError, match=f"{message}.*; give a gallery file"):
+        with pytest.raises(MagnifierError, match=f"{message}.*give a gallery file"):
             Gallery.load(tmp_path / name)
 
 
@@ -182,7 +183,7 @@ def test_wrong_files_are_named(tmp_path):
         ({"format": None}, "has no format"),
         ({"format": [1, 2]}, "several values of format"),
         ({"format": 2}, "of format 2, not 1"),
-        ({"notes": "{"}, "damaged gallery file: Expecting"),
+        ({"notes": "{"}, "is not a sound gallery file .Expecting"),
         ({"notes": "3"}, "damaged gallery file: its notes are not a JSON object"),
         ({"metric": "manhattan"}, "damaged gallery file: unknown metric 'manhattan'"),
         ({"visible": np.ones((3, 2))}, "damaged gallery file: part embeddings and visible"),
@@ -194,7 +195,7 @@ def test_damaged_galleries_are_refused(tmp_path, changes, message):
     draw(3).save(path)
     arrays = dict(np.load(path)) | changes
     np.savez(path, **{name: value for name, value in arrays.items() if value is not None})
-    with pytest.raises(UserError, match=rf"gallery\.npz .*{message}"):
+    with pytest.raises(DataError, match=rf"gallery\.npz .*{message}"):
         Gallery.load(path)
 
 
@@ -206,11 +207,13 @@ def test_other_arrays_in_the_file_are_passed_over(tmp_path):
 
 
 def test_what_cannot_be_written_is_said(tmp_path):
-    with pytest.raises(UserError, match=r"cannot write .*none/g\.npz \(No such file"):
-        draw(3).save(tmp_path / "none" / "g.npz")
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot write .*file"):
+    with pytest.raises(UserError, match=r"Cannot write .*file"):
+        draw(3).save(tmp_path / "file" / "g.npz")
+    with pytest.raises(UserError, match=r"Cannot write .*file"):
         draw(3).export_vectors(tmp_path / "file")
+    with pytest.raises(UserError, match="is a folder"):
+        draw(3).save(tmp_path)
 
 
 def test_identities_may_be_text(tmp_path):
@@ -306,3 +309,73 @@ def test_exported_arrays(tmp_path, metric):
     np.testing.assert_allclose(vectors, expected, rtol=1e-6)
     np.testing.assert_array_equal(np.load(tmp_path / "out" / "ids.npy"), np.arange(6))
     assert json.loads((tmp_path / "out" / "names.json").read_text()) == gallery.names.tolist()
+
+
+def test_ids_stay_as_they_were(tmp_path):
+    gallery = draw(5)
+    fewer = gallery.remove(["0/1.jpg", "0/4.jpg"])
+    assert fewer.ids.tolist() == [0, 2, 3]
+    more = fewer.add(draw(2, seed=1)).remove(["1/0.jpg"])
+    assert more.ids.tolist() == [0, 2, 3, 6]
+    more.save(tmp_path / "g.npz")
+    loaded = Gallery.load(tmp_path / "g.npz")
+    assert (loaded.ids.tolist(), loaded.next_id) == ([0, 2, 3, 6], 7)
+    loaded.export_vectors(tmp_path / "out")
+    assert np.load(tmp_path / "out" / "ids.npy").tolist() == [0, 2, 3, 6]
+    names = json.loads((tmp_path / "out" / "names.json").read_text())
+    assert names == ["0/0.jpg", None, "0/2.jpg", "0/3.jpg", None, None, "1/1.jpg"]
+    gallery.save(tmp_path / "whole.npz")
+    assert "ids" not in np.load(tmp_path / "whole.npz").files
+    with pytest.raises(UserError, match="5 different whole numbers"):
+        draw(5, ids=[0, 1, 1, 2, 3])
+    with pytest.raises(UserError, match="next_id must be above"):
+        draw(5, next_id=4)
+
+
+def test_whatever_has_descriptors_is_taken():
+    @dataclasses.dataclass
+    class Found:
+        descriptors: np.ndarray
+        parts: np.ndarray | None = None
+        visible: np.ndarray | None = None
+
+    embeddings, visible = draw_parts(20, seed=3)
+    visible[:, 0] = True
+    values = np.random.default_rng(4).standard_normal((20, 8)).astype(np.float32)
+    found = Found(values, embeddings, visible)
+    ids, cameras = np.arange(20) // 2, np.arange(20) % 3
+    gallery = Gallery.build(found, names=np.arange(20).astype(str), identities=ids, cameras=cameras)
+    few = Found(values[:2], embeddings[:2], visible[:2])
+    result = gallery.search(few, top=3)
+    np.testing.assert_array_equal(result.indices, gallery.search(values[:2], top=3).indices)
+    np.testing.assert_array_equal(result.identities, ids[result.indices])
+    np.testing.assert_array_equal(result.cameras, cameras[result.indices])
+    np.testing.assert_array_equal(
+        gallery.search_parts(few, top=3).indices,
+        gallery.search_parts(embeddings[:2], visible[:2], top=3).indices,
+    )
+    with pytest.raises(UserError, match="needs the queries' part embeddings"):
+        gallery.search_parts(Found(values))
+    evaluated = retrieval.evaluate(Found(values[:8]), gallery, ids[:8], ids, cameras[:8], cameras)
+    plain = retrieval.evaluate(values[:8], values, ids[:8], ids, cameras[:8], cameras)
+    assert evaluated.mAP == plain.mAP
+    assert Gallery.build(Found(values), names=np.arange(20).astype(str)).parts is None
+
+
+def test_what_was_given_may_change_later():
+    values, names = np.eye(3, dtype=np.float32), np.array(["a", "b", "c"])
+    ids, cameras = np.arange(3), np.zeros(3, int)
+    gallery = Gallery.build(values, names=names, identities=ids, cameras=cameras)
+    names[0], ids[0], cameras[0] = "z", 9, 9
+    assert gallery.names.tolist() == ["a", "b", "c"]
+    assert gallery.identities.tolist() == [0, 1, 2]
+    assert gallery.cameras.tolist() == [0, 0, 0]
+
+
+def test_labels_of_galleries_are_exact():
+    with pytest.raises(UserError, match="too large for a gallery"):
+        draw(2, identities=np.array([1, 2**63 + 5], np.uint64))
+    large = draw(2, identities=np.array([2**62 + 1, 5], np.uint64))
+    assert large.identities.tolist() == [2**62 + 1, 5]
+    assert draw(2, identities=["Zoe\u0308", "b"]).identities.tolist() == ["Zo\u00eb", "b"]
+    assert draw(2, cameras=[None, 3]).cameras.tolist() == [-1, 3]

@@ -16,6 +16,7 @@ from numpy.lib import format as npy
 
 from input_pipeline.errors import UserError
 from input_pipeline.files import open_whole, write_json
+from magnifier_jax.retrieval import seal
 
 _ARRAYS = ("descriptors", "parts", "visible")
 _ROWS_AT_ONCE = 1024
@@ -122,6 +123,7 @@ class Journal:
                 for name, value in {**extra, "names": np.asarray(names, np.str_)}.items():
                     with file.open(f"{name}.npy", "w", force_zip64=True) as entry:
                         npy.write_array(entry, np.asanyarray(value), allow_pickle=False)
+                seal(file)
         except OSError as error:
             raise UserError(
                 f"Cannot write {self._output} ({error.strerror}): make room on the disk and give "

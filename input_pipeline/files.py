@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -25,6 +26,9 @@ import filelock
 from input_pipeline.errors import DataError, MagnifierError, UserError
 
 _CHECKSUM = "checksum"
+_PARTIAL = ".partial"
+_LONG_NAME = 200  # bytes; most file systems allow 255
+_COUNTER = itertools.count()
 
 
 # --- Places -------------------------------------------------------------------------------------
@@ -33,7 +37,11 @@ _CHECKSUM = "checksum"
 def cache_folder() -> pathlib.Path:
     """Where the project keeps what can be made again: `magnifier_jax` in the user's cache."""
     base = os.environ.get("XDG_CACHE_HOME")
-    return (pathlib.Path(base) if base else pathlib.Path.home() / ".cache") / "magnifier_jax"
+    try:
+        cache = pathlib.Path(base) if base else pathlib.Path.home() / ".cache"
+    except RuntimeError:  # A container may run as a user who has no home.
+        cache = pathlib.Path(tempfile.gettempdir())
+    return cache / "magnifier_jax"
 
 
 def default_data_dir() -> pathlib.Path:
@@ -72,25 +80,33 @@ def open_whole(path: pathlib.Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: It cannot be written.
     """
+    if _is_special(path):
+        with path.open("wb") as file:
+            yield file
+        return
     target = pathlib.Path(os.path.realpath(path))
-    with contextlib.suppress(OSError):
-        if not stat.S_ISREG(target.stat().st_mode):
-            with target.open("wb") as file:
-                yield file
-            return
     partial = _partial(target)
     try:
-        with partial.open("wb") as file:
+        with partial.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         with contextlib.suppress(FileNotFoundError, PermissionError):
             partial.chmod(stat.S_IMODE(target.stat().st_mode))
         partial.replace(target)
-        _sync_folder(target.parent)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+    _sync_folder(target.parent)
+
+
+def _is_special(path: pathlib.Path) -> bool:
+    """Whether something is there that no file can take the place of, such as a device or a pipe."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def write_bytes(path: pathlib.Path, data: bytes) -> None:
@@ -124,6 +140,11 @@ def write_json(path: pathlib.Path, value: Any, *, checksum: bool = False) -> Non
     if checksum:
         value = {**value, _CHECKSUM: json_checksum(value)}
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # A name that is not UTF-8.
+            text = json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False)
     write_text(path, text + "\n")
 
 
@@ -207,7 +228,7 @@ def scratch_folder(output: pathlib.Path) -> Iterator[pathlib.Path]:
 
     One that a killed process left is removed by the next `claim_output` of that output.
     """
-    folder = _partial(output)
+    folder = _partial(pathlib.Path(os.path.realpath(output)))
     with writing(output):
         folder.mkdir(parents=True)
     try:
@@ -217,31 +238,43 @@ def scratch_folder(output: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def _partial(path: pathlib.Path) -> pathlib.Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+    """Where a file or folder is made before it gets its name; another place each time."""
+    return path.with_name(f"{_partial_prefix(path)}{os.getpid()}-{next(_COUNTER)}{_PARTIAL}")
+
+
+def _partial_prefix(path: pathlib.Path) -> str:
+    if len(os.fsencode(path.name)) <= _LONG_NAME:
+        return f".{path.name}."
+    return f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()}."
 
 
 def _remove_leftovers(output: pathlib.Path) -> None:
+    """Removes what processes that no longer run were making of an output."""
     target = pathlib.Path(os.path.realpath(output))
-    prefix, suffix = f".{target.name}.", ".partial"
-    for leftover in target.parent.iterdir():
-        name = leftover.name
-        if name.startswith(prefix) and name.endswith(suffix):
-            middle = name[len(prefix) : -len(suffix)]
-            if middle.isdigit() and int(middle) != os.getpid():
-                if leftover.is_dir():
-                    shutil.rmtree(leftover, ignore_errors=True)
-                else:
-                    leftover.unlink(missing_ok=True)
+    prefix = _partial_prefix(target)
+    with contextlib.suppress(OSError):  # What cannot be removed does no harm.
+        for leftover in target.parent.iterdir():
+            if not (leftover.name.startswith(prefix) and leftover.name.endswith(_PARTIAL)):
+                continue
+            process, _, number = leftover.name[len(prefix) : -len(_PARTIAL)].partition("-")
+            if not process.isdigit() or not number.isdigit() or int(process) == os.getpid():
+                continue
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
 
 
 def _sync_folder(path: pathlib.Path) -> None:
+    """Makes sure that a new name is on the disk, where the system can."""
     if os.name == "nt":  # Folders cannot be opened there.
         return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with contextlib.suppress(OSError):  # The file is written; some file systems know no more.
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 # --- Locks --------------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """The record of a run: `metrics.jsonl`, and the same for TensorBoard."""
 
 import contextlib
+import dataclasses
+import io
 import json
 import logging
 import math
@@ -15,7 +17,7 @@ import jax
 import numpy as np
 
 from input_pipeline.errors import UserError
-from input_pipeline.files import write_text
+from input_pipeline.files import reading, write_bytes
 from magnifier_jax import workdir
 
 _FLUSH_SECONDS = 5.0
@@ -24,7 +26,7 @@ _logger = logging.getLogger(__name__)
 
 
 class RunLog:
-    """Writes the scalars and pictures of a run; to be used in a `with` block.
+    """Writes the scalars and images of a run; to be used in a `with` block.
 
     Every line is handed to the operating system as it is logged, so a process that is killed loses
     nothing that it has logged. A full disk does not stop the run: it is reported once, and logging
@@ -37,7 +39,7 @@ class RunLog:
     """
 
     def __init__(self, directory: workdir.WorkDirectory, *, resume_step: int = 0) -> None:
-        """Opens the log, dropping what was logged after the step that the run goes on from.
+        """Opens the log, dropping what was logged after the step that the run resumes from.
 
         Args:
             directory: The work directory; it has to exist.
@@ -91,7 +93,7 @@ class RunLog:
             self._report(error)
 
     def image(self, step: int, name: str, array: np.ndarray) -> None:
-        """Records a picture for TensorBoard.
+        """Records an image for TensorBoard.
 
         Args:
             step: The number of updates done.
@@ -103,7 +105,7 @@ class RunLog:
         from tensorboardX import summary
 
         if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
-            raise ValueError(f"picture {name}: uint8 [H, W, 3], not {array.dtype} {array.shape}")
+            raise ValueError(f"image {name}: uint8 [H, W, 3], not {array.dtype} {array.shape}")
         try:
             self._events.write(step, summary.image(name, array, dataformats="HWC"))
         except OSError as error:
@@ -190,27 +192,89 @@ class _EventFile:
             )
 
 
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """A line of `metrics.jsonl`.
+
+    Attributes:
+        data: As it is in the file, with its end.
+        record: Numbers by name, `step` among them; None where they cannot be read. What was
+            undefined is None.
+    """
+
+    data: bytes
+    record: dict[str, float | None] | None
+
+
+def read_lines(path: pathlib.Path) -> list[Line]:
+    """The lines of a `metrics.jsonl`; none if there is no such file.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    with reading(path, what="log of a run"):
+        data = path.read_bytes() if path.exists() else b""
+    lines = io.BytesIO(data).readlines()
+    return [Line(line, _parse(line)) for line in lines if line.strip()]
+
+
+def read_records(path: pathlib.Path) -> list[dict[str, float | None]]:
+    """The numbers of all lines that can be read; how many cannot is said.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    lines = read_lines(path)
+    records = [line.record for line in lines if line.record is not None]
+    if len(records) < len(lines):
+        _say_left_out(path, len(lines) - len(records))
+    return records
+
+
+def _say_left_out(path: pathlib.Path, count: int) -> None:
+    what = "1 line that cannot be read is" if count == 1 else f"{count} unreadable lines are"
+    _logger.warning("%s: %s left out.", path, what)
+
+
+def _parse(line: bytes) -> dict[str, float | None] | None:
+    try:
+        values = json.loads(line)
+        if not line.endswith(b"\n") or not 0 <= values["step"] < math.inf:
+            return None
+        return {name: _as_number(value) for name, value in values.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        return None
+
+
+def _as_number(value: Any) -> float | None:
+    if value is not None and type(value) not in (int, float):
+        raise TypeError(f"{value!r} is no number")
+    return value if value is not None and math.isfinite(value) else None
+
+
 def _drop_after(path: pathlib.Path, *, step: int) -> None:
-    """Removes the lines after a step, and a line that was cut off."""
-    if not path.exists():
-        return
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= step]
-    if len(kept) < len(lines):
+    """Removes the lines after a step, and those that cannot be read."""
+    lines = read_lines(path)
+    sound = [line for line in lines if line.record is not None]
+    kept = [line for line in sound if line.record is not None and _step_of(line.record) <= step]
+    cut = bool(lines) and not lines[-1].data.endswith(b"\n")  # By a crash, after the last save.
+    dropped = len(sound) - len(kept) + cut
+    if len(lines) - len(kept) > dropped:
+        _say_left_out(path, len(lines) - len(kept) - dropped)
+    if dropped:
         _logger.warning(
-            "%d lines logged after step %d are dropped from %s: the run goes on from there.",
-            len(lines) - len(kept),
+            "%d lines logged after step %d are dropped from %s: the run resumes from there.",
+            dropped,
             step,
             path,
         )
-        write_text(path, "".join(kept))
+    if len(kept) < len(lines):
+        write_bytes(path, b"".join(line.data for line in kept))
 
 
-def _step_of(line: str) -> float:
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return math.inf
+def _step_of(record: Mapping[str, float | None]) -> float:
+    step = record["step"]
+    return math.inf if step is None else step
 
 
 def _number(value: Any) -> int | float | None:

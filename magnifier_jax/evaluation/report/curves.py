@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import html
-import json
 import math
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from magnifier_jax.training.log import read_records
+
+__all__ = ["curves", "read_records"]
 
 _WIDTH, _HEIGHT = 460, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 34, 30
@@ -34,13 +36,6 @@ class Curve:
     name: str
     steps: tuple[float, ...]
     values: tuple[float, ...]
-
-
-def read_records(path: pathlib.Path) -> list[dict[str, Any]]:
-    """The lines of a `metrics.jsonl`; none if there is no such file."""
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
 
 
 def curves(records: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -27,7 +27,7 @@ from magnifier_jax.evaluation.report.drawing import (
     part_map_sheet,
     ranking_sheet,
 )
-from magnifier_jax.training.log import RunLog
+from magnifier_jax.training.log import RunLog, read_records
 from magnifier_jax.workdir import WorkDirectory
 
 _WORST, _OTHERS, _TOP, _MAPS = 8, 4, 10, 12
@@ -66,9 +66,10 @@ def write_report(
     gallery: np.ndarray | None = None,
     mesh: Mesh | None = None,
     log: RunLog | None = None,
+    output: pathlib.Path | None = None,
     progress: bool = True,
 ) -> pathlib.Path:
-    """Writes `report.html` into the work directory.
+    """Writes `report.html` into the work directory, or another file.
 
     Args:
         workdir: The run; its `metrics.jsonl` gives the curves.
@@ -80,6 +81,7 @@ def write_report(
         gallery: The same of its gallery, `[Ng, D]`.
         mesh: The devices; None is all of them.
         log: Where rankings and part maps are also recorded for TensorBoard.
+        output: The file; None is `report.html` in the work directory.
         progress: Whether to show progress bars.
 
     Returns:
@@ -96,7 +98,7 @@ def write_report(
         )
     examples = pick_examples(trained, test_set, query=query, gallery=gallery)
     part_maps = predict_part_maps(trained, test_set.gallery, mesh)
-    path = workdir.path / "report.html"
+    path = output or workdir.path / "report.html"
     if jax.process_index() != 0:
         return path
     text = page.render(
@@ -106,7 +108,7 @@ def write_report(
         test_set=test_set.name,
         scores=scores,
         untrained=untrained,
-        charts=curves.curves(curves.read_records(workdir.metrics)),
+        charts=curves.curves(read_records(workdir.metrics)),
         examples=[(example.ranking, example.average_precision) for example in examples],
         part_maps=None if part_maps is None else (part_maps.pictures, part_maps.part_maps),
     )

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from tensorboardX.proto import event_pb2
 
-from magnifier_jax.training.log import RunLog
+from magnifier_jax.training.log import RunLog, read_records
 from magnifier_jax.workdir import WorkDirectory
 
 
@@ -61,7 +61,7 @@ def test_pictures_come_back(directory):
     picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     with RunLog(directory) as log:
         log.image(3, "parts", picture)
-        with pytest.raises(ValueError, match=r"picture parts: uint8 \[H, W, 3\], not float64"):
+        with pytest.raises(ValueError, match=r"image parts: uint8 \[H, W, 3\], not float64"):
             log.image(3, "parts", picture / 255)
     (event,) = [event for event in events(directory) if event.summary.value]
     assert event.step == 3
@@ -90,6 +90,42 @@ def test_resuming_gives_the_log_of_an_undisturbed_run(tmp_path, caplog):
     restarts = [event for event in events(stopped) if event.HasField("session_log")]
     assert [event.step for event in restarts] == [5]  # TensorBoard drops what it had from there.
     assert restarts[0].session_log.status == event_pb2.SessionLog.START
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\xff",
+        b'{"step": 2, "total": "\xc3"}',
+        b'{"step": 2, "total": "high"}',
+        b'{"step": 2, "total": [1]}',
+        b'{"step": true}',
+        b'{"step": 1e999}',
+        b'{"step": -1}',
+        b'{"total": 1}',
+        b"[]",
+        b"7",
+        b"[" * 100_000,
+        b'{"step": 2, "total": 1' + b"0" * 400 + b"}",
+    ],
+    ids=range(12),
+)
+def test_a_line_that_cannot_be_read_is_left_out_aloud(tmp_path, caplog, line):
+    directory = WorkDirectory(tmp_path)
+    good = [b'{"step": 1, "total": 2.5, "odd": null}\n', b'{"step": 3, "total": 1}\n']
+    directory.metrics.write_bytes(good[0] + line + b"\n" + good[1])
+    records = read_records(directory.metrics)
+    assert [record["step"] for record in records] == [1, 3]
+    assert records[0] == {"step": 1, "total": 2.5, "odd": None}
+    said = f"{directory.metrics}: 1 line that cannot be read is left out."
+    assert caplog.text.count(said) == 1
+    with RunLog(directory, resume_step=3):
+        pass
+    assert directory.metrics.read_bytes() == b"".join(good)
+    assert caplog.text.count(said) == 2
+    caplog.clear()
+    assert len(read_records(directory.metrics)) == 2
+    assert not caplog.records
 
 
 def test_a_full_disk_is_reported_once_and_leaves_whole_lines(directory, file_size_limit, caplog):
@@ -121,7 +157,7 @@ def test_a_full_disk_does_not_lose_later_events(directory, file_size_limit, capl
 def test_logging_does_not_import_tensorflow(tmp_path):
     script = (
         "import sys, pathlib; sys.modules['tensorflow'] = None\n"
-        "from magnifier_jax.training.log import RunLog\n"
+        "from magnifier_jax.training.log import RunLog, read_records\n"
         "from magnifier_jax.workdir import WorkDirectory\n"
         f"with RunLog(WorkDirectory(pathlib.Path({str(tmp_path)!r}))) as log:\n"
         "    log.log(1, {'loss': 1.0})\n"

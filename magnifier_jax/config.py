@@ -42,6 +42,9 @@ class DataConfig:
     root: str = setting(
         "", "Folder that holds the datasets' own folders; '~' and variables are expanded."
     )
+    allow_outside: bool = setting(
+        False, "Whether a CSV file may name images outside its own folder.", added=True
+    )
     prepared: str = setting("", "Where prepared datasets are kept; '' is the user's cache folder.")
     part_labels: str = setting(
         "required",
@@ -214,8 +217,8 @@ class EvaluateConfig:
     )
     camera_filter: bool = setting(
         True,
-        "Whether gallery images of the query's identity and camera are ignored. Switch it off for "
-        "data without camera numbers.",
+        "Whether gallery images of the query's identity and camera are ignored. Images of unknown "
+        "cameras never are; switch it off for data of one camera.",
     )
     average_precision: Literal["rectangular", "trapezoid"] = setting(
         "rectangular",

@@ -356,7 +356,7 @@ def _read(data: DataConfig, specs: Sequence[str], *, progress: bool) -> tuple[Re
                     "--config.data.root=/data"
                 )
         root = cache_folder()
-    return read_each(specs, root, progress=progress)
+    return read_each(specs, root, progress=progress, allow_outside=data.allow_outside)
 
 
 def _prepared_folder(data: DataConfig) -> pathlib.Path:

@@ -176,3 +176,18 @@ def test_the_default_place_is_the_users_cache(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert default_data_dir() == tmp_path / "home" / ".cache" / "magnifier_jax" / "prepared"
+
+
+def test_what_was_taken_as_identities_is_noted_and_files_outside_need_a_word(tmp_path, capsys):
+    header, *body = layouts.table_rows(tmp_path)
+    (tmp_path / "lists").mkdir()
+    text = "\n".join([header, *(f"../table/{line}" for line in body), "x.png,-0001,,query"])
+    (tmp_path / "lists" / "dataset.csv").write_text(text)
+    options = ("--dataset", "csv@lists", "--part-labels", "none")
+    assert run(tmp_path, *options) == 2
+    assert "bad file: " in capsys.readouterr().err
+    assert run(tmp_path, *options, "--allow-outside") == 0
+    shown = capsys.readouterr().out
+    assert "note: identities are the column identity, such as person" in shown
+    assert "note: 1 image of identity −1 (junk) is left out" in shown
+    assert "lists is ready in" in shown

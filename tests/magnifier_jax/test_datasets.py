@@ -139,3 +139,18 @@ def test_training_sets_of_the_same_people_are_refused(on, tmp_path):
         opened(config)
     tested = on("market1501", test="market1501,market1501:500k")
     layouts.without_warnings(open_test_sets, tested)
+
+
+def test_tables_may_name_images_outside_their_folder_when_told(on, tmp_path, capsys):
+    header, *body = layouts.table_rows(tmp_path)
+    (tmp_path / "lists").mkdir()
+    lines = [header, *(f"../table/{line}" for line in body if line.endswith(("query", "gallery")))]
+    (tmp_path / "lists" / "dataset.csv").write_text("\n".join(lines))
+    config = on("csv@lists", part_labels="none")
+    with pytest.raises(DataError, match="not under the folder of the table"):
+        open_test_sets(config, progress=False)
+    told = with_data(config, allow_outside=True)
+    (test_set,) = open_test_sets(told, progress=False)
+    assert (test_set.name, len(test_set.query), len(test_set.gallery)) == ("lists", 4, 8)
+    said = capsys.readouterr().err
+    assert "note: lists: identities are the column identity, such as person" in said

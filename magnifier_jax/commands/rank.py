@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from input_pipeline.errors import UserError
-from input_pipeline.files import write_json
+from input_pipeline.errors import UserError, printable
+from input_pipeline.files import claim_output, write_json
 from magnifier_jax.commands import console
 from magnifier_jax.devices import enable_compilation_cache
 from magnifier_jax.retrieval.descriptors import Metric, RetrievalWarning
@@ -23,6 +25,7 @@ from magnifier_jax.retrieval.metrics import Evaluation, ranks_to_show
 from magnifier_jax.retrieval.ranking import SingleShot, evaluate
 from magnifier_jax.retrieval.reranking import ReRanking
 from magnifier_jax.retrieval.verification import Verification, verify
+from magnifier_jax.tables import table
 
 _FILE_HELP = (
     "an .npz file with the arrays 'descriptors' [N, D], 'identities' [N] and 'cameras' [N], made "
@@ -124,28 +127,44 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="decides what single-shot draws")
     parser.add_argument("--verify", action="store_true", help="also TPR at FPR, and thresholds")
     parser.add_argument("--output", type=Path, help="JSON file for all numbers")
+    parser.add_argument("--force", action="store_true", help="replace --output if it is there")
     return parser
 
 
 def _command(options: argparse.Namespace) -> None:
-    output = options.output
-    if output is not None and not output.absolute().parent.is_dir():
-        raise UserError(f"there is no folder {output.absolute().parent} for --output {output}")
+    if options.output is None:
+        _report(options)
+        return
+    sources = (options.query, options.gallery)
+    with claim_output(options.output, force=options.force, sources=sources) as output:
+        write_json(output, _report(options))
+
+
+def _report(options: argparse.Namespace) -> dict[str, object]:
+    """Prints the tables, and returns all numbers."""
     enable_compilation_cache()
     query, gallery = read_set(options.query), read_set(options.gallery)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", RetrievalWarning)
+    with _warnings_in_lines():
         results = _evaluate(query, gallery, options)
         verification = _verify(query, gallery, options) if options.verify else None
-    for message in dict.fromkeys(str(warning.message) for warning in caught):
-        print(f"warning: {message}", file=sys.stderr)
-    print(table(results))
+    print(result_table(results))
     report: dict[str, object] = {name: result.summary() for name, result in results.items()}
     if verification is not None:
         print(verification_table(verification))
         report["verification"] = dataclasses.asdict(verification)
-    if output is not None:
-        write_json(output, report)
+    return report
+
+
+@contextlib.contextmanager
+def _warnings_in_lines() -> Iterator[None]:
+    """Prints each warning of the block once, also if the block fails."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RetrievalWarning)
+        try:
+            yield
+        finally:
+            for message in dict.fromkeys(str(warning.message) for warning in caught):
+                print(f"warning: {printable(message)}", file=sys.stderr)
 
 
 def _evaluate(
@@ -205,8 +224,8 @@ def _ignored(options: argparse.Namespace) -> int | None:
     return None if options.keep_junk else -1
 
 
-def table(results: dict[str, Evaluation]) -> str:
-    """The measures of each variant in a line, in percent."""
+def result_table(results: dict[str, Evaluation]) -> str:
+    """The measures of each way of ranking in a line, in percent."""
     first = next(iter(results.values()))
     ranks = ranks_to_show(first.cmc)
     lines = [
@@ -218,31 +237,32 @@ def table(results: dict[str, Evaluation]) -> str:
             f"{first.ignored_queries} queries and {first.ignored_gallery} gallery images of "
             "identity -1 (bad detections) are left out; --keep-junk keeps them"
         )
-    lines.append(
-        f"{'':10}{'distance':>11}{'mAP':>8}{'mINP':>8}"
-        + "".join(f"{f'rank-{rank}':>9}" for rank in ranks)
-    )
-    for name, result in results.items():
-        lines.append(
-            f"{name:10}{result.metric:>11}{result.mAP:8.2%}{result.mINP:8.2%}"
-            + "".join(f"{result.cmc[rank - 1]:9.2%}" for rank in ranks)
-        )
-    return "\n".join(lines)
+    header = ["", "distance", "mAP", "mINP", *(f"rank-{rank}" for rank in ranks)]
+    rows = [
+        [name, result.metric, f"{result.mAP:.2%}", f"{result.mINP:.2%}"]
+        + [f"{result.cmc[rank - 1]:.2%}" for rank in ranks]
+        for name, result in results.items()
+    ]
+    return "\n".join([*lines, table(header, rows, rules=False)])
 
 
 def verification_table(verification: Verification) -> str:
     """One line for each operating point."""
-    lines = [
+    title = (
         f"verification over {verification.same_pairs} pairs of one person and "
-        f"{verification.different_pairs} of two, {verification.metric} distance",
-        f"{'allowed FPR':>12}{'TPR':>9}{'FPR':>11}{'threshold':>11}",
-    ]
-    lines += [
-        f"{point.allowed_rate:12.0e}{point.true_positive_rate:9.2%}"
-        f"{point.false_positive_rate:11.1e}{point.threshold:11.4f}"
+        f"{verification.different_pairs} of two, {verification.metric} distance"
+    )
+    rows = [
+        [
+            f"{point.allowed_rate:.0e}",
+            f"{point.true_positive_rate:.2%}",
+            f"{point.false_positive_rate:.1e}",
+            f"{point.threshold:.4g}",
+        ]
         for point in verification.points
     ]
-    return "\n".join(lines)
+    header = ["allowed FPR", "TPR", "FPR", "threshold"]
+    return "\n".join([title, table(header, rows, left=(), rules=False)])
 
 
 if __name__ == "__main__":

@@ -35,8 +35,8 @@ class QueryExpansion:
     def __post_init__(self) -> None:
         if self.neighbours < 1:
             raise UserError(f"neighbours must be at least 1, not {self.neighbours}")
-        if self.alpha < 0:
-            raise UserError(f"alpha must be at least 0, not {self.alpha}")
+        if not 0 <= self.alpha < np.inf:
+            raise UserError(f"alpha must be at least 0 and finite, not {self.alpha}")
 
 
 def expand_queries(

@@ -50,6 +50,8 @@ from magnifier_jax.retrieval.labels import (
 from magnifier_jax.retrieval.metrics import AveragePrecision, Evaluation, MatchRanks, summarize
 from magnifier_jax.retrieval.reranking import ReRanking, rerank_descriptors
 
+_LARGEST_RANK = 10**6
+_MOST_REPETITIONS = 10**4
 # Fewer queries that are in the gallery may be there by chance, as in an example.
 _OWN_MATCHES = 3
 
@@ -107,8 +109,8 @@ def evaluate(
     Raises:
       UserError: for descriptors or labels that cannot be evaluated, or if no query has a match.
     """
-    if max_rank < 1:
-        raise UserError(f"max_rank must be at least 1, not {max_rank}")
+    if not 1 <= max_rank <= _LARGEST_RANK:
+        raise UserError(f"max_rank must be within 1 and {_LARGEST_RANK}, not {max_rank}")
     queries = check_descriptors(query, name="query")
     candidates = check_descriptors(gallery, name="gallery")
     check_widths(queries, candidates)
@@ -371,8 +373,12 @@ class SingleShot:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.repetitions < 1:
-            raise UserError(f"repetitions must be at least 1, not {self.repetitions}")
+        if not 1 <= self.repetitions <= _MOST_REPETITIONS:
+            raise UserError(
+                f"repetitions must be within 1 and {_MOST_REPETITIONS}, not {self.repetitions}"
+            )
+        if self.seed < 0:
+            raise UserError(f"seed must be at least 0, not {self.seed}")
 
 
 class SingleShotCounter:

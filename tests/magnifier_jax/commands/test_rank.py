@@ -112,17 +112,69 @@ def test_problems_are_one_line(files, tmp_path, capsys):
     np.savez(tmp_path / "bare.npz", features=np.ones((2, 2)))
     np.savez(tmp_path / "two.npz", features=np.ones((2, 2)), feats=np.ones((2, 2)))
     assert "there is no file" in error(*files, "--query", str(tmp_path / "none.npz"))
-    assert "cannot be read" in error(*files, "--query", str(tmp_path / "text.npz"))
+    assert "is not a sound .npz file" in error(*files, "--query", str(tmp_path / "text.npz"))
     assert "it is empty" in error(*files, "--query", str(tmp_path / "empty.npz"))
     assert "a single array without" in error(*files, "--query", str(tmp_path / "bare.npy"))
     assert "both 'features' and 'feats'" in error(*files, "--query", str(tmp_path / "two.npz"))
-    output = str(tmp_path / "none" / "x.json")
-    assert f"there is no folder {tmp_path / 'none'}" in error(*files, "--output", output)
+    assert "is a folder" in error(*files, "--output", str(tmp_path))
+    assert "max_rank" in error(*files, "--max-rank", str(10**12))
+    assert "repetitions" in error(*files, "--single-shot", str(10**12))
+    assert "seed" in error(*files, "--single-shot", "2", "--seed", "-1")
+    assert "alpha" in error(*files, "--expand", "2", "--alpha", "nan")
     assert main([*files, "--query", str(tmp_path / "bare.npz")]) == 2
     message = capsys.readouterr().err.splitlines()[-1]
     assert "has no array 'identities' beside features" in message
     np.savez(tmp_path / "plain.npz", descriptors=np.ones((2, 32)), identities=[0, 1])
     assert "camera_filter=False" in error(*files, "--query", str(tmp_path / "plain.npz"))
+
+
+def test_an_output_is_replaced_only_when_asked_and_never_its_source(files, tmp_path, capsys):
+    gallery = tmp_path / "gallery.npz"
+    data = gallery.read_bytes()
+    link = tmp_path / "link.npz"
+    link.symlink_to(gallery)
+    for output in (gallery, link):
+        for force in ([], ["--force"]):
+            assert main([*files, "--output", str(output), *force]) == 2
+            assert "what the output is made from" in capsys.readouterr().err
+    assert gallery.read_bytes() == data
+    report = tmp_path / "new" / "report.json"
+    assert main([*files, "--output", str(report)]) == 0
+    report.write_text("mine")
+    assert main([*files, "--output", str(report)]) == 2
+    assert "--force" in capsys.readouterr().err
+    assert report.read_text() == "mine"
+    assert main([*files, "--output", str(report), "--force"]) == 0
+    assert set(json.loads(report.read_text())) == {"plain"}
+
+
+def test_queries_in_the_gallery_are_said(files, tmp_path, capsys):
+    options = ["--gallery", str(tmp_path / "query.npz"), "--no-camera-filter", "--rerank"]
+    assert main([*files, *options]) == 0
+    errors = capsys.readouterr().err
+    assert errors.startswith("warning: 60 of 60 queries are in the gallery themselves")
+    assert errors.count("\n") == 1
+
+
+def test_spellings_of_one_number_are_said(files, tmp_path, capsys):
+    for side, width in (("query", 0), ("gallery", 4)):
+        arrays = dict(np.load(tmp_path / f"{side}.npz"))
+        arrays["identities"] = np.char.zfill(arrays["identities"].astype(str), width)
+        arrays["cameras"] = np.full(len(arrays["cameras"]), -1)
+        np.savez(tmp_path / f"{side}.npz", **arrays)
+    assert main(files) == 2
+    errors = capsys.readouterr().err
+    assert "warning: the identities '0000' and '0' are different people here" in errors
+    assert "error: no query has a match" in errors
+
+
+def test_objects_get_a_hint(files, tmp_path, capsys):
+    arrays = dict(np.load(tmp_path / "query.npz"))
+    np.savez(tmp_path / "query.npz", **arrays | {"cameras": arrays["cameras"].astype(object)})
+    assert main(files) == 2
+    message = capsys.readouterr().err
+    assert "query.npz" in message
+    assert "cameras=np.array(list(cameras))" in message
 
 
 def test_as_a_command(files):

@@ -24,7 +24,7 @@ from input_pipeline.errors import DataError
 from input_pipeline.images import EncodedParts, Proven, check_size, encode_image, encode_parts
 from input_pipeline.store import relative_name
 
-_CHUNK = 256  # pictures in memory at once
+_CHUNK = 256  # images in memory at once
 _SHOWN = 10  # bad files named in one message
 
 
@@ -35,9 +35,9 @@ class _Example:
 
 
 class ReidSplit(tfds.core.GeneratorBasedBuilder):
-    """Encoded pictures and part maps of one split, in the order of its samples.
+    """Encoded images and part maps of one split, in the order of its samples.
 
-    The metadata of the dataset repeat the names, identities and cameras of all pictures, and say
+    The metadata of the dataset repeat the names, identities and cameras of all images, and say
     how many part classes each takes, so that they are known without reading a record.
 
     Args:
@@ -81,10 +81,10 @@ class ReidSplit(tfds.core.GeneratorBasedBuilder):
         """Writes the split.
 
         Raises:
-            DataError: If pictures or part maps are unusable; it names them.
+            DataError: If images or part maps are unusable; it names them.
             OSError: If the folder cannot be written.
         """
-        tfds.disable_progress_bar()  # its bars do not know how many pictures there are
+        tfds.disable_progress_bar()  # its bars do not know how many images there are
         try:
             with (
                 tempfile.TemporaryDirectory() as downloads,
@@ -111,7 +111,7 @@ class ReidSplit(tfds.core.GeneratorBasedBuilder):
         }
         return tfds.core.DatasetInfo(
             builder=self,
-            description="Pictures of people with identity, camera and body-part map.",
+            description="Images of people with identity, camera and body-part map.",
             features=tfds.features.FeaturesDict(
                 {
                     "image": tfds.features.Image(shape=(None, None, 3)),

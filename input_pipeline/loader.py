@@ -31,12 +31,12 @@ _UNDECODABLE = (OSError, SyntaxError, ValueError)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Batch:
-    """Decoded pictures of one batch, on the host.
+    """Decoded images of one batch, on the host.
 
     Attributes:
         images: RGB, uint8 `[N, H, W, 3]`.
         parts: Part class of every pixel, uint8 `[N, H, W]`, or None when not asked for.
-        ids: Position of each picture in its split, int64 `[N]`.
+        ids: Position of each image in its split, int64 `[N]`.
     """
 
     images: np.ndarray
@@ -47,12 +47,12 @@ class Batch:
 # --- A whole split decoded once -------------------------------------------------------------------
 
 
-_CHUNK = 64  # pictures that one task reads and decodes
+_CHUNK = 64  # images that one task reads and decodes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DecodedSplit:
-    """Every picture of a split at one size, on the host.
+    """Every image of a split at one size, on the host.
 
     Attributes:
         images: RGB, uint8 `[n, H, W, 3]`.
@@ -71,7 +71,7 @@ def decode_split(
     workers: int | None = None,
     progress: bool = True,
 ) -> DecodedSplit:
-    """Decodes and resizes all pictures of a split.
+    """Decodes and resizes all images of a split.
 
     Args:
         split: The prepared split.
@@ -81,10 +81,10 @@ def decode_split(
         progress: Whether to show a progress bar.
 
     Returns:
-        The pictures in the order of the split, and their part maps.
+        The images in the order of the split, and their part maps.
 
     Raises:
-        DataError: If part maps are asked for and a picture has none.
+        DataError: If part maps are asked for and an image has none.
     """
     if parts:
         split.require_parts()
@@ -132,7 +132,7 @@ def stream(
 ) -> Iterator[Batch]:
     """Reads, decodes and resizes batches in the background, in the order of `batches`.
 
-    Pictures are resized as by Pillow's bilinear filter, which is antialiased when it shrinks; one
+    Images are resized as by Pillow's bilinear filter, which is antialiased when it shrinks; one
     that grows may differ from Pillow's by one grey level. Part maps are resized by true nearest
     neighbour and are equal to those of `input_pipeline.loader`.
 
@@ -148,7 +148,7 @@ def stream(
         An iterator over the batches; its arrays are read-only.
 
     Raises:
-        DataError: If TensorFlow is not installed, or part maps are asked for and a picture has
+        DataError: If TensorFlow is not installed, or part maps are asked for and an image has
             none, at once; if a record cannot be decoded, when its turn comes.
     """
     tensorflow = _import_tensorflow()
@@ -183,7 +183,7 @@ def _batches(
     pool = ThreadPoolExecutor(workers)
 
     def read() -> Iterator[tuple[list[bytes], list[bytes]]]:
-        """What TensorFlow decodes of each batch; nothing in the place of a picture that shrinks."""
+        """What TensorFlow decodes of each batch; nothing in the place of an image that shrinks."""
         # tf.data would turn an exception into text.
         try:
             for ids in _equally_long(itertools.chain([first], batches), len(first)):
@@ -245,9 +245,9 @@ def _decoded(
 
 
 def _decoder(tf: Any, *, image_size: tuple[int, int], parts: bool) -> Callable[..., Any]:
-    """A graph function (picture, part map) → (`[H, W, 3]`, `[H, W]`), uint8.
+    """A graph function (image, part map) → (`[H, W, 3]`, `[H, W]`), uint8.
 
-    No picture gives zeros, so that each batch has all its places. Without `parts`, a map is `[0]`.
+    No image gives zeros, so that each batch has all its places. Without `parts`, a map is `[0]`.
     """
     height, width = image_size
     shapes = ((height, width, 3), (height, width) if parts else (0,))
@@ -271,14 +271,12 @@ def _decoder(tf: Any, *, image_size: tuple[int, int], parts: bool) -> Callable[.
         return tf.gather(tf.gather(classes, columns, axis=1), rows)
 
     def decode(image_data: Any, part_data: Any) -> Any:
-        picture, classes = tf.cond(
+        pixels, classes = tf.cond(
             tf.strings.length(image_data) > 0,
             lambda: (image(image_data), part_map(part_data) if parts else nothing[1]),
             lambda: nothing,
         )
-        return tf.ensure_shape(picture, nothing[0].shape), tf.ensure_shape(
-            classes, nothing[1].shape
-        )
+        return tf.ensure_shape(pixels, nothing[0].shape), tf.ensure_shape(classes, nothing[1].shape)
 
     return decode
 
@@ -310,10 +308,10 @@ def _import_tensorflow() -> Any:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ShrinkingImages:
-    """The pictures of a batch that have to shrink, while threads decode them.
+    """The images of a batch that have to shrink, while threads decode them.
 
     Attributes:
-        images: RGB, uint8 `[N, H, W, 3]`; undefined where no picture shrinks.
+        images: RGB, uint8 `[N, H, W, 3]`; undefined where no image shrinks.
         parts: Part classes, uint8 `[N, H, W]`, or None when not asked for.
         tasks: What is being decoded, by place in the batch.
     """
@@ -325,17 +323,17 @@ class ShrinkingImages:
     def join(
         self, images: np.ndarray, parts: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Waits for the threads, and takes the pictures that do not shrink from the arguments.
+        """Waits for the threads, and takes the images that do not shrink from the arguments.
 
         Args:
-            images: RGB, uint8 `[N, H, W, 3]`; not read if all pictures shrink.
+            images: RGB, uint8 `[N, H, W, 3]`; not read if all images shrink.
             parts: Part classes, uint8 `[N, H, W]`, or None when not asked for.
 
         Returns:
             All images and their part classes, shaped like the attributes and read-only.
 
         Raises:
-            DataError: A picture or a part map cannot be decoded.
+            DataError: An image or a part map cannot be decoded.
         """
         if not self.tasks:
             return images, parts
@@ -360,16 +358,16 @@ def start_shrinking(
     """Lets the threads of `pool` decode what has to shrink in height or in width.
 
     Args:
-        samples: The pictures of a batch.
+        samples: The images of a batch.
         image_size: Height and width of the result, in pixels.
         parts: Whether to decode part maps too.
         pool: Threads.
 
     Raises:
-        DataError: A picture has no header that can be read.
+        DataError: An image has no header that can be read.
     """
     height, width = image_size
-    # Memory that no picture is written to is never touched, and so costs nothing.
+    # Memory that no image is written to is never touched, and so costs nothing.
     images = np.empty((len(samples), height, width, 3), np.uint8)
     maps = np.empty((len(samples), height, width), np.uint8) if parts else None
 
@@ -391,9 +389,9 @@ def start_shrinking(
 
 
 def undecodable(error: Exception) -> DataError:
-    """The error that says that a prepared picture is damaged."""
+    """The error that says that a prepared image is damaged."""
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return DataError(
-        "a prepared picture cannot be decoded: delete the prepared dataset so that it is made "
+        "a prepared image cannot be decoded: delete the prepared dataset so that it is made "
         f"again ({reason})"
     )

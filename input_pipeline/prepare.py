@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sheet",
         type=pathlib.Path,
-        help="PNG to write, with pictures beside their part maps to look at; one for each dataset "
+        help="PNG to write, with images beside their part maps to look at; one for each dataset "
         "where there are several",
     )
     parser.add_argument(
@@ -107,7 +107,7 @@ def _run(given: argparse.Namespace) -> None:
 
 
 def format_table(splits: dict[str, SplitStatistics]) -> str:
-    """The statistics as text: a line a split, then a line a part of the labelled splits."""
+    """The statistics as text: a line a split, then a line a part of the labeled splits."""
     lines = [
         f"{'split':<10}{'images':>9}{'identities':>12}{'cameras':>9}"
         f"{'images per identity':>24}{'part maps':>11}"

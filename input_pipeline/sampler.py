@@ -1,4 +1,4 @@
-"""Which pictures form a batch: P identities with K pictures each, addressed by batch number."""
+"""Which images form a batch: P identities with K images each, addressed by batch number."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _DRAWS, _SHUFFLES = 0, 1  # two streams of one epoch, so that its length is know
 class IdentitySampler:
     """Batches of `identities_per_batch` × `images_per_identity` ids as a pure function of the seed.
 
-    In every epoch the pictures of each identity are shuffled and cut into groups of
+    In every epoch the images of each identity are shuffled and cut into groups of
     `images_per_identity`: what is left over rests until the next epoch, and an identity with fewer
-    pictures forms one group by drawing with replacement. Batches take one group from each of
+    images forms one group by drawing with replacement. Batches take one group from each of
     `identities_per_batch` identities, drawn without replacement among those that still have a
     group, until fewer identities than that remain. Epochs therefore differ a little in length.
 
@@ -27,9 +27,9 @@ class IdentitySampler:
     out once.
 
     Args:
-        identities: Identity of every picture of the split, int `[n]`.
+        identities: Identity of every image of the split, int `[n]`.
         identities_per_batch: P, identities in a batch.
-        images_per_identity: K, pictures of each identity in a batch.
+        images_per_identity: K, images of each identity in a batch.
         seed: 0 or more; different seeds give unrelated batches.
 
     Raises:
@@ -71,7 +71,7 @@ class IdentitySampler:
 
     @property
     def batch_size(self) -> int:
-        """Pictures in a batch, P × K."""
+        """Images in a batch, P × K."""
         return self.identities_per_batch * self.images_per_identity
 
     def first_step(self, epoch: int, *, at_most: int | None = None) -> int:
@@ -98,7 +98,7 @@ class IdentitySampler:
         return bisect.bisect_right(self._first_steps, n) - 1
 
     def batch(self, n: int) -> np.ndarray:
-        """Ids of the pictures of batch `n`, int64 `[P·K]`, the K of an identity side by side."""
+        """Ids of the images of batch `n`, int64 `[P·K]`, the K of an identity side by side."""
         epoch = self.epoch(n)
         return self._layout(epoch)[n - self._first_steps[epoch]].copy()
 
@@ -152,7 +152,7 @@ def process_slice(ids: np.ndarray, *, index: int, count: int) -> np.ndarray:
         raise ValueError(f"process {index} of {count} does not exist")
     if len(ids) % count:
         raise DataError(
-            f"a batch of {len(ids)} pictures cannot be divided among {count} processes: "
+            f"a batch of {len(ids)} images cannot be divided among {count} processes: "
             "choose a batch size that is a multiple of the number of processes"
         )
     share = len(ids) // count

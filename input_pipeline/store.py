@@ -26,11 +26,11 @@ from input_pipeline.images import Proven
 
 @dataclasses.dataclass(frozen=True)
 class EncodedSample:
-    """A picture and its part map as stored.
+    """An image and its part map as stored.
 
     Attributes:
         image: 8-bit RGB, JPEG or PNG.
-        part_map: 8-bit single-channel PNG of part classes, as large as the picture, or None.
+        part_map: 8-bit single-channel PNG of part classes, as large as the image, or None.
     """
 
     image: bytes
@@ -69,7 +69,7 @@ def damaged(folder: pathlib.Path, error: Exception) -> DataError:
     """The error that says that a prepared folder cannot be read."""
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return DataError(
-        f"the prepared pictures in {folder} are damaged or incomplete: delete this folder so that "
+        f"the prepared images in {folder} are damaged or incomplete: delete this folder so that "
         f"they are made again ({reason})"
     )
 
@@ -83,20 +83,20 @@ _MAX_INT32 = np.iinfo(np.int32).max
 _FORMAT = 2
 """Raised whenever the same files would be prepared in another way; older ones are made again."""
 _SEAL = "checksums.json"
-PIECE = 20_000  # pictures that are written, or lost by an interruption, together
+PIECE = 20_000  # images that are written, or lost by an interruption, together
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PreparedSplit:
-    """One split, ready to be read by picture number. Safe to read from many threads.
+    """One split, ready to be read by image number. Safe to read from many threads.
 
     Attributes:
         identities: int32 `[n]`.
         cameras: int32 `[n]`.
-        names: Path of every picture relative to the root of its dataset, `[n]`.
-        num_parts: Number of classes that each picture's part map takes (its largest one plus 1),
+        names: Path of every image relative to the root of its dataset, `[n]`.
+        num_parts: Number of classes that each image's part map takes (its largest one plus 1),
             int32 `[n]`; 0 where there is no part map.
-        sources: Records that hold the pictures one after the other.
+        sources: Records that hold the images one after the other.
     """
 
     identities: np.ndarray
@@ -110,11 +110,11 @@ class PreparedSplit:
 
     @property
     def labelled(self) -> np.ndarray:
-        """Whether each picture has a part map, bool `[n]`."""
+        """Whether each image has a part map, bool `[n]`."""
         return self.num_parts > 0
 
     def read(self, ids: Sequence[int] | np.ndarray) -> list[EncodedSample]:
-        """The encoded pictures and part maps of `ids` (positions in the split, any order).
+        """The encoded images and part maps of `ids` (positions in the split, any order).
 
         Raises:
             DataError: A file of the prepared split is damaged or was deleted.
@@ -140,12 +140,12 @@ class PreparedSplit:
             num_parts: Number of part classes of the network; None leaves the classes unchecked.
 
         Raises:
-            DataError: A picture has no part map, or one with a class of `num_parts` or more.
+            DataError: An image has no part map, or one with a class of `num_parts` or more.
         """
         missing = np.flatnonzero(~self.labelled)
         if len(missing):
             raise DataError(
-                f"{len(missing)} of {len(self)} pictures have no part map (the first is "
+                f"{len(missing)} of {len(self)} images have no part map (the first is "
                 f"{self.names[missing[0]]}): add part labels or train without the part branches"
             )
         if num_parts is not None and len(self) and self.num_parts.max() > num_parts:
@@ -160,7 +160,7 @@ class PreparedSplit:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PreparedDataset:
-    """The prepared splits of a dataset; one without pictures has length 0."""
+    """The prepared splits of a dataset; one without images has length 0."""
 
     name: str
     train: PreparedSplit
@@ -239,10 +239,10 @@ def prepare(
         progress: Whether to show progress bars.
 
     Returns:
-        The dataset, its pictures in the order of the reader.
+        The dataset, its images in the order of the reader.
 
     Raises:
-        DataError: If pictures or part maps are unusable, what was prepared is damaged, or
+        DataError: If images or part maps are unusable, what was prepared is damaged, or
             `data_dir` cannot be written.
     """
     check_numbers(dataset)
@@ -266,14 +266,14 @@ def concatenate(splits: Sequence[PreparedSplit], names: Sequence[str]) -> Prepar
     """Joins splits of several datasets into one, as a mixed training or test set.
 
     Identities and cameras of different splits never coincide afterwards: each split's are shifted
-    past those of the splits before it. Picture names get the dataset's name as first folder.
+    past those of the splits before it. Image names get the dataset's name as first folder.
 
     Args:
         splits: One or more splits.
         names: A name for each.
 
     Returns:
-        One split; the pictures of `splits[0]` come first.
+        One split; the images of `splits[0]` come first.
     """
     if not splits or len(splits) != len(names):
         raise ValueError(f"got {len(splits)} splits and {len(names)} names")
@@ -281,9 +281,9 @@ def concatenate(splits: Sequence[PreparedSplit], names: Sequence[str]) -> Prepar
         identities=_shifted([split.identities for split in splits]),
         cameras=_shifted([split.cameras for split in splits]),
         names=tuple(
-            f"{name}/{picture}"
+            f"{name}/{image}"
             for split, name in zip(splits, names, strict=True)
-            for picture in split.names
+            for image in split.names
         ),
         num_parts=np.concatenate([split.num_parts for split in splits]),
         sources=tuple(source for split in splits for source in split.sources),
@@ -292,7 +292,7 @@ def concatenate(splits: Sequence[PreparedSplit], names: Sequence[str]) -> Prepar
 
 @dataclasses.dataclass(frozen=True)
 class _Piece:
-    """Pictures of a split that are prepared together, where, and what they are called."""
+    """Images of a split that are prepared together, where, and what they are called."""
 
     samples: Sequence[Sample]
     folder: pathlib.Path
@@ -329,7 +329,7 @@ def _write_piece(
     proven: Mapping[pathlib.Path, Proven] | None,
     progress: bool,
 ) -> bool:
-    """Writes pictures into their folder unless they are there; returns whether it did."""
+    """Writes images into their folder unless they are there; returns whether it did."""
     from input_pipeline.builder import ReidSplit
 
     folder = piece.folder

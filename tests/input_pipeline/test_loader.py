@@ -93,7 +93,7 @@ def test_streamed_part_maps_are_decoded_only_when_asked_for(make_dataset, tmp_pa
     (batch,) = stream(bare, iter([np.arange(3)]), image_size=(24, 16), parts=False)
     assert batch.parts is None
     assert batch.images.shape == (3, 24, 16, 3)
-    with pytest.raises(DataError, match="14 of 14 pictures have no part map"):
+    with pytest.raises(DataError, match="14 of 14 images have no part map"):
         stream(bare, iter([np.arange(3)]), image_size=(24, 16))
 
 
@@ -163,7 +163,7 @@ def test_the_number_of_workers_changes_nothing(small):
 def test_part_maps_are_decoded_only_when_asked_for(make_dataset, tmp_path):
     bare = prepare(make_dataset(parts=False), data_dir=tmp_path / "prepared", progress=False).train
     assert decode_split(bare, image_size=SIZE, parts=False, progress=False).parts is None
-    with pytest.raises(DataError, match="14 of 14 pictures have no part map"):
+    with pytest.raises(DataError, match="14 of 14 images have no part map"):
         decode_split(bare, image_size=SIZE, progress=False)
 
 

@@ -132,7 +132,7 @@ def test_shares_of_processes_make_up_the_batch():
     ids = np.arange(64)[::-1]
     shares = [process_slice(ids, index=i, count=4) for i in range(4)]
     np.testing.assert_array_equal(np.concatenate(shares), ids)
-    with pytest.raises(DataError, match="64 pictures cannot be divided among 5"):
+    with pytest.raises(DataError, match="64 images cannot be divided among 5"):
         process_slice(ids, index=0, count=5)
     with pytest.raises(ValueError, match="process 4 of 4"):
         process_slice(ids, index=4, count=4)

@@ -241,7 +241,7 @@ def test_records_that_are_damaged_later_are_named(small, tmp_path):
     with pytest.raises(DataError) as caught:
         train.read([3])
     assert str(caught.value) == (
-        f"the prepared pictures in {tmp_path} are damaged or incomplete: delete this folder so "
+        f"the prepared images in {tmp_path} are damaged or incomplete: delete this folder so "
         "that they are made again (chunk header hash mismatch)"
     )
 
@@ -314,7 +314,7 @@ def test_part_maps_may_be_missing(make_dataset, tmp_path):
     train = prepare(dataset, data_dir=tmp_path / "prepared", progress=False).train
     assert train.read([2])[0].part_map is None
     assert np.flatnonzero(~train.labelled).tolist() == [2]
-    with pytest.raises(DataError, match="1 of 14 pictures have no part map"):
+    with pytest.raises(DataError, match="1 of 14 images have no part map"):
         train.require_parts()
 
 

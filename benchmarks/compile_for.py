@@ -33,8 +33,8 @@ from jax.sharding import Mesh, NamedSharding
 
 from benchmarks.accelerators import ACCELERATORS, CannotCompileError
 from configs import market1501
+from input_pipeline.console import positive
 from input_pipeline.errors import UserError
-from magnifier_jax.commands.console import positive
 from magnifier_jax.config import Config
 from magnifier_jax.devices import make_mesh, replicated, split_over
 from magnifier_jax.embedding import forward

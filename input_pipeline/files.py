@@ -381,13 +381,21 @@ def reading(path: str | os.PathLike[str], *, what: str, advice: str = "") -> Ite
         raise DataError(f"{os.fspath(path)} is not a sound {what} ({reason}){end}") from error
 
 
-def read_json(path: pathlib.Path, *, what: str, checksum: bool = False, advice: str = "") -> Any:
+def read_json(
+    path: pathlib.Path,
+    *,
+    what: str,
+    checksum: bool = False,
+    required: bool = False,
+    advice: str = "",
+) -> Any:
     """Reads what `write_json` wrote.
 
     Args:
         path: The file.
         what: What it should be, for the message.
         checksum: Whether to compare the checksum, if the file has one, and to drop that field.
+        required: Whether a file without a checksum is refused too.
         advice: As for `reading`.
 
     Raises:
@@ -397,6 +405,8 @@ def read_json(path: pathlib.Path, *, what: str, checksum: bool = False, advice: 
         value = json.loads(path.read_bytes())
         if checksum and isinstance(value, dict):
             expected = value.pop(_CHECKSUM, None)
+            if expected is None and required:
+                raise ValueError("it has no checksum")
             if expected is not None and expected != json_checksum(value):
                 raise ValueError("its checksum differs")
         return value

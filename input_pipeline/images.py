@@ -377,6 +377,19 @@ def _to_eight_bits(values: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
     return (values >> shift).astype(np.uint8), (0, (1 << depth) - 1)
 
 
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """An opened image as its file would be read: upright, in 8-bit RGB.
+
+    Raises:
+        ValueError: It cannot be read as such; the message is the reason alone.
+    """
+    try:
+        rgb, _ = _to_rgb(ImageOps.exif_transpose(image))
+        return rgb
+    except Exception as error:  # as above
+        raise ValueError(_reason(error)) from error
+
+
 def _to_png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")

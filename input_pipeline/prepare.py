@@ -1,18 +1,17 @@
-"""`python -m input_pipeline.prepare`: check a dataset, count it, and make it ready for training."""
+"""`magnifier prepare`: check a dataset, count it, and make it ready for training."""
 
 from __future__ import annotations
 
 import argparse
 import pathlib
 import sys
-import warnings
 from collections.abc import Sequence
 
-from input_pipeline import readers
+from input_pipeline import console, readers
 from input_pipeline.check import Scan, SplitStatistics, check_dataset
 from input_pipeline.dataset import NUM_PARTS, PART_NAMES
-from input_pipeline.errors import MagnifierError, combined, printable, problems_of
-from input_pipeline.files import default_data_dir
+from input_pipeline.errors import combined, printable, problems_of
+from input_pipeline.files import default_data_dir, user_path
 from input_pipeline.part_labels import FORMATS
 from input_pipeline.part_labels.sheet import write_sheet
 from input_pipeline.store import prepare
@@ -20,21 +19,12 @@ from input_pipeline.store import prepare
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status."""
-    given = _parser().parse_args(arguments)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("always", UserWarning)
-            warnings.showwarning = _print_warning
-            _run(given)
-    except MagnifierError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return console.run(_run, _parser().parse_args(arguments))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m input_pipeline.prepare",
+def _parser() -> console.Parser:
+    parser = console.Parser(
+        prog="magnifier prepare",
         description="Checks every file of a dataset and names all bad ones, prints what the "
         "dataset holds, and prepares it for training. What is prepared already is kept.",
     )
@@ -81,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(given: argparse.Namespace) -> None:
     """Looks at all datasets before it prepares the first."""
-    data_dir = (given.data_dir or default_data_dir()).expanduser()
+    data_dir = user_path(given.data_dir or default_data_dir())
     found = []
     for reading in readers.read_each(given.dataset, given.root, allow_outside=given.allow_outside):
         checked = check_dataset(reading, data_dir=data_dir, part_labels=":".join(given.part_labels))
@@ -145,10 +135,6 @@ def _print_report(report: Scan) -> None:
     for notice in (*report.dataset.notices, *report.notices):
         print(f"note: {printable(notice)}")
     print(flush=True)
-
-
-def _print_warning(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"warning: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

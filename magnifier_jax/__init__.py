@@ -1,3 +1,72 @@
-"""MagnifierNet, a semantic-aware network for person re-identification, in JAX."""
+"""MagnifierNet, a semantic-aware network for person re-identification, in JAX.
+
+    import magnifier_jax as mj
+
+    model = mj.load("runs/market1501")
+    found = model.embed(images)
+    gallery = mj.Gallery.build(found, names=found.names)
+    gallery.search(model.embed(crops), top=5)
+
+Importing this package takes no time and imports no jax: each name is imported when it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from magnifier_jax.api import train as train
+    from magnifier_jax.config import Config as Config
+    from magnifier_jax.embedding.embeddings import Embeddings as Embeddings
+    from magnifier_jax.embedding.model import Model as Model
+    from magnifier_jax.embedding.model import load as load
+    from magnifier_jax.export.call import export_model as export
+    from magnifier_jax.retrieval import Gallery as Gallery
+    from magnifier_jax.retrieval import evaluate as evaluate
+    from magnifier_jax.retrieval import rerank as rerank
 
 __version__ = "0.1.0"
+
+# Each name of the front door, and the module that has it.
+_HOMES = {
+    "Config": "magnifier_jax.config",
+    "Embeddings": "magnifier_jax.embedding.embeddings",
+    "Gallery": "magnifier_jax.retrieval",
+    "Model": "magnifier_jax.embedding.model",
+    "evaluate": "magnifier_jax.retrieval",
+    "load": "magnifier_jax.embedding.model",
+    "rerank": "magnifier_jax.retrieval",
+    "train": "magnifier_jax.api",
+}
+# `export` is a folder too, which Python puts in this place once anything in it is imported; so the
+# folder itself can be called.
+_CALLABLE = {"export": "magnifier_jax.export"}
+
+__all__ = [
+    "Config",
+    "Embeddings",
+    "Gallery",
+    "Model",
+    "__version__",
+    "evaluate",
+    "export",
+    "load",
+    "rerank",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a name of the front door when it is used for the first time."""
+    if name in _CALLABLE:
+        return importlib.import_module(_CALLABLE[name])
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

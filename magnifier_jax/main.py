@@ -203,5 +203,10 @@ def run(command: Callable[[Sequence[str]], Any], parse: Callable[..., Any]) -> N
         sys.exit(130)
 
 
-if __name__ == "__main__":
+def start() -> None:
+    """Does what the command line of this process says, and ends it."""
     run(main, _parse)
+
+
+if __name__ == "__main__":
+    start()

@@ -7,24 +7,11 @@ import unicodedata
 from collections.abc import Collection, Sequence
 from typing import TextIO
 
+from input_pipeline.console import PLAIN
 from input_pipeline.errors import printable
 
 _GAP = "  "
-_PLAIN = str.maketrans(
-    {
-        "─": "-",
-        "–": "-",
-        "—": "-",
-        "−": "-",
-        "×": "x",
-        "→": "->",
-        "…": "...",
-        "·": "*",
-        "±": "+-",
-        "≤": "<=",
-        "≥": ">=",
-    }
-)
+_PLAIN = str.maketrans(PLAIN)
 
 
 def table(

@@ -1,4 +1,4 @@
-"""`python -m input_pipeline.part_labels`: convert another parser's label maps into ours."""
+"""`magnifier labels`: convert another parser's label maps into ours."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from input_pipeline.errors import DataError
+from input_pipeline import console
+from input_pipeline.files import user_path
 from input_pipeline.part_labels.conversion import convert_tree
 from input_pipeline.part_labels.formats import FORMATS, find_format
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m input_pipeline.part_labels",
+    return console.run(_convert, _parser().parse_args(arguments))
+
+
+def _parser() -> console.Parser:
+    parser = console.Parser(
+        prog="magnifier labels",
         description="Converts label maps of another body parser (PNG or NumPy files of class "
         "numbers, in folders that mirror the dataset's) into part maps of our eight classes.",
     )
@@ -26,20 +31,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=pathlib.Path,
         help="folder to write; <dataset folder>_ps_label is found without being named",
     )
-    parser.add_argument("--workers", type=int, default=None, help="threads (one for every core)")
-    given = parser.parse_args(arguments)
-    try:
-        count = convert_tree(
-            given.source,
-            given.target,
-            label_format=find_format(given.format),
-            workers=given.workers,
-        )
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"{count:,} part maps are in {given.target}")
-    return 0
+    parser.add_argument(
+        "--workers", type=console.positive, default=None, help="threads (one for every core)"
+    )
+    return parser
+
+
+def _convert(given: argparse.Namespace) -> None:
+    target = user_path(given.target)
+    count = convert_tree(
+        user_path(given.source),
+        target,
+        label_format=find_format(given.format),
+        workers=given.workers,
+    )
+    print(f"{count:,} part maps are in {target}")
 
 
 if __name__ == "__main__":

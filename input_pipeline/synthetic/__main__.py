@@ -1,34 +1,42 @@
-"""The command `python -m input_pipeline.synthetic`."""
+"""`magnifier draw`: draws a dataset of synthetic people."""
 
 from __future__ import annotations
 
 import argparse
 import pathlib
 import sys
+from collections.abc import Sequence
 
-from input_pipeline.errors import DataError
+from input_pipeline import console
+from input_pipeline.files import user_path
 from input_pipeline.synthetic.generate import generate
 from input_pipeline.synthetic.settings import PRESETS
 
 
-def main() -> int:
-    """Renders a preset; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m input_pipeline.synthetic", description=__doc__)
-    parser.add_argument("--preset", choices=sorted(PRESETS), default="quickstart")
-    parser.add_argument("--root", type=pathlib.Path, required=True, help="dataset folder to make")
-    parser.add_argument("--workers", type=int, help="processes; as many as cores by default")
-    parser.add_argument("--contact-sheet", type=pathlib.Path, help="picture of samples to write")
-    arguments = parser.parse_args()
-    try:
-        root = generate(arguments.root, PRESETS[arguments.preset], workers=arguments.workers)
-        if arguments.contact_sheet is not None:
-            from input_pipeline.synthetic.sheet import contact_sheet
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit status."""
+    return console.run(_draw, _parser().parse_args(arguments))
 
-            contact_sheet(root, arguments.contact_sheet)
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+def _parser() -> console.Parser:
+    parser = console.Parser(
+        prog="magnifier draw",
+        description="Draws a dataset of synthetic people, with exact part labels.",
+    )
+    add = parser.add_argument
+    add("--preset", choices=sorted(PRESETS), default="quickstart", help="how many and which")
+    add("--root", type=pathlib.Path, required=True, help="dataset folder to make")
+    add("--workers", type=console.positive, help="processes; as many as cores by default")
+    add("--contact-sheet", type=pathlib.Path, help="image of samples to write")
+    return parser
+
+
+def _draw(given: argparse.Namespace) -> None:
+    root = generate(user_path(given.root), PRESETS[given.preset], workers=given.workers)
+    if given.contact_sheet is not None:
+        from input_pipeline.synthetic.sheet import contact_sheet
+
+        contact_sheet(root, user_path(given.contact_sheet))
 
 
 if __name__ == "__main__":

@@ -1,58 +1,66 @@
-"""`python -m magnifier_jax.export`: writes a trained network for another framework."""
+"""`magnifier export`: writes a trained network for another framework."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import pathlib
 import sys
 from collections.abc import Sequence
 
-import jax
-from jax.sharding import Mesh
+from input_pipeline import console
+from input_pipeline.files import user_path
 
-from input_pipeline.errors import DataError, UserError
-from magnifier_jax.datasets import open_pictures, open_training_set
-from magnifier_jax.devices import enable_compilation_cache, make_mesh, put_replicated
-from magnifier_jax.embedding.forward import embed_split, make_embed
-from magnifier_jax.embedding.network import Trained, load_trained
-from magnifier_jax.export.exporting import card_of, check_output, export_network
-from magnifier_jax.export.function import make_descriptor_function
-from magnifier_jax.export.projection import Projection, fit_projection
-from magnifier_jax.export.settings import FORMATS, ExportSettings, choose_settings
+_OPTIONS = (
+    "branches",
+    "layout",
+    "normalise",
+    "l2",
+    "dimension",
+    "precision",
+    "batch",
+    "consumer",
+    "data_root",
+    "force",
+)
+"""Options that `mj.export` has under the same names."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns the exit status."""
-    options = _parser().parse_args(arguments)
-    try:
-        _run(options)
-    except (UserError, DataError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """Runs the command and returns its exit status."""
+    return console.run(_export, _parser().parse_args(arguments))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m magnifier_jax.export",
-        description="Write a trained network for another framework, and check what was written.",
+def _parser() -> console.Parser:
+    parser = console.Parser(
+        prog="magnifier export",
+        description="Writes a trained network for another framework, and checks what was written.",
     )
     add = parser.add_argument
     add("--workdir", required=True, help="work directory of a training run")
-    add("--format", required=True, choices=FORMATS, help="kind of export")
-    add("--output", required=True, type=pathlib.Path, help="file to write (savedmodel: folder)")
-    add("--checkpoint", choices=["latest", "best"], default="latest")
+    add(
+        "--format",
+        help="kind of export: onnx, folder, safetensors, torch, stablehlo, savedmodel, tflite",
+    )
+    add(
+        "--output",
+        required=True,
+        type=pathlib.Path,
+        help="file to write; a folder for savedmodel and folder",
+    )
+    add("--force", action="store_true", help="replace files that are there; a folder never is")
+    add(
+        "--for", dest="consumer", choices=["boxmot"], help="program to write it for, as it takes it"
+    )
+    add("--checkpoint", choices=["latest", "best"], default="latest", help="which checkpoint")
     add(
         "--branches",
-        default="",
         help="branches that make the descriptor, such as global,fusion; all if not given",
     )
-    add("--layout", choices=["NHWC", "NCHW"], help="order of the picture's axes; NHWC")
+    add("--layout", choices=["NHWC", "NCHW"], help="order of the image's axes; NHWC")
     add(
         "--normalise",
         choices=["inside", "outside"],
-        help="inside takes uint8 pictures, outside normalised float32; inside",
+        help="inside takes uint8 images, outside normalized float32; inside",
     )
     add("--l2", choices=["inside", "outside"], help="inside gives unit length; inside")
     add(
@@ -61,35 +69,29 @@ def _parser() -> argparse.ArgumentParser:
         help="shorten descriptors to so many numbers, by principal component analysis of the "
         "training set, which must be at hand",
     )
+    add(
+        "--precision",
+        choices=["float32", "fp16"],
+        help="fp16 stores an ONNX file's convolutions in half the bytes; float32",
+    )
+    add("--batch", type=console.positive, help="only batch size that is taken; any, or 1 in tflite")
     add("--data-root", help="folder of the datasets, if not where it was in training")
     return parser
 
 
-def _run(options: argparse.Namespace) -> None:
-    settings = choose_settings(
-        options.format,
-        branches=tuple(name.strip() for name in options.branches.split(",") if name.strip()),
-        layout=options.layout,
-        normalise=options.normalise,
-        l2=options.l2,
-        dimension=options.dimension,
+def _export(options: argparse.Namespace) -> None:
+    from magnifier_jax.embedding.model import load
+    from magnifier_jax.export import card_of, export_model
+
+    given = {name: getattr(options, name) for name in _OPTIONS}
+    card = export_model(
+        load(options.workdir, checkpoint=options.checkpoint),
+        options.output,
+        format=options.format,
+        say=print,
+        **{name: value for name, value in given.items() if value is not None},
     )
-    output = options.output.expanduser()
-    check_output(settings, output)
-    enable_compilation_cache()
-    mesh = make_mesh()
-    trained = load_trained(options.workdir, mesh, which=options.checkpoint)
-    if options.data_root is not None:
-        data = dataclasses.replace(trained.config.data, root=options.data_root)
-        trained = dataclasses.replace(
-            trained, config=dataclasses.replace(trained.config, data=data)
-        )
-    projection = None
-    if settings.dimension is not None:
-        projection = project_training_set(trained, settings, mesh)
-        print(f"{projection.dimension} numbers hold {projection.explained:.1%} of the variance.")
-    card = export_network(trained, settings, output, projection=projection)
-    verified = card.verified
+    verified, output = card.verified, user_path(options.output)
     print(
         f"{output}: {card.output.dimension:,} numbers from {', '.join(card.output.branches)}, "
         f"step {card.step:,}\n"
@@ -97,31 +99,6 @@ def _run(options: argparse.Namespace) -> None:
         f"{verified.runtime}: {verified.largest_relative_difference:.1e}\n"
         f"How to feed it: {card_of(output)}"
     )
-
-
-def project_training_set(trained: Trained, settings: ExportSettings, mesh: Mesh) -> Projection:
-    """Fits a projection to the training set's descriptors, of unit length, on all devices.
-
-    Raises:
-        UserError: The training set has too few pictures for `settings.dimension`.
-        DataError: The training set is not at hand.
-    """
-    if settings.dimension is None:
-        raise ValueError("No dimension is asked for.")
-    progress = jax.process_index() == 0
-    function = make_descriptor_function(trained, settings)
-    config = trained.config
-    split = open_training_set(config, progress=progress).split
-    described = embed_split(
-        make_embed(function.model, mesh),
-        put_replicated(function.variables, mesh),
-        open_pictures(split, config.data, parts=False, progress=progress),
-        batch_size=config.evaluate.batch_size,
-        mesh=mesh,
-        title="Describing the training set",
-        progress=progress,
-    )
-    return fit_projection(described.descriptors, settings.dimension)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`python -m magnifier_jax.retrieval`: evaluates descriptors from any model."""
+"""`magnifier rank`: evaluates descriptors of any model."""
 
 from __future__ import annotations
 
@@ -6,30 +6,26 @@ import argparse
 import contextlib
 import dataclasses
 import sys
-import warnings
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
+from input_pipeline import console
 from input_pipeline.errors import UserError, printable
-from input_pipeline.files import claim_output, write_json
-from magnifier_jax.commands import console
-from magnifier_jax.devices import enable_compilation_cache
-from magnifier_jax.retrieval.descriptors import Metric, RetrievalWarning
-from magnifier_jax.retrieval.expansion import QueryExpansion, expand_queries
-from magnifier_jax.retrieval.gallery_file import read_arrays
-from magnifier_jax.retrieval.labels import is_ignored
-from magnifier_jax.retrieval.metrics import Evaluation, ranks_to_show
-from magnifier_jax.retrieval.ranking import SingleShot, evaluate
-from magnifier_jax.retrieval.reranking import ReRanking
-from magnifier_jax.retrieval.verification import Verification, verify
+from input_pipeline.files import claim_output, user_path, write_json
+from input_pipeline.identities import JUNK
 from magnifier_jax.tables import table
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from magnifier_jax.retrieval import Evaluation, ReRanking, Verification
+    from magnifier_jax.retrieval.descriptors import Metric
 
 _FILE_HELP = (
     "an .npz file with the arrays 'descriptors' [N, D], 'identities' [N] and 'cameras' [N], made "
-    "by numpy.savez or by magnifier_jax.embed"
+    "by numpy.savez or by `magnifier embed`"
 )
 _OTHER_NAMES = {
     "descriptors": ("features", "feats", "embeddings"),
@@ -40,7 +36,7 @@ _NEEDED = ("descriptors", "identities")
 
 
 @dataclasses.dataclass(frozen=True)
-class DescribedSet:
+class LabeledSet:
     """One side of an evaluation: descriptors [N, D], identities [N], cameras [N] or None."""
 
     descriptors: NDArray[np.floating]
@@ -57,7 +53,7 @@ class _Variant:
     reranking: ReRanking | None = None
 
 
-def read_set(path: Path) -> DescribedSet:
+def read_set(path: Path) -> LabeledSet:
     """Reads descriptors and labels from an `.npz` file.
 
     What other tools usually call the arrays is understood too, and said.
@@ -65,6 +61,8 @@ def read_set(path: Path) -> DescribedSet:
     Raises:
       UserError: if the file or an array in it is missing.
     """
+    from magnifier_jax.retrieval.gallery_file import read_arrays
+
     known = {name: (name, *others) for name, others in _OTHER_NAMES.items()}
     arrays = read_arrays(path, only=sum(known.values(), ()), wanted=_FILE_HELP)
     found = {}
@@ -77,24 +75,27 @@ def read_set(path: Path) -> DescribedSet:
         if there:
             found[name] = arrays[there[0]]
         if there and there[0] != name:
-            print(f"{path}: the {name} are its array {there[0]!r}", file=sys.stderr)
+            said = f"{path}: the {name} are its array {there[0]!r}"
+            print(printable(said), file=sys.stderr)
     missing = [name for name in _NEEDED if name not in found]
     if missing:
         raise UserError(
             f"{path} has no array {missing[0]!r} beside {', '.join(sorted(arrays))}; give "
             f"{_FILE_HELP}"
         )
-    return DescribedSet(found["descriptors"], found["identities"], found.get("cameras"))
+    return LabeledSet(found["descriptors"], found["identities"], found.get("cameras"))
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Runs the command; returns the exit status."""
-    return console.run(_command, _parser().parse_args(arguments))
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit status."""
+    return console.run(_rank, _parser().parse_args(arguments))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m magnifier_jax.retrieval", description="Evaluate descriptors of any model."
+def _parser() -> console.Parser:
+    parser = console.Parser(
+        prog="magnifier rank",
+        description="Evaluates descriptors of any model: mAP, mINP and rank-k, re-ranked, "
+        "expanded or as verification.",
     )
     parser.add_argument("--query", type=Path, required=True, help=_FILE_HELP)
     parser.add_argument("--gallery", type=Path, required=True, help="the same for the gallery")
@@ -127,50 +128,49 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="decides what single-shot draws")
     parser.add_argument("--verify", action="store_true", help="also TPR at FPR, and thresholds")
     parser.add_argument("--output", type=Path, help="JSON file for all numbers")
-    parser.add_argument("--force", action="store_true", help="replace --output if it is there")
+    parser.add_argument("--force", action="store_true", help="replace that file if it is there")
     return parser
 
 
-def _command(options: argparse.Namespace) -> None:
-    if options.output is None:
-        _report(options)
-        return
-    sources = (options.query, options.gallery)
-    with claim_output(options.output, force=options.force, sources=sources) as output:
-        write_json(output, _report(options))
+def _rank(options: argparse.Namespace) -> None:
+    from magnifier_jax.devices import enable_compilation_cache
 
-
-def _report(options: argparse.Namespace) -> dict[str, object]:
-    """Prints the tables, and returns all numbers."""
-    enable_compilation_cache()
-    query, gallery = read_set(options.query), read_set(options.gallery)
-    with _warnings_in_lines():
+    with _claimed(options) as output:
+        enable_compilation_cache()
+        query = read_set(user_path(options.query))
+        gallery = read_set(user_path(options.gallery))
         results = _evaluate(query, gallery, options)
         verification = _verify(query, gallery, options) if options.verify else None
-    print(result_table(results))
-    report: dict[str, object] = {name: result.summary() for name, result in results.items()}
-    if verification is not None:
-        print(verification_table(verification))
-        report["verification"] = dataclasses.asdict(verification)
-    return report
+        print(result_table(results))
+        report: dict[str, object] = {name: result.summary() for name, result in results.items()}
+        if verification is not None:
+            print(verification_table(verification))
+            report["verification"] = dataclasses.asdict(verification)
+        if output is not None:
+            write_json(output, report)
 
 
-@contextlib.contextmanager
-def _warnings_in_lines() -> Iterator[None]:
-    """Prints each warning of the block once, also if the block fails."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", RetrievalWarning)
-        try:
-            yield
-        finally:
-            for message in dict.fromkeys(str(warning.message) for warning in caught):
-                print(f"warning: {printable(message)}", file=sys.stderr)
+def _claimed(options: argparse.Namespace) -> contextlib.AbstractContextManager[Path | None]:
+    """The file for all numbers, if one is asked for."""
+    if options.output is None:
+        return contextlib.nullcontext()
+    sources = [user_path(options.query), user_path(options.gallery)]
+    return claim_output(options.output, force=options.force, sources=sources)
 
 
 def _evaluate(
-    query: DescribedSet, gallery: DescribedSet, options: argparse.Namespace
+    query: LabeledSet, gallery: LabeledSet, options: argparse.Namespace
 ) -> dict[str, Evaluation]:
     """The measures of each way of ranking that was asked for."""
+    from magnifier_jax.retrieval import (
+        QueryExpansion,
+        ReRanking,
+        SingleShot,
+        evaluate,
+        expand_queries,
+    )
+    from magnifier_jax.retrieval.labels import is_ignored
+
     reranking = ReRanking(k1=options.k1, k2=options.k2, original_weight=options.original_weight)
     single_shot = None
     if options.single_shot is not None:
@@ -204,9 +204,9 @@ def _evaluate(
     }
 
 
-def _verify(
-    query: DescribedSet, gallery: DescribedSet, options: argparse.Namespace
-) -> Verification:
+def _verify(query: LabeledSet, gallery: LabeledSet, options: argparse.Namespace) -> Verification:
+    from magnifier_jax.retrieval import verify
+
     return verify(
         query.descriptors,
         gallery.descriptors,
@@ -221,11 +221,13 @@ def _verify(
 
 
 def _ignored(options: argparse.Namespace) -> int | None:
-    return None if options.keep_junk else -1
+    return None if options.keep_junk else JUNK
 
 
 def result_table(results: dict[str, Evaluation]) -> str:
-    """The measures of each way of ranking in a line, in percent."""
+    """The measures of each variant in a line, in percent."""
+    from magnifier_jax.retrieval.metrics import ranks_to_show
+
     first = next(iter(results.values()))
     ranks = ranks_to_show(first.cmc)
     lines = [
@@ -239,8 +241,13 @@ def result_table(results: dict[str, Evaluation]) -> str:
         )
     header = ["", "distance", "mAP", "mINP", *(f"rank-{rank}" for rank in ranks)]
     rows = [
-        [name, result.metric, f"{result.mAP:.2%}", f"{result.mINP:.2%}"]
-        + [f"{result.cmc[rank - 1]:.2%}" for rank in ranks]
+        [
+            name,
+            result.metric,
+            f"{result.mAP:.2%}",
+            f"{result.mINP:.2%}",
+            *(f"{result.cmc[rank - 1]:.2%}" for rank in ranks),
+        ]
         for name, result in results.items()
     ]
     return "\n".join([*lines, table(header, rows, rules=False)])
@@ -252,6 +259,7 @@ def verification_table(verification: Verification) -> str:
         f"verification over {verification.same_pairs} pairs of one person and "
         f"{verification.different_pairs} of two, {verification.metric} distance"
     )
+    header = ["allowed FPR", "TPR", "FPR", "threshold"]
     rows = [
         [
             f"{point.allowed_rate:.0e}",
@@ -261,8 +269,7 @@ def verification_table(verification: Verification) -> str:
         ]
         for point in verification.points
     ]
-    header = ["allowed FPR", "TPR", "FPR", "threshold"]
-    return "\n".join([title, table(header, rows, left=(), rules=False)])
+    return f"{title}\n{table(header, rows, left=(), rules=False)}"
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -15,6 +14,7 @@ from jax.sharding import Mesh
 
 from magnifier_jax.datasets import Pictures
 from magnifier_jax.devices import fetch, put_batch, replicated, split_over
+from magnifier_jax.embedding.embeddings import Embeddings
 from magnifier_jax.model import MagnifierNet, Outputs
 from magnifier_jax.training.augmentation import normalize
 
@@ -46,7 +46,7 @@ EmbedFunction = Callable[[Tree, jax.Array], EmbeddedBatch]
 
 
 def make_embed(model: MagnifierNet, mesh: Mesh, *, flip: bool = False) -> EmbedFunction:
-    """A jitted `describe(variables, images) -> EmbeddedBatch`.
+    """A jitted `embed(variables, images) -> EmbeddedBatch`.
 
     Args:
         model: The network.
@@ -56,11 +56,11 @@ def make_embed(model: MagnifierNet, mesh: Mesh, *, flip: bool = False) -> EmbedF
             said to show.
     """
 
-    def describe(variables: Tree, images: jax.Array) -> EmbeddedBatch:
+    def embed(variables: Tree, images: jax.Array) -> EmbeddedBatch:
         return embed_normalized(model, variables, normalize(images), flip=flip)
 
     return jax.jit(
-        describe,
+        embed,
         in_shardings=(replicated(mesh), split_over(mesh)),
         out_shardings=split_over(mesh),
     )
@@ -96,45 +96,25 @@ def unit_length(vectors: jax.Array) -> jax.Array:
     return vectors * jax.lax.rsqrt(jnp.maximum(squares, 1e-12))
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class EmbeddedSplit:
-    """What the network says of a split's pictures, on the host.
-
-    Attributes:
-        descriptors: float32 `[n, D]` of unit length.
-        unflipped: The same of the pictures alone where `descriptors` are means over mirror images
-            too, or None.
-        part_embeddings: float32 `[n, P, C]` of unit length, or None.
-        part_shares: float32 `[n, P]`, or None.
-    """
-
-    descriptors: np.ndarray
-    unflipped: np.ndarray | None
-    part_embeddings: np.ndarray | None
-    part_shares: np.ndarray | None
-
-
 def embed_split(
-    describe: EmbedFunction,
+    embed: EmbedFunction,
     variables: Any,
     pictures: Pictures,
     *,
     batch_size: int,
     mesh: Mesh,
-    parts: bool = False,
     unflipped: bool = False,
-    title: str = "Describing",
+    title: str = "Embedding",
     progress: bool = True,
-) -> EmbeddedSplit:
+) -> Embeddings:
     """Describes every picture of a split, in order.
 
     Args:
-        describe: What `make_embed` made.
+        embed: What `make_embed` made.
         variables: The network's variables, on every device.
         pictures: The split.
         batch_size: Pictures at a time over all devices; rounded up to a multiple of them.
         mesh: The devices.
-        parts: Whether to keep part embeddings and shares too.
         unflipped: Whether to keep the descriptors of the pictures alone too.
         title: What the progress bar says.
         progress: Whether there is one.
@@ -153,13 +133,8 @@ def embed_split(
     pending = None
     with tqdm.tqdm(total=count, desc=title, unit="img", disable=not progress, leave=False) as bar:
         for batch in pictures.batches(ids()):
-            described = describe(variables, put_batch(batch.images, mesh))
-            kept = (
-                described.descriptor,
-                described.unflipped if unflipped else None,
-                described.part_embeddings if parts else None,
-                described.part_shares if parts else None,
-            )
+            embedded = embed(variables, put_batch(batch.images, mesh))
+            kept = (embedded.descriptor, embedded.unflipped if unflipped else None)
             # Fetching the batch before keeps the devices busy meanwhile.
             if pending is not None:
                 found.append(fetch(pending))
@@ -172,6 +147,6 @@ def embed_split(
         present = [array for array in arrays if array is not None]
         return np.concatenate(present)[:count] if present else None
 
-    descriptors, alone, embeddings, shares = map(join, zip(*found, strict=True))
+    descriptors, alone = map(join, zip(*found, strict=True))
     assert descriptors is not None
-    return EmbeddedSplit(descriptors, alone, embeddings, shares)
+    return Embeddings(descriptors, unflipped=alone)

@@ -1,8 +1,9 @@
-"""A gallery file in the making: what has been described stays, whatever interrupts the work."""
+"""A gallery file in the making: what has been embedded stays, whatever interrupts the work."""
 
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
 import pathlib
@@ -14,17 +15,25 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
-from input_pipeline.errors import UserError
-from input_pipeline.files import open_whole, write_json
+from input_pipeline.errors import DataError
+from input_pipeline.files import (
+    checksum,
+    open_whole,
+    read_json,
+    reading,
+    write_json,
+    writing,
+)
 from magnifier_jax.retrieval import seal
 
 _ARRAYS = ("descriptors", "parts", "visible")
 _ROWS_AT_ONCE = 1024
+_WHAT = "part of unfinished work"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Chunk:
-    """Pictures that were described together.
+    """Images that were embedded together.
 
     Attributes:
         names: str, n of them.
@@ -40,44 +49,44 @@ class Chunk:
 class Journal:
     """Chunks in a folder beside the gallery file that they will become.
 
-    Each array is a file of its own; the list of names, written last, makes a chunk count.
+    Each array is a file of its own; the list of names, written last and with the checksums of the
+    arrays, makes a chunk count. A chunk that is damaged does not count.
+
+    Attributes:
+        restarted: Whether there was unfinished work that something else decided, now removed.
+        damaged: Number of chunks that were damaged, now removed.
     """
 
-    def __init__(self, output: pathlib.Path, *, key: str) -> None:
+    def __init__(self, output: pathlib.Path, *, key: Mapping[str, Any]) -> None:
         """Opens the folder.
 
         Args:
             output: The gallery file.
-            key: What decides the arrays, such as the model; chunks of another one are removed.
+            key: Everything that decides the arrays, such as the model and the folder of the
+                images; chunks of another key are removed.
 
         Raises:
             UserError: The folder cannot be written.
         """
         self._output = output
         self._folder = output.with_name(f"{output.name}.unfinished")
-        self.restarted = False
+        self.restarted, self.damaged = False, 0
         marker = self._folder / "key.json"
-        try:
-            if self._folder.exists() and _read_json(marker) != key:
+        with writing(self._folder):
+            if self._folder.exists() and not _is_key(marker, dict(key)):
                 shutil.rmtree(self._folder)
                 self.restarted = True
             self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"Cannot write {self._folder} ({error.strerror}): give another --output."
-            ) from error
-        write_json(marker, key)
+        write_json(marker, dict(key), checksum=True)
         self._places: dict[str, tuple[int, int]] = {}
         self._states: dict[str, str] = {}
         # Paths, for there can be more chunks than files that a process may have open.
         self._chunks: dict[int, dict[str, pathlib.Path]] = {}
         for path in sorted(self._folder.glob("[0-9]*.json")):
-            listed = _read_json(path)
-            if listed is not None:
-                self._open(int(path.stem), listed["names"], listed["states"])
+            self._reopen(path)
 
     def has(self, name: str, *, state: str) -> bool:
-        """Whether this picture is described and its file has not changed since."""
+        """Whether this image is embedded and its file has not changed since."""
         return self._states.get(name) == state
 
     def add(self, chunk: Chunk) -> None:
@@ -87,48 +96,42 @@ class Journal:
             UserError: It cannot be written.
         """
         number = max(self._chunks, default=-1) + 1
-        try:
+        sums = {}
+        with writing(self._folder):
             for name, array in chunk.arrays.items():
+                buffer = io.BytesIO()
+                np.save(buffer, array, allow_pickle=False)
+                sums[name] = checksum(buffer.getbuffer())
                 with self._path(number, name).open("wb") as file:
-                    np.save(file, array)
+                    file.write(buffer.getbuffer())
                     file.flush()
                     os.fsync(file.fileno())
-        except OSError as error:
-            raise UserError(
-                f"Cannot write {self._folder} ({error.strerror}): make room on the disk and give "
-                "the same command again."
-            ) from error
-        listed = {"names": list(chunk.names), "states": list(chunk.states)}
-        write_json(self._folder / f"{number:07d}.json", listed)
-        self._open(number, chunk.names, chunk.states)
+        listed = {"names": list(chunk.names), "states": list(chunk.states), "arrays": sums}
+        write_json(self._folder / f"{number:07d}.json", listed, checksum=True)
+        self._open(number, chunk.names, chunk.states, sums)
 
     def finish(self, names: Sequence[str], *, extra: Mapping[str, Any]) -> None:
         """Writes the gallery file in one piece, in little memory, and removes the chunks.
 
         Args:
-            names: The pictures to put into it, in order; each has been added.
+            names: The images to put into it, in order; each has been added.
             extra: Other entries.
 
         Raises:
             UserError: It cannot be written.
         """
         places = np.array([self._places[name] for name in names], np.int64)
-        try:
-            with (
-                open_whole(self._output) as whole,
-                zipfile.ZipFile(whole, "w", allowZip64=True) as file,
-            ):
-                for name in next(iter(self._chunks.values())):
-                    self._write(file, name, places)
-                for name, value in {**extra, "names": np.asarray(names, np.str_)}.items():
-                    with file.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                        npy.write_array(entry, np.asanyarray(value), allow_pickle=False)
-                seal(file)
-        except OSError as error:
-            raise UserError(
-                f"Cannot write {self._output} ({error.strerror}): make room on the disk and give "
-                "the same command again."
-            ) from error
+        with (
+            writing(self._output),
+            open_whole(self._output) as whole,
+            zipfile.ZipFile(whole, "w", allowZip64=True) as file,
+        ):
+            for name in next(iter(self._chunks.values())):
+                self._write(file, name, places)
+            for name, value in {**extra, "names": np.asarray(names, np.str_)}.items():
+                with file.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                    npy.write_array(entry, np.asanyarray(value), allow_pickle=False)
+            seal(file)
         self._chunks.clear()
         shutil.rmtree(self._folder)
 
@@ -147,11 +150,32 @@ class Journal:
                     rows[here] = chunk[wanted[here, 1]]
                 entry.write(rows.tobytes())
 
-    def _open(self, number: int, names: Sequence[str], states: Sequence[str]) -> None:
-        self._chunks[number] = {
-            array: path for array in _ARRAYS if (path := self._path(number, array)).exists()
-        }
-        for row, (name, state) in enumerate(zip(names, states, strict=True)):
+    def _reopen(self, path: pathlib.Path) -> None:
+        """Takes a chunk of earlier if all of it is as it was written, or removes it."""
+        try:
+            listed = read_json(path, what=_WHAT, checksum=True, required=True)
+            with reading(path, what=_WHAT):
+                number = int(path.stem)
+                for name, expected in listed["arrays"].items():
+                    if name not in _ARRAYS:
+                        raise ValueError("it has an unknown array")
+                    content = self._path(number, name)
+                    if checksum(content.read_bytes()) != expected:
+                        raise ValueError("a checksum differs")
+                    if len(np.load(content, mmap_mode="r")) != len(listed["names"]):
+                        raise ValueError("an array has another length")
+                self._open(number, listed["names"], listed["states"], listed["arrays"])
+        except DataError:
+            self.damaged += 1
+            with writing(path):
+                path.unlink()
+
+    def _open(
+        self, number: int, names: Sequence[str], states: Sequence[str], arrays: Mapping[str, int]
+    ) -> None:
+        rows = list(zip(names, states, strict=True))
+        self._chunks[number] = {array: self._path(number, array) for array in arrays}
+        for row, (name, state) in enumerate(rows):
             self._places[name] = (number, row)
             self._states[name] = state
 
@@ -159,8 +183,9 @@ class Journal:
         return self._folder / f"{number:07d}.{array}.npy"
 
 
-def _read_json(path: pathlib.Path) -> Any:
+def _is_key(marker: pathlib.Path, key: dict[str, Any]) -> bool:
     try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
+        found = read_json(marker, what=_WHAT, checksum=True, required=True)
+    except DataError:
+        return False
+    return bool(found == json.loads(json.dumps(key)))

@@ -1,152 +1,401 @@
-"""A trained network that describes picture files."""
+"""A network and its weights as one object: `load` gives it, and it embeds images."""
 
 from __future__ import annotations
 
-import collections
 import concurrent.futures
-import dataclasses
-import hashlib
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+import tqdm
+from numpy.typing import NDArray
 
-from input_pipeline.errors import Problem
-from input_pipeline.images import read_image
-from input_pipeline.loader import Batch
+from input_pipeline.errors import FilesError, Problem, UserError
+from input_pipeline.files import read_json, user_path
 from magnifier_jax.checkpoints.reader import Which
-from magnifier_jax.embedding.forward import EmbeddedSplit, EmbedFunction, embed_split, make_embed
-from magnifier_jax.embedding.network import Trained, load_trained
+from magnifier_jax.config import Config
+from magnifier_jax.devices import enable_compilation_cache, make_mesh
+from magnifier_jax.embedding.embeddings import Embeddings, visible_parts
+from magnifier_jax.embedding.exported import OnnxNetwork, load_weights
+from magnifier_jax.embedding.inputs import Channels, Images, Source, list_sources
+from magnifier_jax.embedding.network import EmbeddedArrays, JaxNetwork, Trained, load_trained
 
-_AHEAD = 2  # batches that are decoded while the devices work
-VISIBLE_SHARE = 0.005
-"""Share of a picture's cells from which a part counts as visible."""
+if TYPE_CHECKING:
+    from magnifier_jax.evaluation import Score
+
+_WEIGHTS = (".safetensors", ".pth", ".pt", ".bin")
+_FOLDER_WEIGHTS = "model.safetensors"
+_POOL_FROM = 16  # images in memory from which threads are worth their start
 
 
-@dataclasses.dataclass(eq=False)
-class PictureFiles:
-    """Picture files, decoded when they are asked for; see `pictures.Pictures`.
+class Network(Protocol):
+    """What runs batches: `JaxNetwork` or `OnnxNetwork`."""
 
-    Attributes:
-        paths: The files.
-        image_size: Height and width that they are resized to.
-        problems: By position, the files that could not be read so far; black pictures stand for
-            them.
-    """
-
-    paths: Sequence[pathlib.Path]
     image_size: tuple[int, int]
-    problems: dict[int, Problem] = dataclasses.field(default_factory=dict)
+    batch_multiple: int
+    batch_size: int | None
+    dimension: int
+    model_id: str
 
-    def __len__(self) -> int:
-        return len(self.paths)
+    def start(self, images: NDArray[np.uint8], *, flip: bool) -> Any:
+        """Begins to embed uint8 RGB `[N, H, W, 3]`."""
+        ...
 
-    def batches(self, ids: Iterable[np.ndarray]) -> Iterator[Batch]:
-        """Yields the pictures of each array of positions, in order."""
-        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            waiting: collections.deque[tuple[np.ndarray, list[Any]]] = collections.deque()
-            for chosen in ids:
-                waiting.append((chosen, [pool.submit(self._read, i) for i in np.unique(chosen)]))
-                if len(waiting) > _AHEAD:
-                    yield _collect(*waiting.popleft())
-            while waiting:
-                yield _collect(*waiting.popleft())
-
-    def _read(self, position: int) -> np.ndarray:
-        path = self.paths[position]
-        try:
-            return read_image(path, image_size=self.image_size)
-        except ValueError as error:
-            self.problems[int(position)] = Problem(path, str(error))
-            return np.zeros((*self.image_size, 3), np.uint8)
+    def finish(self, started: Any) -> EmbeddedArrays:
+        """Waits for what `start` began."""
+        ...
 
 
-def _collect(chosen: np.ndarray, tasks: list[concurrent.futures.Future[np.ndarray]]) -> Batch:
-    images = np.stack([task.result() for task in tasks])
-    _, places = np.unique(chosen, return_inverse=True)
-    return Batch(images[places], None, chosen)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class FileDescriber:
-    """Describes picture files with one network.
+class Model:
+    """A network that embeds images.
 
     Attributes:
-        trained: The network.
-        mesh: The devices.
-        flip: Whether a descriptor is the mean of a picture's and its mirror image's.
-        model_id: The same text for the same weights and `flip`, whatever folder they are in.
-        describe: The jitted function.
+        path: The work directory or file that it came from.
+        flip: Whether a descriptor is the mean of an image's and its mirror image's, unless `embed`
+            is told otherwise.
     """
 
-    trained: Trained
-    mesh: Mesh
-    flip: bool
-    model_id: str
-    describe: EmbedFunction
+    def __init__(self, network: Network, *, path: pathlib.Path, flip: bool = False) -> None:
+        self._network = network
+        self.path = path
+        self.flip = flip
 
-    @classmethod
-    def load(
-        cls,
-        workdir: str | pathlib.Path,
-        mesh: Mesh,
-        *,
-        which: Which = "latest",
-        flip: bool | None = None,
-    ) -> FileDescriber:
-        """Loads the network of a work directory.
+    def __repr__(self) -> str:
+        """What it is and where it came from."""
+        height, width = self.image_size
+        return f"Model({str(self.path)!r}, images {height} × {width}, {self.dimension} numbers)"
 
-        Args:
-            workdir: Where it was trained.
-            mesh: The devices.
-            which: Which checkpoint.
-            flip: None is as configured when it was trained.
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels that images are resized to."""
+        return self._network.image_size
+
+    @property
+    def dimension(self) -> int:
+        """Numbers in a descriptor."""
+        return self._network.dimension
+
+    @property
+    def model_id(self) -> str:
+        """The same text for the same weights and `flip`, whatever folder they are in."""
+        return f"{self._network.model_id}{' flip' if self.flip else ''}"
+
+    @property
+    def trained(self) -> Trained:
+        """The network, its weights and its configuration, for what looks inside.
 
         Raises:
-            UserError: There is no checkpoint, or none that can be read.
+            UserError: It came from an ONNX file, which can only be run.
         """
-        trained = load_trained(workdir, mesh, which=which)
-        flip = trained.config.evaluate.flip if flip is None else flip
-        model_id = f"magnifier {fingerprint(trained.variables)}{' flip' if flip else ''}"
-        describe = make_embed(trained.model, mesh, flip=flip)
-        return cls(trained, mesh, flip, model_id, describe)
+        if isinstance(self._network, JaxNetwork):
+            return self._network.trained
+        raise UserError(
+            f"{self.path} can be run and no more: load the work directory of the training, or its "
+            "weights, for this."
+        )
 
-    def files(self, paths: Sequence[pathlib.Path]) -> PictureFiles:
-        """The files at the size that the network takes."""
-        return PictureFiles(paths, self.trained.config.data.image_size)
+    @property
+    def metric(self) -> Literal["euclidean", "cosine"]:
+        """How its descriptors are compared, unless said otherwise."""
+        network = self._network
+        if isinstance(network, JaxNetwork):
+            return network.trained.config.evaluate.distance
+        return "euclidean"
 
-    def __call__(self, files: PictureFiles, *, batch_size: int) -> EmbeddedSplit:
-        """Describes the files, with the embeddings of their parts where the network has them."""
-        return embed_split(
-            self.describe,
-            self.trained.variables,
-            files,
-            batch_size=batch_size,
-            mesh=self.mesh,
-            parts=True,
-            progress=False,
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What `load` needs to load it again, as galleries note it."""
+        notes: dict[str, Any] = {"workdir": str(self.path.absolute()), "flip": self.flip}
+        if isinstance(self._network, JaxNetwork):
+            trained = self._network.trained
+            notes |= {"run": trained.config.name, "step": trained.step}
+        return notes
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether it gives an embedding for each body part."""
+        network = self._network
+        return isinstance(network, JaxNetwork) and network.trained.config.model.use_fusion
+
+    def embed(
+        self,
+        images: Images,
+        *,
+        channels: Channels = "RGB",
+        batch_size: int = 64,
+        flip: bool | None = None,
+        skip_bad: bool = False,
+        progress: bool = False,
+    ) -> Embeddings:
+        """Embeds images of any sizes.
+
+        Batches are filled up to few sizes (1, 2, 4, 8, …, `batch_size`), and a program is compiled
+        once for each, so that calls with changing numbers of images soon compile no more.
+
+        Args:
+            images: One image or several: paths, Pillow images, uint8 arrays `[H, W, 3]` of any
+                sizes such as the crops of a tracker, or one uint8 array `[N, H, W, 3]`.
+            channels: Order of the channels in arrays, `RGB` or `BGR` as OpenCV has them. Files and
+                Pillow images know theirs.
+            batch_size: Images at a time; more need more memory.
+            flip: Whether a descriptor is the mean of an image's and its mirror image's; None is
+                as the model says.
+            skip_bad: Whether images that cannot be used are left out, with the reason in
+                `problems`, instead of refused.
+            progress: Whether to show a progress bar.
+
+        Returns:
+            A descriptor `[D]` for each image, and what the network says of body parts.
+
+        Raises:
+            UserError: There are no images, an array is not what an image is, or an image in memory
+                cannot be used.
+            FilesError: Files cannot be used.
+        """
+        if batch_size < 1:
+            raise UserError(f"batch_size is {batch_size} but must be 1 or more.")
+        sources = list_sources(images, channels=channels)
+        flip = self.flip if flip is None else flip
+        found: list[EmbeddedArrays] = []
+        positions: list[int] = []
+        problems: dict[int, Problem] = {}
+        waiting: tuple[Any, int] | None = None
+        size = self._network.batch_size or batch_size
+        with tqdm.tqdm(total=len(sources), unit="img", disable=not progress) as bar:
+            for start, read in _batches(sources, self.image_size, size=size):
+                pixels = []
+                for place, image in enumerate(read, start):
+                    if isinstance(image, Problem):
+                        problems[place] = image
+                    else:
+                        pixels.append(image)
+                        positions.append(place)
+                if pixels:
+                    started = self._network.start(self._padded(pixels, size), flip=flip)
+                    # Waiting for the batch before keeps the devices busy meanwhile.
+                    found += self._finished(waiting)
+                    waiting = (started, len(pixels))
+                bar.update(len(read))
+        found += self._finished(waiting)
+        if problems and not skip_bad:
+            raise _refusal(sources, problems)
+        return self._joined(found, sources, positions, problems)
+
+    def evaluate(
+        self,
+        test: str,
+        *,
+        root: str | os.PathLike[str] | None = None,
+        progress: bool = True,
+        **settings: Any,
+    ) -> tuple[Score, ...]:
+        """Measures the network on test sets.
+
+        Args:
+            test: The datasets as `config.data.test` names them, such as `market1501` or
+                `folders:/data/mine,cuhk03`.
+            root: Folder of the datasets; None is where they were in training.
+            progress: Whether to show progress bars.
+            **settings: Other fields of `config.evaluate`, such as `rerank=True`.
+
+        Returns:
+            The measures of each test set.
+
+        Raises:
+            UserError: A setting is unknown, or the model came from an ONNX file.
+            DataError: A dataset cannot be used.
+        """
+        from magnifier_jax.datasets import open_test_sets
+        from magnifier_jax.evaluation import Evaluator
+
+        trained = self.trained
+        fields = trained.config.to_mapping()
+        fields["data"]["test"] = test
+        if root is not None:
+            fields["data"]["root"] = str(user_path(root))
+        for name, value in settings.items():
+            if name not in fields["evaluate"]:
+                known = ", ".join(fields["evaluate"])
+                raise UserError(f"evaluate has no setting {name!r}; there are {known}.")
+            fields["evaluate"][name] = value
+        config = Config.from_mapping(fields)
+        sets = open_test_sets(config, progress=progress)
+        mesh = make_mesh()
+        evaluator = Evaluator(config, trained.model, sets, mesh, progress=progress)
+        return evaluator(trained.variables)
+
+    def _padded(self, pixels: Sequence[NDArray[np.uint8]], size: int) -> NDArray[np.uint8]:
+        """The images as one batch of a size that few programs are compiled for."""
+        total = size if self._network.batch_size else padded_size(len(pixels), at_most=size)
+        total = -(-total // self._network.batch_multiple) * self._network.batch_multiple
+        batch = np.empty((total, *self.image_size, 3), np.uint8)
+        np.stack(pixels, out=batch[: len(pixels)])
+        batch[len(pixels) :] = batch[0]
+        return batch
+
+    def _finished(self, waiting: tuple[Any, int] | None) -> list[EmbeddedArrays]:
+        if waiting is None:
+            return []
+        started, count = waiting
+        arrays = vars(self._network.finish(started))
+        kept: dict[str, Any] = {
+            name: None if array is None else array[:count] for name, array in arrays.items()
+        }
+        return [EmbeddedArrays(**kept)]
+
+    def _joined(
+        self,
+        found: Sequence[EmbeddedArrays],
+        sources: Sequence[Source],
+        positions: Sequence[int],
+        problems: Mapping[int, Problem],
+    ) -> Embeddings:
+        def join(name: str) -> NDArray[Any] | None:
+            arrays = [getattr(batch, name) for batch in found]
+            return np.concatenate(arrays) if arrays and arrays[0] is not None else None
+
+        descriptors, parts, shares = join("descriptors"), join("parts"), join("part_shares")
+        if descriptors is None:
+            descriptors = np.zeros((0, self.dimension), np.float32)
+        return Embeddings(
+            descriptors,
+            parts=parts,
+            visible=None if parts is None or shares is None else visible_parts(shares),
+            part_maps=join("part_maps"),
+            names=tuple(sources[i].name for i in positions),
+            positions=np.asarray(positions, np.int64),
+            problems=tuple(problems[i] for i in sorted(problems)),
         )
 
 
-def visible_parts(part_shares: np.ndarray) -> np.ndarray:
-    """Which parts pictures show, bool `[n, P]`; never the background, which is no part of anybody.
+def padded_size(count: int, *, at_most: int) -> int:
+    """The batch size that `count` images are filled up to: a power of two, or the largest."""
+    return min(at_most, 1 << max(0, count - 1).bit_length())
+
+
+def _batches(
+    sources: Sequence[Source], image_size: tuple[int, int], *, size: int
+) -> Iterator[tuple[int, list[NDArray[np.uint8] | Problem]]]:
+    """Batches of images with the place of their first; the next one is read meanwhile."""
+
+    def read(source: Source) -> NDArray[np.uint8] | Problem:
+        try:
+            return source.read(image_size)
+        except ValueError as error:
+            path = source.content if isinstance(source.content, pathlib.Path) else source.name
+            return Problem(pathlib.Path(path), str(error))
+
+    starts = range(0, len(sources), size)
+    if not sources[0].is_file and len(sources) < _POOL_FROM:
+        for start in starts:
+            yield start, [read(source) for source in sources[start : start + size]]
+        return
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        ahead: list[tuple[int, list[concurrent.futures.Future[Any]]]] = []
+        for start in starts:
+            batch = sources[start : start + size]
+            ahead.append((start, [pool.submit(read, source) for source in batch]))
+            if len(ahead) > 2:
+                first, tasks = ahead.pop(0)
+                yield first, [task.result() for task in tasks]
+        for first, tasks in ahead:
+            yield first, [task.result() for task in tasks]
+
+
+def _refusal(sources: Sequence[Source], problems: Mapping[int, Problem]) -> UserError | FilesError:
+    files = [problem for i, problem in problems.items() if sources[i].is_file]
+    if files:
+        return FilesError("Replace them, or give skip_bad=True to leave them out", files)
+    place, problem = next(iter(problems.items()))
+    count = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return UserError(
+        f"Image {place} cannot be embedded{count}: {problem.what}. Leave it out, or give "
+        "skip_bad=True."
+    )
+
+
+# --- Loading --------------------------------------------------------------------------------------
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    checkpoint: Which = "latest",
+    flip: bool | None = None,
+    config: Config | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+    devices: Sequence[jax.Device] | None = None,
+) -> Model:
+    """Loads a network with its weights.
 
     Args:
-        part_shares: Share of the cells of each part, `[n, P]`.
+        path: The work directory of a training run; a `.safetensors`, `.pth` or `.onnx` file that
+            `magnifier export` wrote; or a folder of `magnifier export --format folder`.
+        checkpoint: Of a work directory, `latest`, `best` (by mAP) or a step.
+        flip: Whether a descriptor is the mean of an image's and its mirror image's; None is as
+            configured in training.
+        config: For a bare file of weights without its card: the configuration of its training, as
+            an object, a mapping, or a run's `config.json`.
+        devices: The devices that it runs on; None is all of this process.
+
+    Raises:
+        UserError: There is nothing there that can be loaded, or something else is needed too.
+        DataError: A file cannot be read.
     """
-    visible = part_shares >= VISIBLE_SHARE
-    visible[:, 0] = False
-    return visible
+    place = user_path(path)
+    if not place.exists():
+        raise UserError(
+            f"{place} does not exist, so it holds no checkpoint: give the work directory of a run "
+            "or a file that `magnifier export` wrote."
+        )
+    enable_compilation_cache()
+    mesh = make_mesh(devices or jax.local_devices())
+    if place.is_dir():
+        trained = _folder(place, checkpoint)(mesh)
+    elif place.suffix == ".onnx":
+        return Model(OnnxNetwork(place), path=place, flip=bool(flip))
+    elif place.suffix in _WEIGHTS:
+        trained = load_weights(place, mesh, config=_configuration(config))
+    else:
+        raise UserError(_not_loadable(place))
+    if flip is None:
+        flip = trained.config.evaluate.flip
+    return Model(JaxNetwork(trained, mesh), path=place, flip=flip)
 
 
-def fingerprint(variables: Any) -> str:
-    """16 hexadecimal digits that differ for different weights."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
-        digest.update(jax.tree_util.keystr(path).encode())
-        digest.update(np.ascontiguousarray(jax.device_get(leaf)).tobytes())
-    return digest.hexdigest()[:16]
+def _folder(place: pathlib.Path, checkpoint: Which) -> Callable[[Any], Trained]:
+    """How the network of a folder is loaded."""
+    if (place / _FOLDER_WEIGHTS).is_file() and not (place / "checkpoints").is_dir():
+        return lambda mesh: load_weights(place, mesh)
+    if (place / "saved_model.pb").exists():
+        raise UserError(
+            f"{place} is a SavedModel, which TensorFlow runs: load the work directory, or export "
+            "to safetensors, folder or onnx."
+        )
+    return lambda mesh: load_trained(place, mesh, which=checkpoint)
+
+
+def _configuration(
+    config: Config | Mapping[str, Any] | str | os.PathLike[str] | None,
+) -> Config | None:
+    if config is None or isinstance(config, Config):
+        return config
+    if not isinstance(config, Mapping):
+        config = read_json(user_path(config), what="configuration of a run")
+    if not isinstance(config, Mapping):
+        raise UserError("config is not a configuration: give the config.json of a run.")
+    return Config.from_mapping(config.get("config", config))
+
+
+def _not_loadable(place: pathlib.Path) -> str:
+    if place.suffix == ".npz":
+        return f"{place} is no network: Gallery.load reads galleries."
+    if place.suffix == ".json":
+        return f"{place} is no network: give the file beside it, {place.with_suffix('')}."
+    known = ", ".join((*_WEIGHTS, ".onnx"))
+    return (
+        f"{place} is no work directory and no file of a kind that can be loaded ({known}): "
+        "export the network to one of these."
+    )

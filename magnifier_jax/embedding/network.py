@@ -1,19 +1,25 @@
-"""A trained network, from nothing but its checkpoint."""
+"""A trained network, from nothing but its checkpoint, and how it embeds batches."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
+import numpy as np
 from jax.sharding import Mesh
+from numpy.typing import NDArray
 
 from input_pipeline.dataset import PART_NAMES
 from input_pipeline.errors import UserError
 from magnifier_jax.checkpoints import CheckpointReader
 from magnifier_jax.checkpoints.reader import Which
 from magnifier_jax.config import Config
+from magnifier_jax.devices import put_batch
+from magnifier_jax.embedding.forward import EmbeddedBatch, EmbedFunction, make_embed
 from magnifier_jax.model import MagnifierNet
 from magnifier_jax.training.step import abstract_state, build_model
 from magnifier_jax.workdir import WorkDirectory, software_versions
@@ -74,3 +80,68 @@ def load_trained(workdir: str | pathlib.Path, mesh: Mesh, *, which: Which = "lat
     target = abstract_state(config, model, mesh).variables
     restored = reader.restore(variables=target, which=which)
     return Trained(config, model, restored.variables, identities, restored.step)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EmbeddedArrays:
+    """What a network says of a batch, on the host; see `forward.EmbeddedBatch`."""
+
+    descriptors: NDArray[np.float32]
+    parts: NDArray[np.float32] | None = None
+    part_shares: NDArray[np.float32] | None = None
+    part_maps: NDArray[np.uint8] | None = None
+
+
+class JaxNetwork:
+    """A trained network on its devices.
+
+    Attributes:
+        trained: The network and its weights.
+        mesh: The devices.
+        image_size: Height and width of its input, in pixels.
+        batch_multiple: Batches have to be multiples of this.
+        batch_size: The only batch size that it takes; None, for it takes any.
+        dimension: Numbers in a descriptor.
+        model_id: The same text for the same weights, whatever folder they are in.
+    """
+
+    batch_size: int | None = None
+
+    def __init__(self, trained: Trained, mesh: Mesh) -> None:
+        self.trained = trained
+        self.mesh = mesh
+        self.image_size = trained.config.data.image_size
+        self.batch_multiple = mesh.size
+        self.model_id = f"magnifier {fingerprint(trained.variables)}"
+        self._functions: dict[bool, EmbedFunction] = {}
+        images = jax.ShapeDtypeStruct((mesh.size, *self.image_size, 3), np.uint8)
+        outputs = jax.eval_shape(self._function(flip=False), trained.variables, images)
+        self.dimension = int(outputs.descriptor.shape[1])
+
+    def start(self, images: NDArray[np.uint8], *, flip: bool) -> EmbeddedBatch:
+        """Sends uint8 RGB `[N, H, W, 3]` to the devices; `finish` waits for the result."""
+        return self._function(flip=flip)(self.trained.variables, put_batch(images, self.mesh))
+
+    def finish(self, started: EmbeddedBatch) -> EmbeddedArrays:
+        """What the devices said."""
+        found = (
+            started.descriptor,
+            started.part_embeddings,
+            started.part_shares,
+            started.part_map,
+        )
+        return EmbeddedArrays(*jax.device_get(found))
+
+    def _function(self, *, flip: bool) -> EmbedFunction:
+        if flip not in self._functions:
+            self._functions[flip] = make_embed(self.trained.model, self.mesh, flip=flip)
+        return self._functions[flip]
+
+
+def fingerprint(variables: Any) -> str:
+    """16 hexadecimal digits that differ for different weights."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.ascontiguousarray(jax.device_get(leaf)).tobytes())
+    return digest.hexdigest()[:16]

@@ -13,7 +13,8 @@ from input_pipeline.store import PreparedSplit
 from magnifier_jax import retrieval
 from magnifier_jax.config import Config
 from magnifier_jax.datasets import Pictures, TestSet, open_pictures
-from magnifier_jax.embedding.forward import EmbeddedSplit, embed_split, make_embed
+from magnifier_jax.embedding.embeddings import Embeddings
+from magnifier_jax.embedding.forward import embed_split, make_embed
 from magnifier_jax.model import MagnifierNet
 from magnifier_jax.retrieval.metrics import ranks_to_show
 
@@ -162,9 +163,7 @@ class Evaluator:
         return tuple(scores)
 
 
-def rank(
-    config: Config, test_set: TestSet, *, query: EmbeddedSplit, gallery: EmbeddedSplit
-) -> Score:
+def rank(config: Config, test_set: TestSet, *, query: Embeddings, gallery: Embeddings) -> Score:
     """Ranks the descriptors of a test set in every way that the configuration asks for."""
     settings = config.evaluate
     flip = query.unflipped is not None

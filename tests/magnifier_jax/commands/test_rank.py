@@ -1,4 +1,4 @@
-"""`python -m magnifier_jax.retrieval` on files of descriptors."""
+"""`magnifier rank` on files of descriptors."""
 
 import json
 import subprocess
@@ -116,6 +116,7 @@ def test_problems_are_one_line(files, tmp_path, capsys):
     assert "it is empty" in error(*files, "--query", str(tmp_path / "empty.npz"))
     assert "a single array without" in error(*files, "--query", str(tmp_path / "bare.npy"))
     assert "both 'features' and 'feats'" in error(*files, "--query", str(tmp_path / "two.npz"))
+    assert "there is no such user" in error(*files, "--query", "~nosuchuser/q.npz")
     assert "is a folder" in error(*files, "--output", str(tmp_path))
     assert "max_rank" in error(*files, "--max-rank", str(10**12))
     assert "repetitions" in error(*files, "--single-shot", str(10**12))

@@ -56,27 +56,28 @@ def test_without_output_the_ranking_is_drawn_here_and_said(
     gallery, query, elsewhere, monkeypatch, capsys
 ):
     monkeypatch.setattr(search, "_DRAWN", 4)
+    (elsewhere / f"{query.stem}.ranking.png").write_text("of somebody else")
     assert search.main([f"--gallery={gallery}", "--query", str(query), "--top=7"]) == 0
-    drawn = elsewhere / f"{query.stem}.ranking.png"
+    drawn = elsewhere / f"{query.stem}.ranking-1.png"
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == f"The first 4 of 7 matches are drawn in {drawn}"
     with Image.open(drawn) as image:
         assert image.width > 5 * 96
 
 
-def test_pictures_that_are_not_there_are_said(gallery, query, tmp_path, capsys):
+def test_images_that_are_not_there_are_said(gallery, query, tmp_path, capsys):
     arguments = [f"--gallery={gallery}", "--query", str(query), "--top=3", f"--images={tmp_path}"]
     assert search.main(arguments) == 0
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith("3 pictures could not be read, from")
+    assert last.startswith("3 images could not be read, from")
     assert "--images" in last
 
 
-def test_what_cannot_be_a_picture_is_refused_at_once(gallery, query, capsys):
+def test_what_cannot_be_an_image_is_refused_at_once(gallery, query, capsys):
     arguments = [f"--gallery={gallery}", "--query", str(query), "--output=ranking"]
     assert search.main(arguments) == 2
     printed = capsys.readouterr()
-    assert "--output ranking must end as pictures do" in printed.err
+    assert "--output ranking must end as images do" in printed.err
     assert not printed.out
 
 
@@ -104,7 +105,7 @@ def test_joined_galleries_and_persons_by_folder(tiny_run, gallery, query, tmp_pa
         assert found == ["-", "right", *["wrong"] * (count - 2)]
 
 
-def test_a_picture_of_the_gallery_finds_itself(tiny_run, gallery, capsys):
+def test_an_image_of_the_gallery_finds_itself(tiny_run, gallery, capsys):
     picture = sorted((tiny_run.dataset / "bounding_box_test").iterdir())[2]
     assert search.main([f"--gallery={gallery}", "--query", str(picture), "--top=1"]) == 0
     row = capsys.readouterr().out.splitlines()[3].split()
@@ -144,8 +145,56 @@ def test_gallery_of_unknown_origin_is_refused(query, tmp_path, capsys):
 
 def test_unreadable_queries_are_named(gallery, tmp_path, capsys):
     assert search.main([f"--gallery={gallery}", "--query", "/nowhere.jpg"]) == 2
-    assert "There is no picture /nowhere.jpg" in capsys.readouterr().err
+    assert "There is no image /nowhere.jpg" in capsys.readouterr().err
     broken = tmp_path / "broken.jpg"
     broken.write_text("no picture")
     assert search.main([f"--gallery={gallery}", "--query", str(broken)]) == 2
-    assert "broken.jpg: not a picture" in capsys.readouterr().err
+    assert "broken.jpg: not a" in capsys.readouterr().err
+
+
+def test_the_ranking_never_replaces_what_it_is_made_from(
+    tiny_run, gallery, query, tmp_path, capsys
+):
+    photo = tmp_path / "0002_c1_7.png"
+    with Image.open(query) as image:
+        image.save(photo)
+    before = photo.read_bytes()
+    arguments = [f"--gallery={gallery}", "--query", str(photo), "--top=2"]
+    for options in ([f"--output={photo}"], [f"--output={photo}", "--force"]):
+        assert search.main([*arguments, *options]) == 2
+        assert "made from" in capsys.readouterr().err
+    assert photo.read_bytes() == before
+    link = tmp_path / "link.png"
+    link.symlink_to(photo)
+    assert search.main([*arguments, f"--output={link}", "--force"]) == 2
+    assert photo.read_bytes() == before
+    found = sorted((tiny_run.dataset / "bounding_box_test").iterdir())[0]
+    before = found.read_bytes()
+    assert search.main([*arguments, f"--output={found}", "--force"]) == 2
+    assert found.read_bytes() == before
+    other = tmp_path / "other.png"
+    other.write_text("of somebody else")
+    assert search.main([*arguments, f"--output={other}"]) == 2
+    assert "--force" in capsys.readouterr().err
+    assert search.main([*arguments, f"--output={other}", "--force"]) == 0
+    with Image.open(other) as image:
+        assert image.width > 96
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        {"workdir": 7, "step": "x", "flip": [], "images": {"a": 1}},
+        {"workdir": "/nowhere\n\x1b[31m", "step": -1, "images": "a\0b"},
+        {"workdir": None, "step": 2**70, "images": None},
+        {"workdir": "~nosuchuser", "step": 3},
+    ],
+)
+def test_notes_that_a_stranger_wrote_are_one_line(gallery, query, tmp_path, capsys, notes):
+    path = tmp_path / "stranger.npz"
+    dataclasses.replace(Gallery.load(gallery), notes=notes).save(path)
+    assert search.main([f"--gallery={path}", "--query", str(query)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert error.strip().isprintable()

@@ -36,10 +36,10 @@ def test_more_chunks_than_files_may_be_open(tmp_path):
     output = tmp_path / "gallery.npz"
     with few_open_files() as limit:
         total = limit // 3 + 1
-        begun = journal.Journal(output, key="one")
+        begun = journal.Journal(output, key={"model": "one"})
         for number in range(total - 1):
             begun.add(chunk(number))
-        again = journal.Journal(output, key="one")
+        again = journal.Journal(output, key={"model": "one"})
         again.add(chunk(total - 1))
         again.finish([f"{number}{letter}" for letter in "ba" for number in range(total)], extra={})
     with np.load(output) as file:
@@ -50,7 +50,7 @@ def test_more_chunks_than_files_may_be_open(tmp_path):
 
 def test_the_gallery_is_on_the_disk_before_its_chunks_go(tmp_path, monkeypatch):
     output = tmp_path / "gallery.npz"
-    begun = journal.Journal(output, key="one")
+    begun = journal.Journal(output, key={"model": "one"})
     begun.add(chunk(0))
     synced = []
     sync, remove = os.fsync, journal.shutil.rmtree
@@ -71,7 +71,7 @@ def test_the_gallery_is_on_the_disk_before_its_chunks_go(tmp_path, monkeypatch):
 
 def test_a_full_disk_keeps_the_chunks(tmp_path, file_size_limit):
     output = tmp_path / "gallery.npz"
-    begun = journal.Journal(output, key="one")
+    begun = journal.Journal(output, key={"model": "one"})
     for number in range(9):
         begun.add(chunk(number))
     names = [f"{number}a" for number in range(9)]
@@ -80,19 +80,19 @@ def test_a_full_disk_keeps_the_chunks(tmp_path, file_size_limit):
         begun.finish(names, extra={})
     file_size_limit(None)
     assert [path.name for path in tmp_path.iterdir()] == ["gallery.npz.unfinished"]
-    journal.Journal(output, key="one").finish(names, extra={})
+    journal.Journal(output, key={"model": "one"}).finish(names, extra={})
     assert output.exists()
 
 
 def test_chunks_of_another_model_are_not_used(tmp_path):
     output = tmp_path / "gallery.npz"
     arrays = {"descriptors": np.eye(2, 3, dtype=np.float32)}
-    begun = journal.Journal(output, key="one")
+    begun = journal.Journal(output, key={"model": "one"})
     begun.add(journal.Chunk(["a", "b"], ["1", "2"], arrays))
-    again = journal.Journal(output, key="one")
+    again = journal.Journal(output, key={"model": "one"})
     assert again.has("a", state="1")
     assert not again.has("a", state="changed")
-    other = journal.Journal(output, key="two")
+    other = journal.Journal(output, key={"model": "two"})
     assert other.restarted
     assert not other.has("a", state="1")
     other.add(journal.Chunk(["b", "a"], ["2", "1"], arrays))
@@ -101,3 +101,59 @@ def test_chunks_of_another_model_are_not_used(tmp_path):
         np.testing.assert_array_equal(file["descriptors"], arrays["descriptors"][::-1])
         assert file["names"].tolist() == ["a", "b"]
         assert json.loads(str(file["note"])) == {"x": 1}
+
+
+def begun_with(tmp_path, chunks):
+    output = tmp_path / "gallery.npz"
+    begun = journal.Journal(output, key={"model": "one"})
+    for number in range(chunks):
+        begun.add(chunk(number))
+    return output, tmp_path / "gallery.npz.unfinished"
+
+
+@pytest.mark.parametrize("array", ["descriptors.npy", "parts.npy", "visible.npy", "json"])
+def test_a_damaged_chunk_does_not_count_whatever_bit_is_flipped(tmp_path, array):
+    output, folder = begun_with(tmp_path, 2)
+    damaged = folder / (f"0000001.{array}")
+    sound = damaged.read_bytes()
+    for place in range(0, 8 * len(sound), 97):
+        flipped = bytearray(sound)
+        flipped[place // 8] ^= 1 << place % 8
+        damaged.write_bytes(flipped)
+        listed = folder / "0000001.json"
+        list_before = listed.read_bytes()
+        again = journal.Journal(output, key={"model": "one"})
+        assert again.has("0a", state="1")
+        same = array == "json" and json_value(bytes(flipped)) == json_value(sound)
+        assert again.damaged == (0 if same else 1)
+        assert again.has("1a", state="1") == same
+        damaged.write_bytes(sound)
+        listed.write_bytes(sound if array == "json" else list_before)
+
+
+def json_value(data):
+    try:
+        return json.loads(data)
+    except ValueError:
+        return None
+
+
+@pytest.mark.parametrize("how", ["cut", "gone", "empty", "foreign"])
+@pytest.mark.parametrize("name", ["0000001.json", "0000001.parts.npy", "key.json"])
+def test_what_is_left_of_damaged_work_is_made_anew(tmp_path, how, name):
+    output, folder = begun_with(tmp_path, 2)
+    path = folder / name
+    if how == "gone":
+        path.unlink()
+    else:
+        contents = {"cut": path.read_bytes()[:-9], "empty": b"", "foreign": b"[1, \xff"}
+        path.write_bytes(contents[how])
+    again = journal.Journal(output, key={"model": "one"})
+    assert not again.has("1a", state="1")
+    assert again.has("0a", state="1") == (name != "key.json")
+    if name == "key.json":
+        again.add(chunk(0))
+    again.add(chunk(1))
+    again.finish(["1b", "0a"], extra={})
+    with np.load(output) as file:
+        assert file["descriptors"][:, 0].tolist() == [1, 0]

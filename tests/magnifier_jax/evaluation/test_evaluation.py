@@ -7,7 +7,7 @@ import pytest
 
 from magnifier_jax.datasets import open_test_sets
 from magnifier_jax.devices import make_mesh
-from magnifier_jax.embedding.forward import EmbeddedSplit
+from magnifier_jax.embedding.embeddings import Embeddings
 from magnifier_jax.embedding.network import load_trained
 from magnifier_jax.evaluation import Evaluator, Measures, Score, evaluation_record, rank, table
 
@@ -125,8 +125,8 @@ def test_perfect_descriptors_score_one(tiny_run):
     score = rank(
         tiny_run.config,
         test_set,
-        query=EmbeddedSplit(codes[test_set.query.identities], None, None, None),
-        gallery=EmbeddedSplit(codes[test_set.gallery.identities], None, None, None),
+        query=Embeddings(codes[test_set.query.identities]),
+        gallery=Embeddings(codes[test_set.gallery.identities]),
     )
     assert score.plain.mAP == 1.0
     assert score.plain.at(1) == 1.0

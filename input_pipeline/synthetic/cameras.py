@@ -1,4 +1,4 @@
-"""Cameras: where they look from, and what they do to a picture."""
+"""Cameras: where they look from, and what they do to an image."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _STREAM = 1
 
 @dataclasses.dataclass(frozen=True)
 class Camera:
-    """One camera; every picture of it shares these.
+    """One camera; every image of it shares these.
 
     Attributes:
         number: 1 and up.
         pitch: How far it looks down, in radians.
         yaw: The viewing side it sees most often, in radians.
         light: As in `View`.
-        horizon: Row of the horizon as a share of the picture height.
-        gain: Factor of each colour channel.
-        contrast: Factor around mid-grey.
+        horizon: Row of the horizon as a share of the image height.
+        gain: Factor of each color channel.
+        contrast: Factor around mid-gray.
         brightness: Added, as a share of white.
-        saturation: 1 keeps colours, 0 is grey.
-        blur: Standard deviation as a share of the picture height.
-        noise: Standard deviation in grey levels.
-        zoom: Person height as a share of the picture height.
-        jitter: Spread of position and scale, as a share of the picture.
+        saturation: 1 keeps colors, 0 is gray.
+        blur: Standard deviation as a share of the image height.
+        noise: Standard deviation in gray levels.
+        zoom: Person height as a share of the image height.
+        jitter: Spread of position and scale, as a share of the image.
     """
 
     number: int
@@ -49,7 +49,7 @@ class Camera:
 
 
 def make_camera(settings: SyntheticSettings, number: int) -> Camera:
-    """Camera `number` (1 and up) of a dataset; casts go round the colour circle by camera."""
+    """Camera `number` (1 and up) of a dataset; casts go round the color circle by camera."""
     rng = np.random.default_rng((settings.seed, _STREAM, number))
     strength = settings.camera_strength
     share = (number - 1) / settings.cameras
@@ -83,25 +83,25 @@ def expose(
     """What the camera makes of a drawn scene.
 
     Args:
-        rng: Source of the noise and of the small changes from picture to picture.
+        rng: Source of the noise and of the small changes from image to image.
         pixels: The drawing, float32 `[h, w, 3]` in 0-255; changed in place.
         camera: The camera.
-        size: Width and height of the picture; the drawing is reduced to it.
+        size: Width and height of the image; the drawing is reduced to it.
     """
     exposure = 1 + rng.normal(0, 0.04)
     gain = np.array(camera.gain, np.float32) * np.float32(exposure * camera.contrast)
-    grey = pixels @ np.array((0.30, 0.59, 0.11), np.float32)
+    gray = pixels @ np.array((0.30, 0.59, 0.11), np.float32)
     pixels *= np.float32(camera.saturation) * gain
-    grey *= np.float32(1 - camera.saturation)
-    pixels += grey[..., None] * gain
+    gray *= np.float32(1 - camera.saturation)
+    pixels += gray[..., None] * gain
     pixels += np.float32(127 * (1 - camera.contrast) + 255 * camera.brightness)
-    picture = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
-    if picture.size != size:
-        picture = picture.resize(size, Image.Resampling.BOX)
+    image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+    if image.size != size:
+        image = image.resize(size, Image.Resampling.BOX)
     blur = camera.blur * size[1] * rng.uniform(0.6, 1.4)
     if blur > 0.15:
-        picture = picture.filter(ImageFilter.GaussianBlur(blur))
+        image = image.filter(ImageFilter.GaussianBlur(blur))
     grain = rng.integers(-127, 128, (size[1], size[0]), np.int8).astype(np.float32)
     grain *= np.float32(camera.noise / 73.0)
-    noisy = np.asarray(picture, np.float32) + grain[..., None]
+    noisy = np.asarray(image, np.float32) + grain[..., None]
     return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))

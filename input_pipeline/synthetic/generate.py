@@ -16,9 +16,9 @@ import tqdm
 
 from input_pipeline.errors import DataError
 from input_pipeline.files import only_one
-from input_pipeline.synthetic.plan import SPLITS, Picture, Plan, make_plan
+from input_pipeline.synthetic.plan import SPLITS, Plan, Shot, make_plan
 from input_pipeline.synthetic.settings import SETTINGS_FILE, SyntheticSettings, read_settings
-from input_pipeline.synthetic.worker import TEMPORARY, draw_pictures, missing_pictures, part_root
+from input_pipeline.synthetic.worker import TEMPORARY, draw_shots, missing_shots, part_root
 
 LOCK = ".lock"
 _PIXELS_WORTH_A_PROCESS = 20_000_000
@@ -54,7 +54,7 @@ def generate(
     """
     root = pathlib.Path(root)
     plan = make_plan(settings)
-    if _is_claimed(root, settings) and not missing_pictures(root, plan):
+    if _is_claimed(root, settings) and not missing_shots(root, plan):
         return root
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ def generate(
             _draw(root, settings, plan, workers=workers, progress=progress)
     except OSError as error:
         raise DataError(
-            f"cannot draw pictures in {root}: {error.strerror or error}; choose another folder or "
+            f"cannot draw images in {root}: {error.strerror or error}; choose another folder or "
             "free some space"
         ) from error
     return root
@@ -82,17 +82,17 @@ def _draw(
         (root / split).mkdir(parents=True, exist_ok=True)
         (part_root(root) / split).mkdir(parents=True, exist_ok=True)
     _tidy(root)
-    missing = missing_pictures(root, plan)
+    missing = missing_shots(root, plan)
     if not missing:
         return
     if workers is None:
         pixels = len(missing) * settings.height * settings.width
         workers = 1 if pixels < _PIXELS_WORTH_A_PROCESS else os.cpu_count() or 1
     with tqdm.tqdm(
-        total=len(plan.pictures),
-        initial=len(plan.pictures) - len(missing),
+        total=len(plan.shots),
+        initial=len(plan.shots) - len(missing),
         desc=f"render {root.name}",
-        unit=" pictures",
+        unit=" images",
         disable=not progress,
     ) as bar:
         if workers <= 1:
@@ -138,10 +138,10 @@ def _draw_here(
     root: pathlib.Path,
     settings: SyntheticSettings,
     plan: Plan,
-    missing: Sequence[Picture],
+    missing: Sequence[Shot],
     bar: tqdm.tqdm,
 ) -> None:
-    for _ in draw_pictures(root, settings, plan, missing):
+    for _ in draw_shots(root, settings, plan, missing):
         bar.update()
 
 

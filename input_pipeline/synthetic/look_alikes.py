@@ -25,7 +25,7 @@ Twist = Callable[[np.random.Generator, Person], Person]
 def _head(rng: np.random.Generator, person: Person) -> Person:
     head = person.head
     if head.hat is not Hat.NONE:
-        head = dataclasses.replace(head, hat_colour=palette.contrasting(rng, head.hat_colour))
+        head = dataclasses.replace(head, hat_color=palette.contrasting(rng, head.hat_color))
     elif rng.random() < 0.4 or head.cut in (Cut.BALD, Cut.BUZZ):
         hanging = head.cut in (Cut.LONG, Cut.BOB, Cut.PONYTAIL)
         cuts = (Cut.SHORT, Cut.AFRO) if hanging else (Cut.LONG, Cut.BOB)
@@ -38,28 +38,28 @@ def _head(rng: np.random.Generator, person: Person) -> Person:
 
 
 def _torso(rng: np.random.Generator, person: Person) -> Person:
-    """Another print or print colour, opening and backpack pocket, but no more than two of them."""
+    """Another print or print color, opening and backpack pocket, but no more than two of them."""
     top, bag = person.top, person.bag
-    colour = palette.contrasting(rng, top.colour, top.print_colour)
+    color = palette.contrasting(rng, top.color, top.print_color)
     kinds = [kind for kind in Print if kind not in (Print.NONE, top.print)]
     kind = kinds[rng.integers(len(kinds))] if top.print is Print.NONE else top.print
-    changed = dataclasses.replace(top, print=kind, print_colour=colour)
+    changed = dataclasses.replace(top, print=kind, print_color=color)
     packed = bag.kind is BagKind.BACKPACK
     if top.opens:
         # Under a backpack the print shows least, and the opening and the pocket are two details.
-        inner = palette.contrasting(rng, top.colour, top.inner)
+        inner = palette.contrasting(rng, top.color, top.inner)
         changed = dataclasses.replace(top if packed else changed, inner=inner)
     if packed:  # It hides the back print.
-        bag = dataclasses.replace(bag, accent=palette.contrasting(rng, bag.colour, bag.accent))
+        bag = dataclasses.replace(bag, accent=palette.contrasting(rng, bag.color, bag.accent))
     return dataclasses.replace(person, top=changed, bag=bag)
 
 
 def _upper_arm(rng: np.random.Generator, person: Person) -> Person:
     top = person.top
     if 0 < top.sleeve <= 1 and rng.random() < 0.5:
-        colour = palette.contrasting(rng, top.sleeve_colour)
-        return dataclasses.replace(person, top=dataclasses.replace(top, sleeve_colour=colour))
-    cloth = top.sleeve_colour if top.sleeve > 0 else person.head.skin
+        color = palette.contrasting(rng, top.sleeve_color)
+        return dataclasses.replace(person, top=dataclasses.replace(top, sleeve_color=color))
+    cloth = top.sleeve_color if top.sleeve > 0 else person.head.skin
     band = palette.contrasting(rng, cloth, top.accent, top.band or cloth)
     return dataclasses.replace(person, top=dataclasses.replace(top, band=band))
 
@@ -69,14 +69,14 @@ def _lower_arm(rng: np.random.Generator, person: Person) -> Person:
     if top.sleeve in (0.55, 0.6, 2.0) and rng.random() < 0.4:
         sleeve = 0.55 if top.sleeve == 2.0 else 2.0
         return dataclasses.replace(person, top=dataclasses.replace(top, sleeve=sleeve))
-    cuff = palette.contrasting(rng, top.sleeve_colour, person.head.skin, top.cuff or top.colour)
+    cuff = palette.contrasting(rng, top.sleeve_color, person.head.skin, top.cuff or top.color)
     return dataclasses.replace(person, top=dataclasses.replace(top, cuff=cuff))
 
 
 def _upper_leg(rng: np.random.Generator, person: Person) -> Person:
     bottom = person.bottom
-    cloth = person.top.colour if person.top.hangs else bottom.colour
-    stripe = palette.contrasting(rng, bottom.colour, cloth, bottom.stripe or cloth)
+    cloth = person.top.color if person.top.hangs else bottom.color
+    stripe = palette.contrasting(rng, bottom.color, cloth, bottom.stripe or cloth)
     return dataclasses.replace(person, bottom=dataclasses.replace(bottom, stripe=stripe))
 
 
@@ -85,15 +85,15 @@ def _lower_leg(rng: np.random.Generator, person: Person) -> Person:
     if person.bare_shins and not person.long_skirt:
         sock = palette.contrasting(rng, bottom.sock, person.head.skin)
         return dataclasses.replace(person, bottom=dataclasses.replace(bottom, sock=sock))
-    cuff = palette.contrasting(rng, bottom.colour, bottom.cuff or bottom.colour)
+    cuff = palette.contrasting(rng, bottom.color, bottom.cuff or bottom.color)
     return dataclasses.replace(person, bottom=dataclasses.replace(bottom, cuff=cuff))
 
 
 def _foot(rng: np.random.Generator, person: Person) -> Person:
     shoes = person.shoes
-    colour = palette.contrasting(rng, shoes.colour)
+    color = palette.contrasting(rng, shoes.color)
     kind = shoes.kind if shoes.kind is not ShoeKind.PUMP else ShoeKind.SNEAKER
-    return dataclasses.replace(person, shoes=dataclasses.replace(shoes, colour=colour, kind=kind))
+    return dataclasses.replace(person, shoes=dataclasses.replace(shoes, color=color, kind=kind))
 
 
 TWISTS: tuple[Twist, ...] = (_head, _torso, _upper_arm, _lower_arm, _upper_leg, _lower_leg, _foot)

@@ -37,7 +37,7 @@ def _solid(
         np.full(3, half),
         caps=(0.0, 0.0),
         yaw=0.0,
-        colour=(128, 128, 128),
+        color=(128, 128, 128),
     )
 
 
@@ -59,11 +59,11 @@ def _box(rng: np.random.Generator, canvas: Canvas, view: View) -> None:
     low = view.y + rng.uniform(0.02, 0.07) * s
     soft_ellipse(canvas, (x, low), (1.25 * half, 0.04 * s), 0.5)
     box = _solid(canvas, x, (low - rng.uniform(0.18, 0.42) * s, low), half)
-    colours = ((150, 112, 74), (70, 96, 74), (116, 120, 126), (58, 72, 104))
-    colour = colours[int(rng.integers(len(colours)))]
-    box.paint(box.cover >= 0, colour)
-    box.paint((box.u * 6) % 1 < 0.08, palette.darker(colour, 0.7))
-    box.paint(box.u < 0.08, palette.darker(colour, 1.2))
+    colors = ((150, 112, 74), (70, 96, 74), (116, 120, 126), (58, 72, 104))
+    color = colors[int(rng.integers(len(colors)))]
+    box.paint(box.cover >= 0, color)
+    box.paint((box.u * 6) % 1 < 0.08, palette.darker(color, 0.7))
+    box.paint(box.u < 0.08, palette.darker(color, 1.2))
     box.bulge[:] = 0.9
     box.across *= 0.3
     box.draw(canvas, part=BACKGROUND, light=view.light)
@@ -84,7 +84,7 @@ def _plant(rng: np.random.Generator, canvas: Canvas, view: View) -> None:
             np.array((0.002, 0.022, 0.026, 0.02, 0.01)) * s,
             caps=(0.0, 0.0),
             yaw=0.0,
-            colour=palette.darker((84, 138, 70), rng.uniform(0.55, 1.1)),
+            color=palette.darker((84, 138, 70), rng.uniform(0.55, 1.1)),
         )
         leaf.paint(np.abs(leaf.across) < 0.12, (118, 160, 92))
         leaf.draw(canvas, part=BACKGROUND, light=view.light)

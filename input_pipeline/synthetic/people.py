@@ -1,4 +1,4 @@
-"""What a person is made of: attributes that stay the same in every picture of an identity."""
+"""What a person is made of: attributes that stay the same in every image of an identity."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from input_pipeline.synthetic.figure import palette
-from input_pipeline.synthetic.figure.palette import Colour
+from input_pipeline.synthetic.figure.palette import Color
 
 
 class Cut(enum.StrEnum):
@@ -48,7 +48,7 @@ class TopKind(enum.StrEnum):
 
 
 class Pattern(enum.StrEnum):
-    """How two colours share a cloth."""
+    """How two colors share a cloth."""
 
     PLAIN = "plain"
     STRIPES = "stripes"
@@ -114,11 +114,11 @@ class Build:
 class Head:
     """Face, hair and hat."""
 
-    skin: Colour
+    skin: Color
     cut: Cut
-    hair: Colour
+    hair: Color
     hat: Hat
-    hat_colour: Colour
+    hat_color: Color
     beard: bool
     glasses: bool
 
@@ -129,32 +129,32 @@ class Top:
 
     Attributes:
         kind: The garment.
-        colour: Colour of the cloth.
-        accent: Second colour of the pattern.
+        color: Color of the cloth.
+        accent: Second color of the pattern.
         pattern: How the two share the cloth.
         count: How often the pattern repeats around the body.
         inner: What shows under an open jacket, at a collar or in a hood.
         print: Chest and back print.
-        print_colour: Its colour.
+        print_color: Its color.
         sleeve: Length in limb segments: 0 none, 1 to the elbow, 2 to the wrist.
-        sleeve_colour: Colour of the sleeves, often that of the cloth.
+        sleeve_color: Color of the sleeves, often that of the cloth.
         band: Ring around the upper arm, or None.
         cuff: Ring around the wrist, or None.
         length: Where a coat or dress ends, in leg segments from the hip.
     """
 
     kind: TopKind
-    colour: Colour
-    accent: Colour
+    color: Color
+    accent: Color
     pattern: Pattern
     count: int
-    inner: Colour
+    inner: Color
     print: Print
-    print_colour: Colour
+    print_color: Color
     sleeve: float
-    sleeve_colour: Colour
-    band: Colour | None
-    cuff: Colour | None
+    sleeve_color: Color
+    band: Color | None
+    cuff: Color | None
     length: float
 
     @property
@@ -174,32 +174,32 @@ class Bottom:
 
     Attributes:
         kind: The garment.
-        colour: Colour of the cloth.
-        accent: Second colour of the pattern.
+        color: Color of the cloth.
+        accent: Second color of the pattern.
         pattern: How the two share the cloth.
         count: How often the pattern repeats around a leg.
         stripe: Panel down the sides of the thighs, or ring around what hangs; or None.
         cuff: Ring at the end of trousers or of a long skirt, or None.
-        sock: Colour of the socks, where shins are bare.
+        sock: Color of the socks, where shins are bare.
     """
 
     kind: BottomKind
-    colour: Colour
-    accent: Colour
+    color: Color
+    accent: Color
     pattern: Pattern
     count: int
-    stripe: Colour | None
-    cuff: Colour | None
-    sock: Colour
+    stripe: Color | None
+    cuff: Color | None
+    sock: Color
 
 
 @dataclasses.dataclass(frozen=True)
 class Shoes:
-    """Shoes and the colour of their soles."""
+    """Shoes and the color of their soles."""
 
     kind: ShoeKind
-    colour: Colour
-    sole: Colour
+    color: Color
+    sole: Color
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,8 +207,8 @@ class Bag:
     """A bag, or none."""
 
     kind: BagKind
-    colour: Colour
-    accent: Colour
+    color: Color
+    accent: Color
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,7 +257,7 @@ def _draw_head(rng: np.random.Generator) -> Head:
         cut=cut,
         hair=palette.pick(rng, palette.HAIR),
         hat=hat,
-        hat_colour=palette.cloth(rng),
+        hat_color=palette.cloth(rng),
         beard=bool(manly and rng.random() < 0.35),
         glasses=bool(rng.random() < 0.2),
     )
@@ -265,8 +265,8 @@ def _draw_head(rng: np.random.Generator) -> Head:
 
 def _draw_top(rng: np.random.Generator) -> Top:
     kind = _one_of(rng, dict(zip(TopKind, (3.0, 1.6, 1.6, 1.4, 1.8, 0.8, 0.8), strict=True)))
-    colour = palette.cloth(rng, dark=0.3)
-    accent = palette.contrasting(rng, colour)
+    color = palette.cloth(rng, dark=0.3)
+    accent = palette.contrasting(rng, color)
     patterns = (5.0, 1.2, 0.6, 1.0, 0.6, 0.8, 0.8, 0.4, 0.3)
     sleeves = {
         TopKind.TEE: (0.0, 0.55, 0.55, 0.7),
@@ -275,40 +275,40 @@ def _draw_top(rng: np.random.Generator) -> Top:
     }.get(kind, (2.0,))
     return Top(
         kind=kind,
-        colour=colour,
+        color=color,
         accent=accent,
         pattern=_one_of(rng, dict(zip(Pattern, patterns, strict=True))),
         count=int(rng.integers(3, 8)),
-        inner=palette.contrasting(rng, colour, least=90),
+        inner=palette.contrasting(rng, color, least=90),
         print=_one_of(rng, dict(zip(Print, (2.5, 1.0, 1.0, 1.0, 0.7), strict=True))),
-        print_colour=palette.contrasting(rng, colour, accent, least=90),
+        print_color=palette.contrasting(rng, color, accent, least=90),
         sleeve=sleeves[rng.integers(len(sleeves))],
-        sleeve_colour=palette.cloth(rng) if rng.random() < 0.2 else colour,
-        band=palette.contrasting(rng, colour) if rng.random() < 0.2 else None,
-        cuff=palette.contrasting(rng, colour) if rng.random() < 0.15 else None,
+        sleeve_color=palette.cloth(rng) if rng.random() < 0.2 else color,
+        band=palette.contrasting(rng, color) if rng.random() < 0.2 else None,
+        cuff=palette.contrasting(rng, color) if rng.random() < 0.15 else None,
         length=float(rng.choice((0.45, 0.75, 1.15))),
     )
 
 
-def _draw_bottom(rng: np.random.Generator, top: Colour) -> Bottom:
+def _draw_bottom(rng: np.random.Generator, top: Color) -> Bottom:
     weights = (2.6, 2.8, 0.9, 1.0, 1.5, 1.0, 0.6)
     kind = _one_of(rng, dict(zip(BottomKind, weights, strict=True)))
     jeans = kind is BottomKind.JEANS
-    colour = palette.pick(rng, palette.DENIM) if jeans else palette.cloth(rng, dark=0.6)
-    if np.linalg.norm(np.subtract(colour, top)) < 70 and rng.random() < 0.8:
-        colour = palette.contrasting(rng, top)
+    color = palette.pick(rng, palette.DENIM) if jeans else palette.cloth(rng, dark=0.6)
+    if np.linalg.norm(np.subtract(color, top)) < 70 and rng.random() < 0.8:
+        color = palette.contrasting(rng, top)
     pattern = Pattern.PLAIN
     if not jeans and rng.random() < 0.2:
         choices = (Pattern.CHECKS, Pattern.PINSTRIPES, Pattern.CAMOUFLAGE, Pattern.DOTS)
         pattern = choices[rng.integers(len(choices))]
     return Bottom(
         kind=kind,
-        colour=colour,
-        accent=palette.contrasting(rng, colour, least=70),
+        color=color,
+        accent=palette.contrasting(rng, color, least=70),
         pattern=pattern,
         count=int(rng.integers(3, 7)),
-        stripe=palette.contrasting(rng, colour) if not jeans and rng.random() < 0.15 else None,
-        cuff=palette.contrasting(rng, colour) if rng.random() < 0.12 else None,
+        stripe=palette.contrasting(rng, color) if not jeans and rng.random() < 0.15 else None,
+        cuff=palette.contrasting(rng, color) if rng.random() < 0.12 else None,
         sock=palette.cloth(rng, dark=0.3),
     )
 
@@ -321,7 +321,7 @@ def draw_person(rng: np.random.Generator) -> Person:
     top = _draw_top(rng)
     head = _draw_head(rng)
     if head.hat is Hat.HOOD:
-        head = dataclasses.replace(head, hat_colour=top.colour)
+        head = dataclasses.replace(head, hat_color=top.color)
     return Person(
         build=Build(
             stature=float(np.clip(stature, 0.92, 1.06)),
@@ -331,15 +331,15 @@ def draw_person(rng: np.random.Generator) -> Person:
         ),
         head=head,
         top=top,
-        bottom=_draw_bottom(rng, top.colour),
+        bottom=_draw_bottom(rng, top.color),
         shoes=Shoes(
             kind=_one_of(rng, dict(zip(ShoeKind, (3.0, 1.2, 1.0), strict=True))),
-            colour=shoe,
+            color=shoe,
             sole=palette.CLOTH["white"] if rng.random() < 0.6 else palette.darker(shoe, 0.5),
         ),
         bag=Bag(
             kind=_one_of(rng, dict(zip(BagKind, (5.0, 1.8, 1.4, 1.0), strict=True))),
-            colour=bag,
+            color=bag,
             accent=palette.contrasting(rng, bag),
         ),
     )

@@ -1,4 +1,4 @@
-"""Which pictures a synthetic dataset has: a pure function of its settings."""
+"""Which images a synthetic dataset has: a pure function of its settings."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _STREAM = 3
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
-    """One picture to draw.
+class Shot:
+    """One image to draw.
 
     Attributes:
-        split: Folder of the picture.
+        split: Folder of the image.
         stem: File name without extension, as in Market-1501.
         person: Index into the population of `Plan`.
         camera: Number of the camera.
-        number: Index among all pictures, which seeds everything that varies in it.
+        number: Index among all images, which seeds everything that varies in it.
     """
 
     split: str
@@ -36,17 +36,17 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The people and the pictures of a dataset."""
+    """The people and the images of a dataset."""
 
     population: tuple[Person, ...]
-    pictures: tuple[Picture, ...]
+    shots: tuple[Shot, ...]
 
 
 def make_plan(settings: SyntheticSettings) -> Plan:
-    """Lists every picture in a fixed order.
+    """Lists every image in a fixed order.
 
     Training people are numbered from 1 and test people after them; distractors are all 0000.
-    Each test person has one query from every camera that sees them, and gallery pictures from
+    Each test person has one query from every camera that sees them, and gallery images from
     the same cameras.
     """
     rng = np.random.default_rng((settings.seed, _STREAM))
@@ -57,13 +57,13 @@ def make_plan(settings: SyntheticSettings) -> Plan:
         settings.distractor_identities,
     ):
         people += draw_population(rng, number, settings)
-    pictures: list[Picture] = []
+    shots: list[Shot] = []
 
     def add(split: str, label: int, person: int, cameras: list[int]) -> None:
         for box, camera in enumerate(cameras):
-            number = len(pictures)
+            number = len(shots)
             stem = f"{label:04d}_c{camera}s1_{number:06d}_{box:02d}"
-            pictures.append(Picture(split, stem, person, camera, number))
+            shots.append(Shot(split, stem, person, camera, number))
 
     tested = settings.train_identities + settings.test_identities
     for person in range(len(people)):
@@ -75,7 +75,7 @@ def make_plan(settings: SyntheticSettings) -> Plan:
             add(GALLERY, person + 1, person, _deal(seen, settings.pictures_per_identity))
         else:
             add(GALLERY, 0, person, _deal(seen, settings.pictures_per_distractor))
-    return Plan(population=tuple(people), pictures=tuple(pictures))
+    return Plan(population=tuple(people), shots=tuple(shots))
 
 
 def _cameras_of(rng: np.random.Generator, settings: SyntheticSettings) -> list[int]:
@@ -84,6 +84,6 @@ def _cameras_of(rng: np.random.Generator, settings: SyntheticSettings) -> list[i
     return [int(camera) + 1 for camera in chosen]
 
 
-def _deal(cameras: list[int], pictures: int) -> list[int]:
-    """The cameras in turn, until there are `pictures` of them."""
-    return [cameras[index % len(cameras)] for index in range(pictures)]
+def _deal(cameras: list[int], images: int) -> list[int]:
+    """The cameras in turn, until there are `images` of them."""
+    return [cameras[index % len(cameras)] for index in range(images)]

@@ -1,4 +1,4 @@
-"""Backgrounds: one wide view of wall and ground for each camera, cropped anew for every picture."""
+"""Backgrounds: one wide view of wall and ground for each camera, cropped anew for every image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from input_pipeline.synthetic.cameras import Camera
-from input_pipeline.synthetic.figure.palette import Colour
+from input_pipeline.synthetic.figure.palette import Color
 from input_pipeline.synthetic.figure.shapes import soft_noise
 
 _STREAM = 2
@@ -79,13 +79,13 @@ def _ground(rng: np.random.Generator, camera: Camera, kerb: int) -> np.ndarray:
     return np.clip(base * tone[..., None], 0, 255).astype(np.uint8)
 
 
-def _plaster(rng: np.random.Generator, colour: Colour, kerb: int) -> Image.Image:
+def _plaster(rng: np.random.Generator, color: Color, kerb: int) -> Image.Image:
     tone = (
         1
         + 0.05 * _noise(rng, kerb, SCENE_WIDTH, 0.15)
         + 0.02 * rng.standard_normal((kerb, SCENE_WIDTH))
     )
-    return Image.fromarray(np.clip(np.array(colour) * tone[..., None], 0, 255).astype(np.uint8))
+    return Image.fromarray(np.clip(np.array(color) * tone[..., None], 0, 255).astype(np.uint8))
 
 
 def _bricks(rng: np.random.Generator, scene: Image.Image, kerb: int) -> None:
@@ -95,8 +95,8 @@ def _bricks(rng: np.random.Generator, scene: Image.Image, kerb: int) -> None:
     for line, top in enumerate(range(kerb - high, -high, -high)):
         for left in range(-wide + (line % 2) * wide // 2, SCENE_WIDTH, wide):
             tone = rng.uniform(0.8, 1.1)
-            colour = (int(150 * tone), int(84 * tone), int(66 * tone))
-            draw.rectangle((left, top, left + wide - 2, top + high - 2), fill=colour)
+            color = (int(150 * tone), int(84 * tone), int(66 * tone))
+            draw.rectangle((left, top, left + wide - 2, top + high - 2), fill=color)
     for left in range(int(rng.integers(60, 140)), SCENE_WIDTH, 260):
         draw.rectangle((left, kerb - 92, left + 44, kerb), fill=(60, 66, 60))
         draw.rectangle((left + 4, kerb - 88, left + 40, kerb), fill=(84, 98, 92))

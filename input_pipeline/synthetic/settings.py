@@ -13,7 +13,7 @@ from input_pipeline.errors import DataError
 
 SETTINGS_FILE = "settings.json"
 DRAWING_VERSION = 2
-"""Raised whenever the same settings would draw other pictures."""
+"""Raised whenever the same settings would draw other images."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,18 +24,18 @@ class SyntheticSettings:
         train_identities: People in `bounding_box_train`.
         test_identities: People in `query` and `bounding_box_test`; none of them is in training.
         distractor_identities: People who are only in the gallery, all under number 0000.
-        pictures_per_identity: Pictures of each person in training, and of each in the gallery.
-        pictures_per_distractor: Pictures of each distractor.
+        pictures_per_identity: Images of each person in training, and of each in the gallery.
+        pictures_per_distractor: Images of each distractor.
         cameras: Number of cameras, 2 to 6.
         cameras_per_identity: A person is seen by this many cameras or more; one query from each.
-        height: Picture height in pixels.
-        width: Picture width in pixels.
+        height: Shot height in pixels.
+        width: Shot width in pixels.
         look_alikes: People in a group that differ in one or two details of one part.
         look_alike_share: Share of the people who belong to such a group, 0 to 1.
         camera_strength: Cast, contrast, blur, noise and crop jitter; 0 is none and 1 is hard.
-        occlusion_rate: Share of the pictures with something in front of the person.
-        jpeg_quality: Quality of the picture files, 1 to 95.
-        seed: Other seeds draw other people, cameras and pictures.
+        occlusion_rate: Share of the images with something in front of the person.
+        jpeg_quality: Quality of the image files, 1 to 95.
+        seed: Other seeds draw other people, cameras and images.
     """
 
     train_identities: int

@@ -28,26 +28,26 @@ def contact_sheet(
 ) -> None:
     """Writes a sheet of training people, one in each row, look-alikes below each other.
 
-    Two people of each group are shown. Every picture has its part map at its right, in the
-    colours of `PALETTE`.
+    Two people of each group are shown. Every image has its part map at its right, in the
+    colors of `PALETTE`.
 
     Args:
         root: A dataset of `generate`.
         output: The sheet, `.png` or `.jpg`.
         people: Number of people shown.
-        columns: Pictures of each, taken evenly over what there is.
-        height: Height of a picture on the sheet, in pixels.
+        columns: Images of each, taken evenly over what there is.
+        height: Height of an image on the sheet, in pixels.
 
     Raises:
-        DataError: `root` has no training pictures, or `output` has another suffix.
+        DataError: `root` has no training images, or `output` has another suffix.
     """
     if output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise DataError(f"{output} is no picture name: end it in .png or .jpg")
+        raise DataError(f"{output} is no image name: end it in .png or .jpg")
     of_person: dict[str, list[pathlib.Path]] = {}
     for path in sorted((root / TRAIN).glob("*.jpg")):
         of_person.setdefault(path.name[:4], []).append(path)
     if not of_person:
-        raise DataError(f"{root / TRAIN} has no pictures: render the dataset first")
+        raise DataError(f"{root / TRAIN} has no images: render the dataset first")
     group = read_settings(root / SETTINGS_FILE).look_alikes
     shown = [paths for index, paths in enumerate(of_person.values()) if index % group < 2]
     rows = [_row(root, paths, columns, height) for paths in shown[:people]]
@@ -61,14 +61,14 @@ def contact_sheet(
 
 
 def _row(root: pathlib.Path, paths: list[pathlib.Path], columns: int, height: int) -> np.ndarray:
-    """Pictures and part maps of one person side by side, uint8 `[height, w, 3]`."""
+    """Images and part maps of one person side by side, uint8 `[height, w, 3]`."""
     chosen = np.linspace(0, len(paths) - 1, min(columns, len(paths))).round().astype(int)
     tiles: list[np.ndarray] = []
     for index in chosen:
         path = paths[index]
-        with open_image(path) as picture:
-            size = (round(height * picture.width / picture.height), height)
-            tiles.append(np.asarray(picture.resize(size, Image.Resampling.LANCZOS)))
+        with open_image(path) as image:
+            size = (round(height * image.width / image.height), height)
+            tiles.append(np.asarray(image.resize(size, Image.Resampling.LANCZOS)))
         with open_image(part_root(root) / TRAIN / f"{path.stem}.png") as part_map:
             parts = np.asarray(part_map.resize(size, Image.Resampling.NEAREST))
         tiles += [PALETTE[parts], np.full((height, _GAP, 3), _PAPER, np.uint8)]

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from input_pipeline.synthetic.figure.figure import Figure
-from input_pipeline.synthetic.figure.palette import Colour, darker
+from input_pipeline.synthetic.figure.palette import Color, darker
 from input_pipeline.synthetic.figure.pose import SIDES
 from input_pipeline.synthetic.people import BagKind
 
@@ -34,17 +34,17 @@ def backpack(figure: Figure) -> None:
 def straps(figure: Figure) -> None:
     """Draws the straps over the trunk."""
     at, scale, bag = figure.skeleton.at, figure.view.scale, figure.person.bag
-    colour, neck = darker(bag.colour, 0.8), figure.skeleton.at("neck")
+    color, neck = darker(bag.color, 0.8), figure.skeleton.at("neck")
     if bag.kind is BagKind.BACKPACK and figure.facing > 0.2:
         for side in SIDES:
             shoulder, hip = at(f"shoulder_{side}"), at(f"hip_{side}")
             start = (0.45 * neck[0] + 0.55 * shoulder[0], shoulder[1] - 0.022 * scale)
             low = shoulder[1] + 0.5 * (hip[1] - shoulder[1])
-            _band(figure, start, (0.25 * neck[0] + 0.75 * shoulder[0], low), colour)
+            _band(figure, start, (0.25 * neck[0] + 0.75 * shoulder[0], low), color)
     if bag.kind is BagKind.SHOULDER:
         shoulder, hip = at("shoulder_right"), at("hip_left")
         start = (0.4 * neck[0] + 0.6 * shoulder[0], shoulder[1] - 0.02 * scale)
-        _band(figure, start, (hip[0], hip[1] - 0.02 * scale), colour)
+        _band(figure, start, (hip[0], hip[1] - 0.02 * scale), color)
 
 
 def shoulder_bag(figure: Figure) -> None:
@@ -53,9 +53,9 @@ def shoulder_bag(figure: Figure) -> None:
     hidden = depth("hip_left") < depth("hip_right") - 0.06
     if figure.person.bag.kind is BagKind.SHOULDER and not hidden:
         hip = figure.skeleton.at("hip_left")
-        centre = (hip[0] + 0.055 * figure.facing * scale, hip[1] + 0.035 * scale)
+        center = (hip[0] + 0.055 * figure.facing * scale, hip[1] + 0.035 * scale)
         half_width = math.hypot(0.05 * figure.facing, 0.075 * figure.ahead)
-        _box(figure, centre, (half_width, 0.05))
+        _box(figure, center, (half_width, 0.05))
 
 
 def handbag(figure: Figure) -> None:
@@ -68,23 +68,23 @@ def handbag(figure: Figure) -> None:
     half_width = math.hypot(0.035 * figure.facing, 0.065 * figure.ahead)
     for sign in (-0.5, 0.5):
         corner = (x + sign * half_width * scale, y + 0.05 * scale)
-        _band(figure, corner, (x, y), darker(figure.person.bag.colour, 0.7))
+        _band(figure, corner, (x, y), darker(figure.person.bag.color, 0.7))
     _box(figure, (x, y + 0.085 * scale), (half_width, 0.04))
 
 
-def _box(figure: Figure, centre: tuple[float, float], half: tuple[float, float]) -> None:
+def _box(figure: Figure, center: tuple[float, float], half: tuple[float, float]) -> None:
     """A rounded box; `half` is its half width and half height in body heights."""
     tall, bag = half[1] * figure.view.scale, figure.person.bag
-    top, end = (centre[0], centre[1] - tall), (centre[0], centre[1] + tall)
-    surface = figure.limb(top, end, _BOX * half[0], bag.colour, caps=(0.014, 0.01))
-    surface.paint((surface.u > 0.26) & (surface.u < 0.29), darker(bag.colour, 0.5))
+    top, end = (center[0], center[1] - tall), (center[0], center[1] + tall)
+    surface = figure.limb(top, end, _BOX * half[0], bag.color, caps=(0.014, 0.01))
+    surface.paint((surface.u > 0.26) & (surface.u < 0.29), darker(bag.color, 0.5))
     pocket = (surface.u > 0.52) & (surface.u < 0.86) & (np.abs(surface.across) < 0.66)
     surface.paint(pocket, bag.accent)
     figure.put(surface, None, folds=0.5)
 
 
 def _band(
-    figure: Figure, start: tuple[float, float], end: tuple[float, float], colour: Colour
+    figure: Figure, start: tuple[float, float], end: tuple[float, float], color: Color
 ) -> None:
-    surface = figure.limb(start, end, np.full(2, 0.0075), colour, caps=(0.004, 0.004))
+    surface = figure.limb(start, end, np.full(2, 0.0075), color, caps=(0.004, 0.004))
     figure.put(surface, None)

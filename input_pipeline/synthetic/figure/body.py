@@ -20,7 +20,7 @@ def draw_body(canvas: Canvas, person: Person, pose: Pose, view: View) -> None:
             Bags keep the class of what they cover.
         person: Whom to draw.
         pose: How they hold themselves and which side is seen.
-        view: Where in the picture.
+        view: Where in the image.
     """
     figure = Figure(canvas, person, pose, view)
     depth = figure.skeleton.depth

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from input_pipeline.synthetic.figure.palette import Colour, darker
+from input_pipeline.synthetic.figure.palette import Color, darker
 from input_pipeline.synthetic.figure.shapes import Surface, soft_noise
 from input_pipeline.synthetic.people import Pattern, Print
 
@@ -14,7 +14,7 @@ def _odd(position: np.ndarray) -> np.ndarray:
 
 
 def pattern_mask(surface: Surface, pattern: Pattern, count: int, *, aspect: float) -> np.ndarray:
-    """Where the second colour of `pattern` shows, bool `[h, w]`.
+    """Where the second color of `pattern` shows, bool `[h, w]`.
 
     Args:
         surface: The limb.
@@ -47,14 +47,14 @@ def pattern_mask(surface: Surface, pattern: Pattern, count: int, *, aspect: floa
 
 
 def dress_surface(
-    surface: Surface, pattern: Pattern, accent: Colour, count: int, *, aspect: float
+    surface: Surface, pattern: Pattern, accent: Color, count: int, *, aspect: float
 ) -> None:
-    """Paints `pattern` on the limb in its second colour."""
+    """Paints `pattern` on the limb in its second color."""
     if pattern is not Pattern.PLAIN:
         surface.paint(pattern_mask(surface, pattern, count, aspect=aspect), accent)
 
 
-def print_on(surface: Surface, kind: Print, colour: Colour) -> None:
+def print_on(surface: Surface, kind: Print, color: Color) -> None:
     """Paints a print on the chest and, larger, on the back."""
     if kind is Print.NONE:
         return
@@ -69,15 +69,15 @@ def print_on(surface: Surface, kind: Print, colour: Colour) -> None:
         mask = (np.abs(x) < 0.62) & (np.abs(y) < 0.17)
     else:
         mask = np.abs(y - 0.7 * np.abs(x) + 0.2) < 0.17
-    surface.paint(mask & (np.abs(surface.front) > 0.2), colour)
+    surface.paint(mask & (np.abs(surface.front) > 0.2), color)
 
 
-def ring(surface: Surface, low: float, high: float, colour: Colour | None) -> None:
+def ring(surface: Surface, low: float, high: float, color: Color | None) -> None:
     """Paints a ring around the limb from `low` to `high` along it; nothing for None."""
-    if colour is not None:
-        surface.paint((surface.u > low) & (surface.u < high), colour)
+    if color is not None:
+        surface.paint((surface.u > low) & (surface.u < high), color)
 
 
-def hem(surface: Surface, at: float, colour: Colour, *, width: float = 0.02) -> None:
+def hem(surface: Surface, at: float, color: Color, *, width: float = 0.02) -> None:
     """Paints a thin dark seam where a garment ends."""
-    ring(surface, at - width, at, darker(colour, 0.65))
+    ring(surface, at - width, at, darker(color, 0.65))

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from input_pipeline.synthetic.figure.palette import Colour
+from input_pipeline.synthetic.figure.palette import Color
 from input_pipeline.synthetic.figure.pose import Pose, Skeleton, View, joints, project
 from input_pipeline.synthetic.figure.shapes import CLOTH_GRAIN, Canvas, Surface
 from input_pipeline.synthetic.people import Person, TopKind
@@ -31,14 +31,14 @@ LOOSE_TOP = {
 
 
 class Figure:
-    """A person, their joints in the picture, and the canvas.
+    """A person, their joints in the image, and the canvas.
 
     Attributes:
         canvas: Where the person is drawn.
         person: Who.
         pose: How they hold themselves.
-        view: Where in the picture.
-        skeleton: The joints in the picture.
+        view: Where in the image.
+        skeleton: The joints in the image.
         facing: 1 facing the camera, -1 facing away.
         ahead: 1 facing right, -1 facing left.
     """
@@ -48,7 +48,7 @@ class Figure:
         self.canvas, self.person, self.pose, self.view = canvas, person, pose, view
         self.skeleton: Skeleton = project(joints(pose, person.build), pose.yaw, view)
         self.facing, self.ahead = math.cos(pose.yaw), math.sin(pose.yaw)
-        self._shift = sum(person.top.colour) + int(97 * pose.yaw)
+        self._shift = sum(person.top.color) + int(97 * pose.yaw)
 
     @property
     def trunk_yaw(self) -> float:
@@ -70,12 +70,12 @@ class Figure:
         start: tuple[float, float],
         end: tuple[float, float],
         radii: np.ndarray,
-        colour: Colour,
+        color: Color,
         *,
         caps: tuple[float, float] = (0.0, 0.0),
         yaw: float | None = None,
     ) -> Surface:
-        """A limb between two points of the picture; radii and caps are in body heights."""
+        """A limb between two points of the image; radii and caps are in body heights."""
         scale = self.view.scale
         return Surface(
             self.canvas,
@@ -84,7 +84,7 @@ class Figure:
             radii * scale,
             caps=(caps[0] * scale, caps[1] * scale),
             yaw=self.pose.yaw if yaw is None else yaw,
-            colour=colour,
+            color=color,
         )
 
     def put(

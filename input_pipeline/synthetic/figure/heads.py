@@ -8,15 +8,15 @@ import numpy as np
 
 from input_pipeline.dataset import HEAD
 from input_pipeline.synthetic.figure.figure import Figure
-from input_pipeline.synthetic.figure.palette import Colour, blend, darker
+from input_pipeline.synthetic.figure.palette import Color, blend, darker
 from input_pipeline.synthetic.figure.shapes import Surface, ellipse_radii
 from input_pipeline.synthetic.people import Cut, Hat, Head
 
 _HALF_HEIGHT = 0.068
 _HALF_WIDTH = 0.050
 _STRANDS = (9.0, 60.0)
-_EYE: Colour = (36, 28, 26)
-_RIM: Colour = (24, 24, 30)
+_EYE: Color = (36, 28, 26)
+_RIM: Color = (24, 24, 30)
 # Length and half width of the hair that hangs, in body heights.
 _HANGING = {Cut.BOB: (0.085, 0.055), Cut.LONG: (0.19, 0.058), Cut.PONYTAIL: (0.16, 0.02)}
 
@@ -44,7 +44,7 @@ def head(figure: Figure) -> None:
     """Draws the head, and the hair that falls over the back of someone who faces away."""
     look, back = figure.person.head, -0.012 * math.sin(_yaw(figure))
     if look.hat is Hat.HOOD:
-        figure.put(_blob(figure, (back, 0.0), (0.062, 0.082), look.hat_colour), HEAD, folds=0.6)
+        figure.put(_blob(figure, (back, 0.0), (0.062, 0.082), look.hat_color), HEAD, folds=0.6)
     elif look.cut is Cut.AFRO and look.hat is Hat.NONE:
         hair = _blob(figure, (back, -0.018), (0.072, 0.072), look.hair)
         figure.put(hair, HEAD, folds=2.0)
@@ -66,16 +66,16 @@ def _blob(
     figure: Figure,
     offset: tuple[float, float],
     half: tuple[float, float],
-    colour: Colour,
+    color: Color,
     *,
     egg: float = 0.0,
 ) -> Surface:
-    """An upright ellipse at an offset from the head's centre, all in body heights."""
+    """An upright ellipse at an offset from the head's center, all in body heights."""
     x, y = figure.skeleton.at("head")
     scale = figure.view.scale
     column, row, tall = x + offset[0] * scale, y + offset[1] * scale, half[1] * scale
     radii = ellipse_radii(half[0], egg=egg)
-    return figure.limb((column, row - tall), (column, row + tall), radii, colour, yaw=_yaw(figure))
+    return figure.limb((column, row - tall), (column, row + tall), radii, color, yaw=_yaw(figure))
 
 
 def _skull(figure: Figure) -> None:
@@ -90,12 +90,12 @@ def _skull(figure: Figure) -> None:
     if hair is not None:
         surface.paint(hair, blend(look.hair, look.skin) if look.cut is Cut.BUZZ else look.hair)
     if look.hat is Hat.HOOD:
-        surface.paint((front < 0.25) | (up > 0.55), look.hat_colour)
+        surface.paint((front < 0.25) | (up > 0.55), look.hat_color)
     elif look.hat is Hat.BEANIE:
-        surface.paint(up > 0.2, look.hat_colour)
-        surface.paint((up > 0.2) & (up < 0.36), darker(look.hat_colour, 0.75))
+        surface.paint(up > 0.2, look.hat_color)
+        surface.paint((up > 0.2) & (up < 0.36), darker(look.hat_color, 0.75))
     elif look.hat is Hat.CAP:
-        surface.paint(up > 0.32, look.hat_colour)
+        surface.paint(up > 0.32, look.hat_color)
     figure.put(surface, HEAD, folds=0.25, grain=_STRANDS, gloss=0.1)
 
 
@@ -157,7 +157,7 @@ def _on_top(figure: Figure) -> None:
     look, ahead, facing = figure.person.head, math.sin(_yaw(figure)), math.cos(_yaw(figure))
     if look.cut is Cut.BUN and look.hat is Hat.NONE:
         figure.put(_blob(figure, (-0.03 * ahead, -0.078), (0.024, 0.022), look.hair), HEAD)
-    shade = darker(look.hat_colour, 0.82)
+    shade = darker(look.hat_color, 0.82)
     if look.hat is Hat.BEANIE:
         figure.put(_blob(figure, (0.0, -0.076), (0.014, 0.013), shade), HEAD)
     if look.hat is Hat.CAP and facing > -0.75:

@@ -7,7 +7,7 @@ import numpy as np
 from input_pipeline import dataset as parts
 from input_pipeline.synthetic.figure import cloth
 from input_pipeline.synthetic.figure.figure import Figure
-from input_pipeline.synthetic.figure.palette import Colour, darker
+from input_pipeline.synthetic.figure.palette import Color, darker
 from input_pipeline.synthetic.figure.pose import SIDES
 from input_pipeline.synthetic.figure.shapes import Surface
 from input_pipeline.synthetic.people import BottomKind, Pattern, ShoeKind, TopKind
@@ -37,7 +37,7 @@ def leg(figure: Figure, side: str) -> None:
         at(f"hip_{side}"),
         at(f"knee_{side}"),
         _THIGH * girth * (1.0 if person.bare_thighs else _LOOSE[bottom.kind]),
-        skin if person.bare_thighs else bottom.colour,
+        skin if person.bare_thighs else bottom.color,
         caps=(0.03, 0.005 if short else 0.03),
     )
     if not person.bare_thighs:
@@ -46,7 +46,7 @@ def leg(figure: Figure, side: str) -> None:
             upper.paint((np.abs(upper.left) > 0.75) & (upper.u < 0.9), bottom.stripe)
     if short:
         upper.paint(upper.u > _SHORTS_END, skin)
-        cloth.hem(upper, _SHORTS_END, bottom.colour)
+        cloth.hem(upper, _SHORTS_END, bottom.color)
     figure.put(upper, parts.UPPER_LEG, folds=0.15 if person.bare_thighs else 0.7)
 
 
@@ -60,7 +60,7 @@ def _lower_leg(figure: Figure, side: str, girth: float) -> None:
         at(f"knee_{side}"),
         at(f"ankle_{side}"),
         radii,
-        person.head.skin if bare else bottom.colour,
+        person.head.skin if bare else bottom.color,
         caps=(0.03, 0.012),
     )
     if bare:
@@ -69,7 +69,7 @@ def _lower_leg(figure: Figure, side: str, girth: float) -> None:
         _trouser(figure, lower)
         cloth.ring(lower, 0.68, 0.92, bottom.cuff)
     if boots:
-        cloth.ring(lower, 0.66 if bare else 0.86, 1.4, person.shoes.colour)
+        cloth.ring(lower, 0.66 if bare else 0.86, 1.4, person.shoes.color)
     figure.put(lower, parts.LOWER_LEG, folds=0.15 if bare else 0.9)
 
 
@@ -77,7 +77,7 @@ def _trouser(figure: Figure, surface: Surface) -> None:
     bottom = figure.person.bottom
     cloth.dress_surface(surface, bottom.pattern, bottom.accent, bottom.count, aspect=0.9)
     if bottom.kind is BottomKind.JEANS:
-        red, green, blue = bottom.colour
+        red, green, blue = bottom.color
         faded = (min(red + 26, 255), min(green + 26, 255), min(blue + 22, 255))
         surface.paint((surface.front > 0.75) & (surface.u > 0.2) & (surface.u < 0.85), faded)
 
@@ -86,13 +86,13 @@ def _foot(figure: Figure, side: str) -> None:
     at, shoes, scale = figure.skeleton.at, figure.person.shoes, figure.view.scale
     heel, toe = at(f"heel_{side}"), at(f"toe_{side}")
     shaft = np.array((0.024, 0.027, 0.026))
-    collar = figure.limb(at(f"ankle_{side}"), heel, shaft, shoes.colour, caps=(0.012, 0.012))
+    collar = figure.limb(at(f"ankle_{side}"), heel, shaft, shoes.color, caps=(0.012, 0.012))
     figure.put(collar, parts.FOOT)
     radii = _SHOE * 0.82 if shoes.kind is ShoeKind.PUMP else _SHOE
     if heel[1] > toe[1]:
         heel, toe, radii = toe, heel, radii[::-1]
-    foot = figure.limb(heel, toe, radii, shoes.colour, caps=(0.014, 0.016))
-    # The sole is the lowest band in the picture, whichever way the foot points.
+    foot = figure.limb(heel, toe, radii, shoes.color, caps=(0.014, 0.016))
+    # The sole is the lowest band in the image, whichever way the foot points.
     rows, columns = foot.window
     row = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
     column = np.arange(columns.start, columns.stop, dtype=np.float32)
@@ -109,21 +109,21 @@ def skirts(figure: Figure) -> None:
     top, bottom = figure.person.top, figure.person.bottom
     if figure.person.bare_thighs and top.kind is not TopKind.DRESS:
         length = 1.6 if figure.person.long_skirt else 0.85
-        surface = _hanging(figure, length, bottom.colour, flare=1.3)
+        surface = _hanging(figure, length, bottom.color, flare=1.3)
         cloth.dress_surface(surface, bottom.pattern, bottom.accent, bottom.count, aspect=0.8)
-        _put_hanging(figure, surface, bottom.colour)
+        _put_hanging(figure, surface, bottom.color)
     if top.hangs:
         coat = top.kind is TopKind.COAT
-        surface = _hanging(figure, top.length, top.colour, flare=1.12 if coat else 1.3)
+        surface = _hanging(figure, top.length, top.color, flare=1.12 if coat else 1.3)
         if not coat and top.pattern not in (Pattern.TWO_TONE, Pattern.BAND):
             cloth.dress_surface(surface, top.pattern, top.accent, top.count, aspect=0.8)
         if coat:
             edge = (np.abs(surface.left) < 0.05) & (surface.front > 0)
-            surface.paint(edge, darker(top.colour, 0.5))
-        _put_hanging(figure, surface, top.colour)
+            surface.paint(edge, darker(top.color, 0.5))
+        _put_hanging(figure, surface, top.color)
 
 
-def _hanging(figure: Figure, length: float, colour: Colour, *, flare: float) -> Surface:
+def _hanging(figure: Figure, length: float, color: Color, *, flare: float) -> Surface:
     """A cone from the hips down to `length` leg segments; wider when the legs are apart."""
     at, scale = figure.skeleton.at, figure.view.scale
     upper, lower, share = ("hip", "knee", length) if length <= 1 else ("knee", "ankle", length - 1)
@@ -136,17 +136,17 @@ def _hanging(figure: Figure, length: float, colour: Colour, *, flare: float) -> 
     rim = max(hips * flare, 0.5 * abs(columns[0] - columns[1]) / scale + 0.055)
     end = (0.5 * sum(columns), max(rows))
     radii = np.linspace(hips * 1.02, rim, 5)
-    return figure.limb(at("pelvis"), end, radii, colour, caps=(0.02, 0.008))
+    return figure.limb(at("pelvis"), end, radii, color, caps=(0.02, 0.008))
 
 
-def _put_hanging(figure: Figure, surface: Surface, colour: Colour) -> None:
+def _put_hanging(figure: Figure, surface: Surface, color: Color) -> None:
     """Draws a cone; what lies below the knees is lower leg."""
-    long = figure.person.long_skirt and colour == figure.person.bottom.colour
+    long = figure.person.long_skirt and color == figure.person.bottom.color
     low = 0.22 if long else 0.45
     cloth.ring(surface, low, low + 0.22, figure.person.bottom.stripe)
     if long:
         cloth.ring(surface, 0.72, 0.94, figure.person.bottom.cuff)
-    cloth.hem(surface, 1.0, colour, width=0.03)
+    cloth.hem(surface, 1.0, color, width=0.03)
     figure.put(surface, parts.UPPER_LEG, folds=1.2, grain=(7.0, 38.0))
     knee = 0.5 * sum(figure.skeleton.at(f"knee_{side}")[1] for side in SIDES)
     row = np.arange(surface.window[0].start, surface.window[0].stop)[:, None]

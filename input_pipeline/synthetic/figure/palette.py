@@ -1,15 +1,15 @@
-"""The colours that people and their clothes come in."""
+"""The colors that people and their clothes come in."""
 
 from __future__ import annotations
 
 import numpy as np
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
-CLOTH: dict[str, Colour] = {
+CLOTH: dict[str, Color] = {
     "black": (28, 28, 32),
     "charcoal": (62, 64, 70),
-    "grey": (128, 130, 134),
+    "gray": (128, 130, 134),
     "silver": (190, 192, 196),
     "white": (238, 238, 234),
     "navy": (30, 40, 88),
@@ -32,8 +32,8 @@ CLOTH: dict[str, Colour] = {
     "beige": (212, 190, 154),
     "cream": (240, 228, 198),
 }
-DARK = ("black", "charcoal", "navy", "grey", "brown", "olive", "burgundy", "blue")
-SKIN: tuple[Colour, ...] = (
+DARK = ("black", "charcoal", "navy", "gray", "brown", "olive", "burgundy", "blue")
+SKIN: tuple[Color, ...] = (
     (244, 208, 182),
     (232, 186, 154),
     (214, 162, 124),
@@ -41,7 +41,7 @@ SKIN: tuple[Colour, ...] = (
     (142, 94, 62),
     (98, 64, 44),
 )
-HAIR: tuple[Colour, ...] = (
+HAIR: tuple[Color, ...] = (
     (26, 22, 22),
     (54, 36, 26),
     (98, 62, 36),
@@ -51,22 +51,22 @@ HAIR: tuple[Colour, ...] = (
     (150, 150, 152),
     (198, 194, 188),
 )
-DENIM: tuple[Colour, ...] = ((42, 62, 104), (70, 98, 146), (118, 146, 184), (36, 40, 54))
+DENIM: tuple[Color, ...] = ((42, 62, 104), (70, 98, 146), (118, 146, 184), (36, 40, 54))
 
 
-def cloth(rng: np.random.Generator, *, dark: float = 0.0) -> Colour:
-    """A cloth colour; with probability `dark` one of the sober ones."""
+def cloth(rng: np.random.Generator, *, dark: float = 0.0) -> Color:
+    """A cloth color; with probability `dark` one of the sober ones."""
     names = DARK if rng.random() < dark else tuple(CLOTH)
     return CLOTH[names[rng.integers(len(names))]]
 
 
-def contrasting(rng: np.random.Generator, *others: Colour, least: float = 120.0) -> Colour:
-    """A cloth colour that is far from all `others`.
+def contrasting(rng: np.random.Generator, *others: Color, least: float = 120.0) -> Color:
+    """A cloth color that is far from all `others`.
 
     Args:
         rng: The source of the choice.
-        *others: Colours to stay away from.
-        least: Smallest RGB distance; where no colour has it, the farthest one is taken.
+        *others: Colors to stay away from.
+        least: Smallest RGB distance; where no color has it, the farthest one is taken.
     """
     names = list(CLOTH.values())
     table = np.array(names, np.float32)
@@ -78,18 +78,18 @@ def contrasting(rng: np.random.Generator, *others: Colour, least: float = 120.0)
     return names[chosen]
 
 
-def pick(rng: np.random.Generator, colours: tuple[Colour, ...], *, jitter: int = 6) -> Colour:
-    """One of `colours`, moved a little in every channel."""
-    base = np.array(colours[rng.integers(len(colours))])
+def pick(rng: np.random.Generator, colors: tuple[Color, ...], *, jitter: int = 6) -> Color:
+    """One of `colors`, moved a little in every channel."""
+    base = np.array(colors[rng.integers(len(colors))])
     red, green, blue = np.clip(base + rng.integers(-jitter, jitter + 1, 3), 0, 255)
     return int(red), int(green), int(blue)
 
 
-def darker(colour: Colour, factor: float) -> Colour:
-    """`colour` times `factor`."""
-    return int(colour[0] * factor), int(colour[1] * factor), int(colour[2] * factor)
+def darker(color: Color, factor: float) -> Color:
+    """`color` times `factor`."""
+    return int(color[0] * factor), int(color[1] * factor), int(color[2] * factor)
 
 
-def blend(one: Colour, other: Colour) -> Colour:
-    """The colour half way between two."""
+def blend(one: Color, other: Color) -> Color:
+    """The color half way between two."""
     return (one[0] + other[0]) // 2, (one[1] + other[1]) // 2, (one[2] + other[2]) // 2

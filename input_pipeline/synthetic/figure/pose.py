@@ -27,7 +27,7 @@ class Pose:
     """Joint angles in radians; pairs are (left, right), forward and outward positive.
 
     Attributes:
-        yaw: Viewing side: 0 faces the camera, π/2 walks to the right of the picture.
+        yaw: Viewing side: 0 faces the camera, π/2 walks to the right of the image.
         lean: Forward lean of the trunk.
         twist: Rotation of the shoulders against the hips.
         nod: Turn of the head against the trunk.
@@ -128,14 +128,14 @@ def joints(pose: Pose, build: Build) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """Where the picture shows the ground under the person, and at what scale.
+    """Where the image shows the ground under the person, and at what scale.
 
     Attributes:
         x: Column of the ground point in pixels.
         y: Row of the ground point in pixels.
         scale: Pixels per body height.
         pitch: How far the camera looks down, in radians.
-        light: Where light comes from: picture right, picture down, towards the camera.
+        light: Where light comes from: image right, image down, towards the camera.
     """
 
     x: float
@@ -147,7 +147,7 @@ class View:
 
 @dataclasses.dataclass(frozen=True)
 class Skeleton:
-    """Joints in the picture: `xy` `[J, 2]` in pixels and `near` `[J]`, larger in front."""
+    """Joints in the image: `xy` `[J, 2]` in pixels and `near` `[J]`, larger in front."""
 
     xy: np.ndarray
     near: np.ndarray

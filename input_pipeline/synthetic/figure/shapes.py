@@ -1,6 +1,6 @@
 """Rounded limbs, drawn analytically with anti-aliased edges, and the canvas they land on.
 
-A limb is an axis in the picture with a radius that varies along it. Every pixel knows where on the
+A limb is an axis in the image with a radius that varies along it. Every pixel knows where on the
 limb's surface it lies, so that cloth patterns follow the body and turn with it.
 """
 
@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from input_pipeline.synthetic.figure.palette import Colour
+from input_pipeline.synthetic.figure.palette import Color
 
 _STEPS = 160
 _MIDDLES = (np.arange(_STEPS) + 0.5) / _STEPS
@@ -34,7 +34,7 @@ def soft_noise() -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Canvas:
-    """A picture being drawn: `pixels` float32 `[H, W, 3]` in 0-255, `parts` uint8 `[H, W]`."""
+    """An image being drawn: `pixels` float32 `[H, W, 3]` in 0-255, `parts` uint8 `[H, W]`."""
 
     pixels: np.ndarray
     parts: np.ndarray
@@ -48,7 +48,7 @@ class Surface:
         across: Position across, -1 to 1 from one outline to the other.
         bulge: How much the surface faces the camera, 0 to 1.
         cover: Share of the pixel that the limb covers, 0 to 1.
-        normal: The picture direction in which `across` grows.
+        normal: The image direction in which `across` grows.
     """
 
     def __init__(
@@ -60,18 +60,18 @@ class Surface:
         *,
         caps: tuple[float, float],
         yaw: float,
-        colour: Colour,
+        color: Color,
     ) -> None:
         """Lays the limb from `start` to `end` (column, row) with `radii` in pixels along it.
 
         Args:
             canvas: Where it will be drawn.
             start: First end of the axis.
-            end: Other end; lower in the picture, so that `across` grows to the right.
+            end: Other end; lower in the image, so that `across` grows to the right.
             radii: Radius at equal steps from `start` to `end`.
             caps: How far the rounded ends reach beyond, in pixels.
             yaw: Direction that the body's front points to; see `Pose.yaw`.
-            colour: Colour of all of it, until `paint` changes some.
+            color: Color of all of it, until `paint` changes some.
         """
         height, width = canvas.parts.shape
         dx, dy = end[0] - start[0], end[1] - start[1]
@@ -102,7 +102,7 @@ class Surface:
         self.cover = np.minimum(np.maximum(radius, 0, out=radius), 1, out=radius)
         self.normal = (ay, -ax)
         self._turn = (math.cos(yaw), math.sin(yaw))
-        self._colours: list[Colour] = [colour]
+        self._colors: list[Color] = [color]
         self._index = np.zeros(self.u.shape, np.uint8)
 
     @functools.cached_property
@@ -120,10 +120,10 @@ class Surface:
         """Position around the limb in turns; 0 is the front."""
         return np.arctan2(self.left, self.front) * np.float32(0.5 / math.pi)
 
-    def paint(self, mask: np.ndarray, colour: Colour) -> None:
-        """Gives `colour` to the pixels of `mask` `[h, w]`."""
-        self._colours.append(colour)
-        self._index[mask] = len(self._colours) - 1
+    def paint(self, mask: np.ndarray, color: Color) -> None:
+        """Gives `color` to the pixels of `mask` `[h, w]`."""
+        self._colors.append(color)
+        self._index[mask] = len(self._colors) - 1
 
     def draw(
         self,
@@ -139,7 +139,7 @@ class Surface:
         """Shades the limb and puts it on top of the canvas.
 
         Args:
-            canvas: The picture; changed in place.
+            canvas: The image; changed in place.
             part: Class that the covered pixels get, or None to leave theirs.
             light: As in `View`.
             folds: Depth of the cloth's folds, 0 to 1.
@@ -161,12 +161,12 @@ class Surface:
             shade += soft_noise()[row, column] * np.float32(0.12 * folds)
         shade *= np.float32(0.62)
         shade += np.float32(0.40) + np.float32(0.1) * self.bulge
-        colour = np.array(self._colours, np.float32)[self._index]
-        colour *= shade[..., None]
+        color = np.array(self._colors, np.float32)[self._index]
+        color *= shade[..., None]
         under = canvas.pixels[self.window]
-        colour -= under
-        colour *= self.cover[..., None]
-        under += colour
+        color -= under
+        color *= self.cover[..., None]
+        under += color
         if part is not None:
             canvas.parts[self.window][self.cover > 0.5] = part
 
@@ -177,7 +177,7 @@ def _radius_tables(
     """Radii at `_STEPS` positions from the tip of one rounded end to that of the other.
 
     The first are the outline's; the second do not shrink at the ends, so that the shading of a
-    limb goes on smoothly into its neighbour's.
+    limb goes on smoothly into its neighbor's.
     """
     total = length + caps[0] + caps[1]
     along = _MIDDLES * total - caps[0]
@@ -201,15 +201,15 @@ def ellipse_radii(half_width: float, *, egg: float = 0.0) -> np.ndarray:
 
 
 def soft_ellipse(
-    canvas: Canvas, centre: tuple[float, float], radii: tuple[float, float], strength: float
+    canvas: Canvas, center: tuple[float, float], radii: tuple[float, float], strength: float
 ) -> None:
     """Darkens the canvas under a soft ellipse; the shadow of something on the ground."""
     height, width = canvas.parts.shape
-    left, right = max(0, int(centre[0] - radii[0])), min(width, int(centre[0] + radii[0]) + 2)
-    top, bottom = max(0, int(centre[1] - radii[1])), min(height, int(centre[1] + radii[1]) + 2)
+    left, right = max(0, int(center[0] - radii[0])), min(width, int(center[0] + radii[0]) + 2)
+    top, bottom = max(0, int(center[1] - radii[1])), min(height, int(center[1] + radii[1]) + 2)
     if left >= right or top >= bottom:
         return
-    columns = (np.arange(left, right, dtype=np.float32) + 0.5 - centre[0]) / radii[0]
-    rows = (np.arange(top, bottom, dtype=np.float32)[:, None] + 0.5 - centre[1]) / radii[1]
+    columns = (np.arange(left, right, dtype=np.float32) + 0.5 - center[0]) / radii[0]
+    rows = (np.arange(top, bottom, dtype=np.float32)[:, None] + 0.5 - center[1]) / radii[1]
     depth = np.maximum(1 - columns**2 - rows**2, 0)
     canvas.pixels[top:bottom, left:right] *= (1 - strength * depth)[..., None]

@@ -43,13 +43,13 @@ def arm(figure: Figure, side: str) -> None:
 def _sleeve(figure: Figure, surface: Surface, length: float) -> None:
     top = figure.person.top
     mask = surface.u < length if length < 1 else np.ones(surface.u.shape, bool)
-    surface.paint(mask, top.sleeve_colour)
+    surface.paint(mask, top.sleeve_color)
     if top.pattern not in (Pattern.PLAIN, Pattern.TWO_TONE, Pattern.BAND):
         count = max(2, top.count // 2)
         pattern = cloth.pattern_mask(surface, top.pattern, count, aspect=1.0)
         surface.paint(mask & pattern, top.accent)
     if length < 1:
-        cloth.hem(surface, length, top.sleeve_colour, width=0.05)
+        cloth.hem(surface, length, top.sleeve_color, width=0.05)
 
 
 def torso(figure: Figure) -> None:
@@ -60,17 +60,17 @@ def torso(figure: Figure) -> None:
         figure.skeleton.at("neck"),
         (pelvis[0], pelvis[1] + 0.02 * figure.view.scale),
         figure.trunk_radii(),
-        top.colour,
+        top.color,
         caps=(0.006, 0.03),
         yaw=figure.trunk_yaw,
     )
     cloth.dress_surface(surface, top.pattern, top.accent, top.count, aspect=0.62)
-    cloth.print_on(surface, top.print, top.print_colour)
+    cloth.print_on(surface, top.print, top.print_color)
     _details(figure, surface)
     if not top.hangs:
         waist = _TUCKED if top.kind in (TopKind.SHIRT, TopKind.JACKET) else _UNTUCKED
-        surface.paint(surface.u > waist, bottom.colour)
-        cloth.hem(surface, waist, top.colour)
+        surface.paint(surface.u > waist, bottom.color)
+        cloth.hem(surface, waist, top.color)
         if waist == _TUCKED:
             cloth.ring(surface, waist, waist + 0.045, _BELT)
     figure.put(surface, parts.TORSO, folds=0.75)
@@ -84,13 +84,13 @@ def _details(figure: Figure, surface: Surface) -> None:
     if top.opens:
         opening = 0.12 + 0.16 * np.maximum(0.45 - u, 0)
         surface.paint(seen & (side < opening), top.inner)
-        surface.paint(seen & (np.abs(side - opening) < 0.035), darker(top.colour, 0.6))
+        surface.paint(seen & (np.abs(side - opening) < 0.035), darker(top.color, 0.6))
     if top.kind is TopKind.SHIRT:
-        surface.paint(seen & (side < 0.03), darker(top.colour, 0.7))
-        surface.paint((u < 0.07) & (side < 0.5), darker(top.colour, 0.85))
+        surface.paint(seen & (side < 0.03), darker(top.color, 0.7))
+        surface.paint((u < 0.07) & (side < 0.5), darker(top.color, 0.85))
     if top.kind is TopKind.HOODIE:
         pocket = (u > 0.6) & (u < 0.8) & (side < 0.5 - 0.9 * (u - 0.6))
-        surface.paint(seen & pocket, darker(top.colour, 0.8))
-        surface.paint(~seen & (u < 0.2) & (side < 0.55), darker(top.colour, 0.72))
+        surface.paint(seen & pocket, darker(top.color, 0.8))
+        surface.paint(~seen & (u < 0.2) & (side < 0.55), darker(top.color, 0.72))
     if top.kind in (TopKind.TEE, TopKind.DRESS, TopKind.SHIRT):
         surface.paint(seen & (u < 0.11 - 0.22 * side), figure.person.head.skin)

@@ -12,9 +12,9 @@ from input_pipeline.synthetic.figure.shapes import Canvas
 from input_pipeline.synthetic.look_alikes import TWISTS, draw_group, draw_population
 from input_pipeline.synthetic.occluders import draw_occluder
 from input_pipeline.synthetic.people import Person, Print, draw_person
-from input_pipeline.synthetic.picture import Studio
 from input_pipeline.synthetic.plan import make_plan
 from input_pipeline.synthetic.settings import PRESETS
+from input_pipeline.synthetic.studio import Studio
 
 HEIGHT, WIDTH = 128, 64
 VIEW = View(x=32, y=121, scale=112, pitch=0.2, light=(-0.4, -0.4, 0.85))
@@ -84,7 +84,7 @@ def details(person: Person) -> dict[str, object]:
         for field in dataclasses.fields(getattr(person, piece.name))
     }
     if person.top.print is Print.NONE:
-        del seen["top.print_colour"]
+        del seen["top.print_color"]
     return seen
 
 
@@ -146,10 +146,10 @@ def test_cameras_differ_and_strength_widens_the_differences() -> None:
 def test_a_picture_depends_on_its_number_alone() -> None:
     settings = PRESETS["tiny"]
     plan, studio = make_plan(settings), Studio(settings)
-    picture = plan.pictures[5]
-    person = plan.population[picture.person]
-    first = studio.draw(person, picture.camera, picture.number)
-    studio.draw(person, picture.camera, picture.number + 1)
-    again = Studio(settings).draw(person, picture.camera, picture.number)
-    assert first.picture.tobytes() == again.picture.tobytes()
+    image = plan.shots[5]
+    person = plan.population[image.person]
+    first = studio.draw(person, image.camera, image.number)
+    studio.draw(person, image.camera, image.number + 1)
+    again = Studio(settings).draw(person, image.camera, image.number)
+    assert first.image.tobytes() == again.image.tobytes()
     assert first.part_map.tobytes() == again.part_map.tobytes()

@@ -42,9 +42,9 @@ def test_files_are_named_and_sized_as_in_market1501(rendered: pathlib.Path) -> N
         for path in (rendered / split).iterdir():
             assert NAME.match(path.name)
             label = rendered.with_name("tiny_ps_label") / split / f"{path.stem}.png"
-            with Image.open(path) as picture, Image.open(label) as part_map:
-                assert picture.size == part_map.size == (TINY.width, TINY.height)
-                assert (picture.mode, part_map.mode) == ("RGB", "L")
+            with Image.open(path) as image, Image.open(label) as part_map:
+                assert image.size == part_map.size == (TINY.width, TINY.height)
+                assert (image.mode, part_map.mode) == ("RGB", "L")
                 assert np.asarray(part_map).max() <= 7
     assert len(list((rendered / TRAIN).iterdir())) == 8 * 4
     assert len(list((rendered / QUERY).iterdir())) == 4 * 2
@@ -104,7 +104,7 @@ def test_a_second_process_waits_for_the_first_and_keeps_its_files(
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: pathlib.Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match=r"cannot draw pictures in .*choose another folder"):
+    with pytest.raises(DataError, match=r"cannot draw images in .*choose another folder"):
         generate(tmp_path / "file" / "set", TINY, progress=False)
 
 
@@ -114,8 +114,8 @@ def test_a_complete_dataset_is_left_alone(
     def refuse(*_: object) -> None:
         raise AssertionError("drew again")
 
-    module = __import__(generate_module.__module__, fromlist=["draw_pictures"])
-    monkeypatch.setattr(module, "draw_pictures", refuse)
+    module = __import__(generate_module.__module__, fromlist=["draw_shots"])
+    monkeypatch.setattr(module, "draw_shots", refuse)
     before = digests(rendered)
     assert generate(rendered, TINY, workers=1, progress=False) == rendered
     assert digests(rendered) == before
@@ -157,8 +157,8 @@ def test_settings_out_of_range_are_refused(field: str, value: float) -> None:
 
 def test_large_has_the_shape_of_market1501() -> None:
     plan = make_plan(PRESETS["large"])
-    counts = {split: sum(p.split == split for p in plan.pictures) for split in SPLITS}
+    counts = {split: sum(p.split == split for p in plan.shots) for split in SPLITS}
     assert 12_500 < counts[TRAIN] < 13_500
     assert 3_250 < counts[QUERY] < 3_550
     assert 15_500 < counts[GALLERY] < 16_500
-    assert len({p.stem for p in plan.pictures}) == len(plan.pictures)
+    assert len({p.stem for p in plan.shots}) == len(plan.shots)

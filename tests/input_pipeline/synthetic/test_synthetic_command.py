@@ -23,9 +23,9 @@ def test_command_renders_draws_a_sheet_and_the_reader_reads_it(
         monkeypatch, "--preset", "tiny", "--root", str(root), "--contact-sheet", str(sheet)
     )
     assert status == 0
-    with Image.open(sheet) as picture:
-        assert picture.height == 8 * 128 + 7 * 4
-        assert picture.width == 4 * 2 * 64 + 3 * 4
+    with Image.open(sheet) as image:
+        assert image.height == 8 * 128 + 7 * 4
+        assert image.width == 4 * 2 * 64 + 3 * 4
     dataset = reader.read(root)
     assert (len(dataset.train), len(dataset.query), len(dataset.gallery)) == (32, 8, 20)
     assert all(s.part_map and s.part_map.is_file() for s in dataset.train + dataset.gallery)

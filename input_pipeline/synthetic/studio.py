@@ -1,4 +1,4 @@
-"""One picture with its part map: scene, person, occluder, camera."""
+"""One image with its part map: scene, person, occluder, camera."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from input_pipeline.synthetic.settings import SyntheticSettings
 
 _STREAM = 4
 _SMALL = 100
-"""Pictures lower than this are drawn at twice their size, so that thin details survive."""
+"""Images lower than this are drawn at twice their size, so that thin details survive."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
-    """A picture, RGB, and its part map, single-channel class ids, both of one size."""
+    """An image, RGB, and its part map, single-channel class ids, both of one size."""
 
-    picture: Image.Image
+    image: Image.Image
     part_map: Image.Image
 
 
 class Studio:
-    """Draws pictures of one dataset; holds its cameras and their scenes."""
+    """Draws images of one dataset; holds its cameras and their scenes."""
 
     def __init__(self, settings: SyntheticSettings) -> None:
         """Draws the scenes, some milliseconds each."""
@@ -40,10 +40,10 @@ class Studio:
         self._scenes = [make_scene(settings.seed, camera) for camera in self._cameras]
         self._zoom = 2 if settings.height < _SMALL else 1
 
-    def draw(self, person: Person, camera_number: int, picture_number: int) -> Drawn:
+    def draw(self, person: Person, camera_number: int, number: int) -> Drawn:
         """Draws `person` as seen by a camera; the same arguments give the same bytes."""
         settings, camera = self.settings, self._cameras[camera_number - 1]
-        rng = np.random.default_rng((settings.seed, _STREAM, picture_number))
+        rng = np.random.default_rng((settings.seed, _STREAM, number))
         width, height = settings.width * self._zoom, settings.height * self._zoom
         view = _place(rng, camera, person, width, height)
         backdrop = crop_scene(
@@ -58,10 +58,10 @@ class Studio:
         draw_body(canvas, person, draw_pose(rng, camera.yaw + spread), view)
         if rng.random() < settings.occlusion_rate:
             draw_occluder(rng, canvas, view)
-        picture = expose(rng, canvas.pixels, camera, (settings.width, settings.height))
+        image = expose(rng, canvas.pixels, camera, (settings.width, settings.height))
         offset = self._zoom - 1
         parts = np.ascontiguousarray(canvas.parts[offset :: self._zoom, offset :: self._zoom])
-        return Drawn(picture, Image.fromarray(parts))
+        return Drawn(image, Image.fromarray(parts))
 
 
 def _place(

@@ -26,7 +26,7 @@ from input_pipeline.images import open_image
 from input_pipeline.part_labels.label_maps import write_parts
 
 _ORIENTATION = 0x0112  # EXIF tag; values from 5 on exchange width and height.
-# Class, then top, bottom, left and right as shares of the picture, of a person who stands in it.
+# Class, then top, bottom, left and right as shares of the image, of a person who stands in it.
 _BANDS = (
     (HEAD, 0.00, 0.16, 0.30, 0.70),
     (UPPER_ARM, 0.17, 0.33, 0.12, 0.88),
@@ -39,7 +39,7 @@ _BANDS = (
 
 
 def draw_bands(height: int, width: int) -> np.ndarray:
-    """The part map of every picture of this size, uint8 `[height, width]`."""
+    """The part map of every image of this size, uint8 `[height, width]`."""
     parts = np.zeros((height, width), np.uint8)
     for part, top, bottom, left, right in _BANDS:
         rows = slice(round(height * top), round(height * bottom))
@@ -48,14 +48,14 @@ def draw_bands(height: int, width: int) -> np.ndarray:
 
 
 def with_bands(dataset: ReidDataset, *, cache_dir: pathlib.Path) -> ReidDataset:
-    """Gives every training picture the fixed bands as its part map, and warns that it does.
+    """Gives every training image the fixed bands as its part map, and warns that it does.
 
-    Query and gallery get none: bands are no truth to compare with. Pictures that cannot be opened
+    Query and gallery get none: bands are no truth to compare with. Images that cannot be opened
     get none either; preparation names them.
 
     Args:
         dataset: Any reader's output.
-        cache_dir: Where the part maps are written, one for each size of picture.
+        cache_dir: Where the part maps are written, one for each size of image.
 
     Raises:
         DataError: They cannot be written.
@@ -94,7 +94,7 @@ def _known(sizes: Iterable[tuple[int, int] | None]) -> set[tuple[int, int]]:
 
 
 def _upright_size(path: pathlib.Path) -> tuple[int, int] | None:
-    """(height, width) after EXIF rotation, or None where the file is no picture."""
+    """(height, width) after EXIF rotation, or None where the file is no image."""
     try:
         with open_image(path) as image:
             turned = image.getexif().get(_ORIENTATION, 1) >= 5

@@ -24,7 +24,7 @@ def choose_part_labels(
         dataset: Any reader's output.
         choice: One of
             `required`: the labels that were found beside the dataset; stops where a training
-            picture has none;
+            image has none;
             `none`: no part maps, for evaluation and for models without part losses;
             `bands`: fixed body bands as a stand-in, with a warning;
             a folder: label maps of ours, PNG or NumPy, in folders that mirror the dataset's;
@@ -68,18 +68,18 @@ def attach(
     keep: bool = False,
     progress: bool = True,
 ) -> ReidDataset:
-    """Gives every picture its part map from a tree that mirrors the dataset, converted as needed.
+    """Gives every image its part map from a tree that mirrors the dataset, converted as needed.
 
     Args:
         dataset: Any reader's output.
         tree: Folder of label maps.
         format_name: A name of `FORMATS`; PNG maps of `parts` are used in place.
         cache_dir: Where converted maps are kept for the next time.
-        keep: Whether pictures that have a part map keep it; otherwise it is replaced.
+        keep: Whether images that have a part map keep it; otherwise it is replaced.
         progress: Whether to show a progress bar.
 
     Returns:
-        The dataset; pictures without a label map have None.
+        The dataset; images without a label map have None.
 
     Raises:
         DataError: The format is unknown; a `FilesError` names maps that cannot be converted.
@@ -100,9 +100,9 @@ def attach(
         conversions.append(conversion)
         return dataclasses.replace(sample, part_map=conversion.target)
 
-    labelled = _with_samples(dataset, attached)
+    labeled = _with_samples(dataset, attached)
     convert(conversions, folder=target, label_format=label_format, progress=progress)
-    return labelled
+    return labeled
 
 
 def without_part_maps(dataset: ReidDataset) -> ReidDataset:
@@ -111,14 +111,14 @@ def without_part_maps(dataset: ReidDataset) -> ReidDataset:
 
 
 def require_part_maps(dataset: ReidDataset, *, searched: pathlib.Path | None = None) -> ReidDataset:
-    """The dataset itself, if every training picture has a part map.
+    """The dataset itself, if every training image has a part map.
 
     Args:
         dataset: Any reader's output.
         searched: The folder that was searched, for the message.
 
     Raises:
-        DataError: A training picture has no part map; the message says what the choices are.
+        DataError: A training image has no part map; the message says what the choices are.
     """
     missing = [sample.path for sample in dataset.train if sample.part_map is None]
     if not missing:
@@ -126,7 +126,7 @@ def require_part_maps(dataset: ReidDataset, *, searched: pathlib.Path | None = N
     root = dataset.root.absolute()
     tree = root.with_name(f"{root.name}_ps_label")
     raise DataError(
-        f"{len(missing)} of {len(dataset.train)} training pictures of {dataset.name} have no part "
+        f"{len(missing)} of {len(dataset.train)} training images of {dataset.name} have no part "
         f"labels: the first is {missing[0].relative_to(dataset.root)}, searched "
         f"{searched or f'{tree} and segmentation'}. Put part maps into {tree}, or set part labels "
         "to 'bands' (fixed body bands, a stand-in) or 'none' (evaluation, or networks without "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from tqdm import tqdm
 
 from input_pipeline.errors import DataError, FilesError, Problem
-from input_pipeline.files import only_one
+from input_pipeline.files import only_one, read_json, write_json
 from input_pipeline.part_labels.formats import LabelFormat
 from input_pipeline.part_labels.label_maps import SUFFIXES, list_labels, read_labels, write_parts
 from input_pipeline.part_labels.limbs import CONVERSION_VERSION, to_parts
@@ -63,9 +62,9 @@ def origin_of(source: pathlib.Path, *, format_name: str) -> Origin:
 def read_journal(folder: pathlib.Path) -> dict[str, Origin]:
     """The origins of the part maps in `folder` by their path in it; none where nobody wrote any."""
     try:
-        fields = json.loads((folder / JOURNAL).read_text(encoding="utf-8"))
+        fields = read_json(folder / JOURNAL, what="journal of part maps", checksum=True)
         return {name: Origin(*values) for name, values in fields.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (DataError, TypeError, AttributeError):
         return {}  # everything is converted again
 
 
@@ -73,12 +72,10 @@ def write_journal(folder: pathlib.Path, origins: dict[str, Origin]) -> None:
     """Writes what `read_journal` reads, in one piece.
 
     Raises:
-        OSError: The folder cannot be written.
+        UserError: The folder cannot be written.
     """
-    unfinished = folder / f"{JOURNAL}.{os.getpid()}"
     fields = {name: dataclasses.astuple(origin) for name, origin in origins.items()}
-    unfinished.write_text(json.dumps(fields), encoding="utf-8")
-    unfinished.replace(folder / JOURNAL)
+    write_json(folder / JOURNAL, fields, checksum=True)
 
 
 def convert_tree(
@@ -255,7 +252,7 @@ def _refuse_collisions(conversions: Sequence[Conversion]) -> None:
         elif conversion.target.absolute() in sources:
             problems.append(Problem(conversion.target, "would be overwritten by a part map"))
     if problems:
-        raise FilesError("Keep one label map for each picture, in a folder of their own", problems)
+        raise FilesError("Keep one label map for each image, in a folder of their own", problems)
 
 
 def _target_name(relative: pathlib.Path) -> pathlib.Path:

@@ -13,13 +13,14 @@ from input_pipeline.errors import DataError
 from input_pipeline.images import read_classes
 
 SUFFIXES = (".png", ".npy")
+_LARGEST = 1000  # No format has so many classes.
 
 
 def read_labels(path: pathlib.Path) -> np.ndarray:
     """Reads a label map.
 
     Args:
-        path: A single-channel picture of class numbers (of a palette picture the indices count),
+        path: A single-channel image of class numbers (of a palette image the indices count),
             or a NumPy file of `[H, W]` whole numbers.
 
     Returns:
@@ -35,12 +36,20 @@ def read_labels(path: pathlib.Path) -> np.ndarray:
             labels = read_classes(path)
     except Exception as error:  # NumPy raises whatever the content leads it to
         raise ValueError(f"not a label map ({' '.join(str(error).split())})") from error
+    if not isinstance(labels, np.ndarray):
+        raise ValueError("not a label map (it holds several arrays)")
     labels = np.squeeze(labels) if labels.ndim != 2 else labels
     if labels.ndim != 2 or not labels.size:
         raise ValueError(f"a label map is [height, width], this one is {list(labels.shape)}")
-    if not np.issubdtype(labels.dtype, np.number) or (labels != np.round(labels)).any():
+    if labels.dtype.kind not in "uif" or not _are_whole(labels):
         raise ValueError(f"a label map holds whole numbers, this one holds {labels.dtype}")
-    return labels.astype(np.int64)
+    # Larger ones are no classes, and might become some by wrapping around.
+    return labels.clip(-_LARGEST, _LARGEST).astype(np.int64)
+
+
+def _are_whole(labels: np.ndarray) -> bool:
+    finite = labels.dtype.kind != "f" or bool(np.isfinite(labels).all())
+    return finite and bool((labels == np.round(labels)).all())
 
 
 def write_parts(parts: np.ndarray, path: pathlib.Path) -> None:
@@ -50,9 +59,14 @@ def write_parts(parts: np.ndarray, path: pathlib.Path) -> None:
         OSError: The file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Under a name that `list_labels` passes over. Not synced to the disk one by one: whoever reads
+    # a part map finds out that it is not whole.
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    Image.fromarray(parts).save(unfinished, format="PNG")
-    unfinished.replace(path)
+    try:
+        Image.fromarray(parts).save(unfinished, format="PNG")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def list_labels(tree: pathlib.Path) -> list[pathlib.Path]:
@@ -73,7 +87,7 @@ def list_labels(tree: pathlib.Path) -> list[pathlib.Path]:
             reason = getattr(error, "strerror", None) or error
             raise DataError(
                 f"the folder {here} of label maps cannot be read: {reason}; check its name and "
-                "its rights"
+                "its permissions"
             ) from error
         if real in above:
             raise DataError(
@@ -92,11 +106,11 @@ def list_labels(tree: pathlib.Path) -> list[pathlib.Path]:
 
 
 def find_labels(tree: pathlib.Path, relative: pathlib.Path) -> pathlib.Path | None:
-    """The label map of a picture in a tree that mirrors its dataset, or None.
+    """The label map of an image in a tree that mirrors its dataset, or None.
 
     Args:
         tree: Folder of label maps.
-        relative: The picture's path relative to its dataset's root. `a/b.jpg` has its map in
+        relative: The image's path relative to its dataset's root. `a/b.jpg` has its map in
             `a/b.png`, `a/b.jpg.png`, `a/b.npy` or `a/b.jpg.npy`; the first that is there counts.
     """
     for suffix in SUFFIXES:

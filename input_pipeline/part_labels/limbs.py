@@ -54,9 +54,9 @@ def _cut(parts: np.ndarray, limb: np.ndarray, split: LimbSplit) -> None:
 
 
 def _chest(parts: np.ndarray) -> np.ndarray:
-    """About where the limbs begin, (row, column): between head and torso, else the picture's top.
+    """About where the limbs begin, (row, column): between head and torso, else the image's top.
 
-    The torso's own centre would not do: a hanging hand is as near to it as the shoulder.
+    The torso's own center would not do: a hanging hand is as near to it as the shoulder.
     """
     head, torso = np.argwhere(parts == HEAD), np.argwhere(parts == TORSO)
     if len(head) and len(torso):
@@ -70,7 +70,7 @@ def _near_end(points: np.ndarray, chest: np.ndarray, split: LimbSplit) -> np.nda
     """Which points `[n, 2]` (row, column) of a piece belong to its near end, bool `[n]`.
 
     The distance from the chest decides, not the piece's own longest axis: a skirt, two legs that
-    touch and legs that the picture cuts off may be wider than they are long.
+    touch and legs that the image cuts off may be wider than they are long.
     """
     if split.compact is not None and _elongation(points) < _COMPACT:
         return np.full(len(points), split.compact == split.near)

@@ -1,6 +1,6 @@
 """CUHK03 under its new protocol (CUHK03-NP), as variant `labeled` or `detected` boxes.
 
-Three forms on disk are read: picture folders, picture lists, and the original MATLAB files.
+Three forms on disk are read: image folders, image lists, and the original MATLAB files.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _NAME = re.compile(r"(?P<identity>\d{4})_c(?P<camera>[12])_.*\.(png|jpg|jpeg)", 
 def read(root: pathlib.Path, *, variant: str = "", progress: bool = True) -> ReidDataset:
     """Reads CUHK03-NP.
 
-    The MATLAB form is unpacked into picture folders beside its files once.
+    The MATLAB form is unpacked into image folders beside its files once.
 
     Args:
         root: The dataset's folder, the folder that holds it, or one variant's folder.
         variant: `labeled` (boxes drawn by hand) or `detected`. It may be left out where `root`
             is the folder of one variant.
-        progress: Whether to show a progress bar while pictures are unpacked.
+        progress: Whether to show a progress bar while images are unpacked.
 
     Raises:
         DataError: The variant, the folder or its files cannot be used.

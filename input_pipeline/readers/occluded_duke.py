@@ -1,6 +1,6 @@
 """Occluded-Duke, made of DukeMTMC-reID, which its authors withdrew in 2019.
 
-1,870 queries are byte-identical to gallery pictures of the same identity and camera, so results
+1,870 queries are byte-identical to gallery images of the same identity and camera, so results
 mean something only with the camera filter on.
 """
 

@@ -122,3 +122,16 @@ def test_the_command_knows_its_configurations(installed: pathlib.Path) -> None:
     assert found.returncode == 2
     assert "Traceback" not in found.stderr
     assert "nowhere" in found.stderr
+
+
+@pytest.mark.parametrize("command", ["draw", "prepare", "embed"])
+def test_the_console_command(installed: pathlib.Path, command: str) -> None:
+    """`draw` and `prepare` are modules of a package that has moved."""
+    start = (
+        f"import sys; from magnifier_jax.commands import main; sys.exit(main([{command!r}, '-h']))"
+    )
+    found = run(installed, "-c", start)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.startswith("usage: ")
+    script = (installed / "bin/magnifier").read_text()
+    assert "from magnifier_jax.commands import main" in script

@@ -17,6 +17,7 @@ COMMANDS = {
     "embed": ("magnifier_jax.commands.embed", "embed a folder of images into a gallery file"),
     "search": ("magnifier_jax.commands.search", "find the images of a gallery most like a query"),
     "rank": ("magnifier_jax.commands.rank", "evaluate descriptors of any model"),
+    "robustness": ("magnifier_jax.commands.robustness", "measure what hiding body parts costs"),
     "export": ("magnifier_jax.commands.export", "write a network for another framework"),
     "prepare": ("input_pipeline.prepare", "check a dataset and make it ready for training"),
     "labels": ("input_pipeline.part_labels.__main__", "convert label maps of a body parser"),

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 import pathlib
 import sys
 from collections.abc import Sequence
 
 from input_pipeline import console, readers
 from input_pipeline.check import Scan, SplitStatistics, check_dataset
-from input_pipeline.dataset import NUM_PARTS, PART_NAMES
+from input_pipeline.dataset import NUM_PARTS, PART_NAMES, SPLITS, ReidDataset
 from input_pipeline.errors import combined, printable, problems_of
-from input_pipeline.files import default_data_dir, user_path
+from input_pipeline.files import check_output, claim_output, default_data_dir, user_path
 from input_pipeline.part_labels import FORMATS
 from input_pipeline.part_labels.sheet import write_sheet
 from input_pipeline.store import prepare
@@ -61,6 +62,7 @@ def _parser() -> console.Parser:
         help="PNG to write, with images beside their part maps to look at; one for each dataset "
         "where there are several",
     )
+    parser.add_argument("--force", action="store_true", help="replace that PNG if it is there")
     parser.add_argument(
         "--data-dir",
         type=pathlib.Path,
@@ -70,11 +72,54 @@ def _parser() -> console.Parser:
 
 
 def _run(given: argparse.Namespace) -> None:
-    """Looks at all datasets before it prepares the first."""
-    data_dir = user_path(given.data_dir or default_data_dir())
+    prepare_datasets(
+        given.dataset,
+        given.root,
+        part_labels=":".join(given.part_labels),
+        allow_outside=given.allow_outside,
+        check_only=given.check,
+        sheet=given.sheet,
+        force=given.force,
+        data_dir=given.data_dir,
+    )
+
+
+def prepare_datasets(
+    dataset: str,
+    root: str | os.PathLike[str] = ".",
+    *,
+    part_labels: str = "required",
+    allow_outside: bool = False,
+    check_only: bool = False,
+    sheet: str | os.PathLike[str] | None = None,
+    force: bool = False,
+    data_dir: str | os.PathLike[str] | None = None,
+) -> None:
+    """Checks datasets, prints what they hold, and prepares them for training.
+
+    All of them are looked at before the first is prepared.
+
+    Args:
+        dataset: `name[:variant][@folder]`, several joined by commas.
+        root: The dataset's folder, or the folder that holds it.
+        part_labels: As `config.data.part_labels`.
+        allow_outside: Whether a CSV file may name files outside its own folder.
+        check_only: Whether nothing is prepared.
+        sheet: PNG to write, with images beside their part maps; one for each of several datasets.
+        force: Whether the sheet may replace a file that is there.
+        data_dir: Folder of prepared datasets; None is the one in the user's cache.
+
+    Raises:
+        DataError: A dataset cannot be used.
+        UserError: The sheet or `data_dir` cannot be written.
+    """
+    folder = user_path(data_dir or default_data_dir())
+    place = None if sheet is None else user_path(sheet)
+    if place is not None:
+        check_output(place, force=force)
     found = []
-    for reading in readers.read_each(given.dataset, given.root, allow_outside=given.allow_outside):
-        checked = check_dataset(reading, data_dir=data_dir, part_labels=":".join(given.part_labels))
+    for reading in readers.read_each(dataset, user_path(root), allow_outside=allow_outside):
+        checked = check_dataset(reading, data_dir=folder, part_labels=part_labels)
         if checked.scan is not None:
             _print_report(checked.scan)
         found.append(checked)
@@ -84,16 +129,25 @@ def _run(given: argparse.Namespace) -> None:
             print(f"bad file: {problem}", file=sys.stderr)
         raise combined(errors)
     for checked in found:
-        dataset = checked.usable
-        if given.sheet is not None:
-            sheet = given.sheet if len(found) == 1 else _beside(given.sheet, dataset.name)
-            write_sheet(dataset, sheet)
-            print(f"Look at the part maps in {sheet}")
-        if given.check:
-            print(f"{dataset.name} can be used.")
+        usable = checked.usable
+        if place is not None:
+            drawn = place if len(found) == 1 else _beside(place, usable.name)
+            with claim_output(drawn, force=force, sources=_files_of(usable, drawn)):
+                write_sheet(usable, drawn)
+            print(printable(f"Look at the part maps in {drawn}"))
+        if check_only:
+            print(f"{usable.name} can be used.")
             continue
-        prepare(dataset, data_dir=data_dir, proven=checked.proven)
-        print(f"{dataset.name} is ready in {data_dir}")
+        prepare(usable, data_dir=folder, proven=checked.proven)
+        print(printable(f"{usable.name} is ready in {folder}"))
+
+
+def _files_of(dataset: ReidDataset, output: pathlib.Path) -> list[pathlib.Path]:
+    """The files that a sheet is made from, where it could replace one."""
+    if not output.exists():
+        return []
+    samples = (sample for split in SPLITS for sample in getattr(dataset, split))
+    return [path for sample in samples for path in (sample.path, sample.part_map) if path]
 
 
 def format_table(splits: dict[str, SplitStatistics]) -> str:

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from magnifier_jax.api import train as train
     from magnifier_jax.config import Config as Config
     from magnifier_jax.embedding.embeddings import Embeddings as Embeddings
+    from magnifier_jax.embedding.folder import embed_folder as embed_folder
     from magnifier_jax.embedding.model import Model as Model
     from magnifier_jax.embedding.model import load as load
+    from magnifier_jax.embedding.queries import search_images as search_images
     from magnifier_jax.export.call import export_model as export
     from magnifier_jax.retrieval import Gallery as Gallery
     from magnifier_jax.retrieval import evaluate as evaluate
@@ -34,9 +36,11 @@ _HOMES = {
     "Embeddings": "magnifier_jax.embedding.embeddings",
     "Gallery": "magnifier_jax.retrieval",
     "Model": "magnifier_jax.embedding.model",
+    "embed_folder": "magnifier_jax.embedding.folder",
     "evaluate": "magnifier_jax.retrieval",
     "load": "magnifier_jax.embedding.model",
     "rerank": "magnifier_jax.retrieval",
+    "search_images": "magnifier_jax.embedding.queries",
     "train": "magnifier_jax.api",
 }
 # `export` is a folder too, which Python puts in this place once anything in it is imported; so the
@@ -49,10 +53,12 @@ __all__ = [
     "Gallery",
     "Model",
     "__version__",
+    "embed_folder",
     "evaluate",
     "export",
     "load",
     "rerank",
+    "search_images",
     "train",
 ]
 

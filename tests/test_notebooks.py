@@ -46,10 +46,18 @@ def check_shown(cells: list[nbformat.NotebookNode]) -> None:
     for title in ("Total loss", "Identity losses", "Triplet losses", "Learning rate"):
         assert title in charts
     assert len(of("part_map_sheet(", "image/jpeg")) == 1
-    assert len(of("search.main(", "image/jpeg")) >= 1
-    assert "right" in "".join(of("search.main(", "stdout"))
-    assert "Largest relative difference" in "".join(of("export([", "stdout"))
-    assert "length 1.0000" in "".join(of("InferenceSession(", "stdout"))
+    assert len(of("search_images(", "image/jpeg")) >= 1
+    assert "right" in "".join(of("search_images(", "stdout"))
+    assert "Largest relative difference" in "".join(of("mj.export(", "stdout"))
+    said = "".join(of("InferenceSession(", "stdout"))
+    assert "length 1.0000" in said
+    assert "cosine to the network's 1.0000" in said
+
+
+def test_cells_call_functions_rather_than_commands(path: pathlib.Path) -> None:
+    for cell in code_cells(path):
+        assert "assert" not in cell.source
+        assert "main(" not in cell.source.replace('run_name="__main__"', "")
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from input_pipeline import console
-from input_pipeline.files import user_path
+from input_pipeline.files import check_output, claim_output, user_path
 from input_pipeline.synthetic.generate import generate
 from input_pipeline.synthetic.settings import PRESETS
 
@@ -28,15 +28,21 @@ def _parser() -> console.Parser:
     add("--root", type=pathlib.Path, required=True, help="dataset folder to make")
     add("--workers", type=console.positive, help="processes; as many as cores by default")
     add("--contact-sheet", type=pathlib.Path, help="image of samples to write")
+    add("--force", action="store_true", help="replace that image if it is there")
     return parser
 
 
 def _draw(given: argparse.Namespace) -> None:
+    sheet = None if given.contact_sheet is None else user_path(given.contact_sheet)
+    if sheet is not None:
+        check_output(sheet, force=given.force)
     root = generate(user_path(given.root), PRESETS[given.preset], workers=given.workers)
-    if given.contact_sheet is not None:
+    if sheet is not None:
         from input_pipeline.synthetic.sheet import contact_sheet
 
-        contact_sheet(root, user_path(given.contact_sheet))
+        images = root.rglob("*") if sheet.exists() else ()
+        with claim_output(sheet, force=given.force, sources=images):
+            contact_sheet(root, sheet)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ import numpy as np
 import tqdm
 from numpy.typing import NDArray
 
-from input_pipeline.errors import FilesError, Problem, UserError
+from input_pipeline.errors import FilesError, Problem, UserError, printable
 from input_pipeline.files import check_output, claim_output, user_path
 from input_pipeline.identities import JUNK, UNKNOWN_CAMERA, Who
-from input_pipeline.image_folder import ImageFolder
+from input_pipeline.image_folder import ImageFolder, list_folder
 from magnifier_jax.embedding.embeddings import Embeddings
 from magnifier_jax.embedding.journal import Chunk, Journal
 from magnifier_jax.embedding.model import Model
@@ -54,7 +54,7 @@ def check_gallery_output(output: str | os.PathLike[str], *, force: bool = False)
 
 def embed_folder(
     model: Model,
-    folder: ImageFolder,
+    folder: ImageFolder | str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
     force: bool = False,
@@ -71,7 +71,7 @@ def embed_folder(
 
     Args:
         model: The network.
-        folder: The images, from `image_folder.list_folder`.
+        folder: The folder, or what `list_folder` found in one.
         output: The gallery file, which `Gallery.load` reads.
         force: Whether it may replace a file that is there.
         dtype: Type of descriptors and part embeddings in the file.
@@ -86,6 +86,10 @@ def embed_folder(
         FilesError: Files cannot be read.
     """
     check_gallery_output(output, force=force)
+    if not isinstance(folder, ImageFolder):
+        folder = list_folder(user_path(folder))
+        for notice in folder.notices:
+            say(printable(f"{notice}."))
     parts = parts and model.has_parts
     with claim_output(output, force=force) as target:
         journal = Journal(target, key=_key(model, folder, dtype=dtype, parts=parts))

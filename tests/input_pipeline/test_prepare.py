@@ -1,4 +1,4 @@
-"""The command `python -m input_pipeline.prepare`."""
+"""The command `magnifier prepare`."""
 
 import os
 import subprocess

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from magnifier_jax.commands import embed, search
+from magnifier_jax.embedding import queries
 from magnifier_jax.evaluation.report.drawing import Mark
 from magnifier_jax.retrieval import Gallery
 
@@ -55,7 +56,7 @@ def test_matches_are_listed_with_distances_and_drawn(gallery, query, tmp_path, c
 def test_without_output_the_ranking_is_drawn_here_and_said(
     gallery, query, elsewhere, monkeypatch, capsys
 ):
-    monkeypatch.setattr(search, "_DRAWN", 4)
+    monkeypatch.setattr(queries, "DRAWN", 4)
     (elsewhere / f"{query.stem}.ranking.png").write_text("of somebody else")
     assert search.main([f"--gallery={gallery}", "--query", str(query), "--top=7"]) == 0
     drawn = elsewhere / f"{query.stem}.ranking-1.png"

@@ -1,0 +1,252 @@
+"""Query images against a gallery file: their matches, marked right or wrong, listed and drawn."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from input_pipeline.errors import UserError, printable
+from input_pipeline.files import user_path
+from input_pipeline.identities import UNKNOWN_CAMERA, Who, is_junk, one_spelling, who_is_on
+from input_pipeline.images import read_image
+from magnifier_jax.embedding.embeddings import Embeddings
+from magnifier_jax.embedding.model import Model, load
+from magnifier_jax.evaluation.report.drawing import Mark, Ranking, Shown, ranking_sheet
+from magnifier_jax.retrieval import Gallery, SearchResult
+from magnifier_jax.tables import table
+
+DRAWN = 50
+"""Matches of a query in a drawn ranking, at most."""
+_CELL = (192, 96)  # height and width of an image in the sheet
+_COLUMNS = 10  # matches in a row of the sheet
+_WORDS = {Mark.RIGHT: "right", Mark.WRONG: "wrong", Mark.UNKNOWN: "-"}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class QueryMatches:
+    """One query and the images of the gallery that are most like it, nearest first.
+
+    Attributes:
+        query: The image searched for.
+        names: The matches, as the gallery calls them, `[k]`.
+        distances: `[k]`; infinite where the images have no visible part in common.
+        marks: Whether each match shows the query's identity, `[k]`.
+        ranking: What is drawn of it.
+    """
+
+    query: pathlib.Path
+    names: tuple[str, ...]
+    distances: tuple[float, ...]
+    marks: tuple[Mark, ...]
+    ranking: Ranking
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Matches:
+    """The matches of several queries.
+
+    Attributes:
+        queries: Each query with its matches.
+        marked: Whether the gallery has identities, so that matches are right or wrong.
+        images: Folder in which the gallery's images were looked for.
+    """
+
+    queries: tuple[QueryMatches, ...]
+    marked: bool
+    images: pathlib.Path
+
+    @property
+    def lost(self) -> int:
+        """Number of matches whose image could not be read."""
+        return sum(
+            shown.picture is None for found in self.queries for shown in found.ranking.matches
+        )
+
+    def table(self) -> str:
+        """The matches as text, a line each."""
+        header = ["rank", "distance", "image", *(["match"] if self.marked else [])]
+        texts = []
+        for found in self.queries:
+            rows = [
+                [
+                    str(rank),
+                    f"{distance:.4f}" if math.isfinite(distance) else "no part",
+                    name,
+                    *([_WORDS[mark]] if self.marked else []),
+                ]
+                for rank, (name, distance, mark) in enumerate(
+                    zip(found.names, found.distances, found.marks, strict=True), start=1
+                )
+            ]
+            listed = table(header, rows, left=(2, 3), rules=False)
+            texts.append(f"\n{printable(str(found.query))}\n{listed}")
+        return "\n".join(texts)
+
+    def sheet(self) -> Image.Image:
+        """The queries and their first matches, drawn with green, red and gray borders."""
+        rankings = [found.ranking for found in self.queries]
+        return ranking_sheet(rankings, cell=_CELL, columns=_COLUMNS)
+
+
+def search_images(
+    gallery: Gallery,
+    queries: Sequence[str | os.PathLike[str]],
+    *,
+    top: int = 10,
+    parts: bool = False,
+    model: Model | str | os.PathLike[str] | None = None,
+    images: str | os.PathLike[str] | None = None,
+) -> Matches:
+    """Finds the images of a gallery that are most like each query.
+
+    Args:
+        gallery: What `magnifier embed` or `embed_folder` made, which knows its network.
+        queries: Paths of images.
+        top: How many matches of each.
+        parts: Whether only the body parts that both images show are compared.
+        model: The gallery's network or where it is, if it has moved.
+        images: Folder of the gallery's images, if it has moved.
+
+    Raises:
+        UserError: There is no such query, or the network is another one than the gallery's.
+        FilesError: Queries cannot be read.
+    """
+    paths = [user_path(path) for path in queries]
+    for path in paths:
+        if not path.is_file():
+            raise UserError(f"There is no image {path}.")
+    folder = image_folder(gallery, images)
+    network = model if isinstance(model, Model) else _network(gallery, model)
+    if network.model_id != gallery.model:
+        raise UserError(
+            f"The gallery was made by another network (step {gallery.notes.get('step')} of "
+            f"{_note(gallery, 'workdir')}) than the one in {network.path}: name its work directory "
+            "with --workdir, or embed the images again with `magnifier embed`."
+        )
+    result = _find(gallery, network.embed(paths), paths, top=top, parts=parts)
+    found = tuple(_matches(gallery, path, result, i, folder) for i, path in enumerate(paths))
+    return Matches(found, gallery.identities is not None, folder)
+
+
+def image_folder(gallery: Gallery, images: str | os.PathLike[str] | None = None) -> pathlib.Path:
+    """Folder of a gallery's images: the one given, or the one that the gallery notes."""
+    return user_path(images or _note(gallery, "images"))
+
+
+def _note(gallery: Gallery, name: str) -> str:
+    """A note of the gallery, which anybody can have written; empty if it is no text."""
+    value = gallery.notes.get(name)
+    return value if isinstance(value, str) and "\0" not in value else ""
+
+
+def _network(gallery: Gallery, moved: str | os.PathLike[str] | None) -> Model:
+    """The network that made the gallery."""
+    made_by, step = _note(gallery, "workdir"), gallery.notes.get("step")
+    if not gallery.model or not made_by:
+        raise UserError(
+            "The gallery file does not say which network made it, so no query can be embedded "
+            "for it: make it with `magnifier embed`."
+        )
+    checkpoint: Any = step if type(step) is int and 0 <= step < 2**63 else "latest"
+    return load(moved or made_by, checkpoint=checkpoint, flip=gallery.notes.get("flip") is True)
+
+
+def _find(
+    gallery: Gallery,
+    embedded: Embeddings,
+    paths: Sequence[pathlib.Path],
+    *,
+    top: int,
+    parts: bool,
+) -> SearchResult:
+    if not parts:
+        return gallery.search(embedded.descriptors, top=top)
+    if embedded.parts is None or embedded.visible is None:
+        raise UserError("This network has no part embeddings: search without --parts.")
+    unseen = np.flatnonzero(~embedded.visible.any(1))
+    if len(unseen):
+        raise UserError(
+            f"The network sees no body part in {paths[unseen[0]]}: search without --parts."
+        )
+    return gallery.search_parts(embedded.parts, embedded.visible, top=top)
+
+
+def _matches(
+    gallery: Gallery, path: pathlib.Path, found: SearchResult, i: int, folder: pathlib.Path
+) -> QueryMatches:
+    who = _who(gallery, path)
+    marks = _marks(gallery, path, who, found.indices[i], folder)
+    shown = []
+    for index, distance, mark in zip(
+        found.indices[i][:DRAWN], found.distances[i], marks, strict=False
+    ):
+        number = f"{distance:.3f}" if math.isfinite(distance) else "no part"
+        image = _read(folder / str(gallery.names[index]))
+        shown.append(Shown(image, (number, _title(gallery, int(index))), mark))
+    name = printable(path.name)
+    captions = (name, _words(who)) if who else (name,)
+    return QueryMatches(
+        path,
+        names=tuple(map(str, found.names[i])),
+        distances=tuple(map(float, found.distances[i])),
+        marks=tuple(marks),
+        ranking=Ranking(Shown(_read(path), captions), tuple(shown)),
+    )
+
+
+def _who(gallery: Gallery, path: pathlib.Path) -> Who | None:
+    """Who is on a query, told as the gallery's identities are; None if it is not told."""
+    if gallery.identities is None:
+        return None
+    who = who_is_on(path, by_folder=gallery.identities.dtype.kind == "U")
+    return None if who is None or who.identity is None or is_junk(who.identity) else who
+
+
+def _marks(
+    gallery: Gallery,
+    path: pathlib.Path,
+    who: Who | None,
+    indices: np.ndarray,
+    folder: pathlib.Path,
+) -> list[Mark]:
+    """Whether each match is right; unknown for the query itself and without identities."""
+    if gallery.identities is None or who is None:
+        return [Mark.UNKNOWN] * len(indices)
+    marks = []
+    for index in indices:
+        itself = (folder / str(gallery.names[index])).resolve() == path.resolve()
+        identity = gallery.identities[index].item()
+        if itself or is_junk(identity):
+            marks.append(Mark.UNKNOWN)
+        else:
+            name = one_spelling(identity) if isinstance(identity, str) else identity
+            marks.append(Mark.RIGHT if name == who.identity else Mark.WRONG)
+    return marks
+
+
+def _title(gallery: Gallery, index: int) -> str:
+    """Who is on an image of the gallery, as far as it is known, or the image's name."""
+    identity = None if gallery.identities is None else gallery.identities[index].item()
+    if identity is None or is_junk(identity):
+        return printable(pathlib.PurePath(str(gallery.names[index])).name)
+    camera = None if gallery.cameras is None else int(gallery.cameras[index])
+    return _words(Who(identity, None if camera == UNKNOWN_CAMERA else camera))
+
+
+def _words(who: Who) -> str:
+    person = f"{who.identity:04d}" if isinstance(who.identity, int) else str(who.identity)
+    return printable(person if who.camera is None else f"{person} · camera {who.camera}")
+
+
+def _read(path: pathlib.Path) -> np.ndarray | None:
+    try:
+        return read_image(path, image_size=(2 * _CELL[0], 2 * _CELL[1]))
+    except ValueError:
+        return None

@@ -1,4 +1,4 @@
-"""Trained networks for other frameworks: weights, ONNX, StableHLO and SavedModel.
+"""Trained networks for other frameworks: weights, ONNX, StableHLO, SavedModel and TFLite.
 
 The package can be called: `magnifier_jax.export(model, path, format=…)` is `export_model`.
 """
@@ -9,6 +9,7 @@ from typing import Any
 
 from magnifier_jax.export.call import export_model
 from magnifier_jax.export.card import Card
+from magnifier_jax.export.exported import read_exported
 from magnifier_jax.export.exporting import card_of, export_network
 from magnifier_jax.export.projection import Projection, fit_projection
 from magnifier_jax.export.settings import ExportSettings, choose_settings
@@ -22,6 +23,7 @@ __all__ = [
     "export_model",
     "export_network",
     "fit_projection",
+    "read_exported",
 ]
 
 

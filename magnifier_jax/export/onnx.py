@@ -268,9 +268,9 @@ def _lstm(graph: Graph, sequence: str) -> str:
     size = gates("weight_hh").shape[1]
     inputs = [
         sequence,
-        graph.constant(f"{name}W", gates("weight_ih")[None]),
-        graph.constant(f"{name}R", gates("weight_hh")[None]),
-        graph.constant(f"{name}B", bias[None]),
+        graph.widen(graph.number(f"{name}W", gates("weight_ih")[None])),
+        graph.widen(graph.number(f"{name}R", gates("weight_hh")[None])),
+        graph.widen(graph.number(f"{name}B", bias[None])),
     ]
     _, last = graph.add_many("LSTM", inputs, outputs=2, hidden_size=size)
     return graph.add("Squeeze", [last, graph.constant("part_axis", np.zeros(1, np.int64))])

@@ -2,10 +2,11 @@
 
 A spec is `name[:variant][@folder]`: `market1501`, `cuhk03:labeled`, `folders@shop cameras`.
 Several specs are joined by commas. A reader is one module of this package whose name does not
-begin with an underscore and which has `read(root, *, variant='')`; adding one is adding a file.
-Where reading may take long, `read` also takes `progress=True`; where files may lie anywhere,
-`allow_outside=False`. A reader may have a `NOTICE` for everyone who uses the dataset, and say whose
-images it has with `PEOPLE`, so that it is not mixed with another dataset of the same people.
+begin with an underscore and which has `read(root)`; adding one is adding a file. Where there are
+variants, `read` also takes `variant=''`; where reading may take long, `progress=True`; where files
+may lie anywhere, `allow_outside=False`. A reader may have a `NOTICE` for everyone who uses the
+dataset, and say whose images it has with `PEOPLE`, so that it is not mixed with another dataset of
+the same people.
 """
 
 from __future__ import annotations
@@ -140,10 +141,12 @@ def read_dataset(
         folder = folder / user_path(parsed.folder)
     reader = _module(parsed)
     takes = inspect.signature(reader.read).parameters
-    options = {"progress": progress, "allow_outside": allow_outside}
+    if parsed.variant and "variant" not in takes:
+        raise DataError(f"{parsed.name} has no variant {parsed.variant!r}: leave it out")
+    options = {"variant": parsed.variant, "progress": progress, "allow_outside": allow_outside}
     options = {name: value for name, value in options.items() if name in takes}
     try:
-        dataset: ReidDataset = reader.read(plain(folder), variant=parsed.variant, **options)
+        dataset: ReidDataset = reader.read(plain(folder), **options)
     except OSError as error:
         reason = error.strerror or error
         raise DataError(

@@ -191,11 +191,18 @@ def is_separate(variant: str, *, reader: str) -> bool:
 
 
 def by_pattern(pattern: re.Pattern[str]) -> Callable[[str], Who | None]:
-    """Tells who is on an image by a pattern of file names with `identity` and `camera` groups."""
+    """Tells who is on an image by a pattern of file names.
+
+    Args:
+        pattern: Has a group `identity` and perhaps one `camera`, both digits.
+    """
 
     def tell(name: str) -> Who | None:
         match = pattern.fullmatch(name)
-        return Who(int(match["identity"]), int(match["camera"])) if match else None
+        if match is None:
+            return None
+        camera = match.groupdict().get("camera")
+        return Who(int(match["identity"]), None if camera is None else int(camera))
 
     return tell
 

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from input_pipeline import readers
+from input_pipeline.errors import DataError
 from tests import layouts
 
 DOCS = pathlib.Path(__file__).parents[3] / "docs" / "datasets.md"
@@ -31,3 +32,8 @@ def test_one_file_is_enough_for_a_new_dataset(with_example):
     assert (len(dataset.train), len(dataset.query), len(dataset.gallery)) == (16, 4, 8)
     expected = {(shot.identity, shot.camera) for shot in layouts.shots() if shot.split == "train"}
     assert {(sample.identity, sample.camera) for sample in dataset.train} == expected
+    with pytest.raises(DataError, match="corridor has no variant 'small'"):
+        readers.read_dataset("corridor:small", with_example)
+    layouts.save(layouts.shots()[0], with_example / "corridor" / "query" / "me.jpg")
+    with pytest.raises(DataError, match=r"me.jpg: its name is not like p12-cam3-0001.jpg"):
+        readers.read_dataset("corridor", with_example)

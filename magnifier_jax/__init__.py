@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from magnifier_jax.embedding.model import Model as Model
     from magnifier_jax.embedding.model import load as load
     from magnifier_jax.embedding.queries import search_images as search_images
+    from magnifier_jax.evaluation.explain import explain as explain
+    from magnifier_jax.evaluation.hiding import robustness as robustness
     from magnifier_jax.export.call import export_model as export
     from magnifier_jax.retrieval import Gallery as Gallery
     from magnifier_jax.retrieval import evaluate as evaluate
@@ -38,8 +40,10 @@ _HOMES = {
     "Model": "magnifier_jax.embedding.model",
     "embed_folder": "magnifier_jax.embedding.folder",
     "evaluate": "magnifier_jax.retrieval",
+    "explain": "magnifier_jax.evaluation.explain",
     "load": "magnifier_jax.embedding.model",
     "rerank": "magnifier_jax.retrieval",
+    "robustness": "magnifier_jax.evaluation.hiding",
     "search_images": "magnifier_jax.embedding.queries",
     "train": "magnifier_jax.api",
 }
@@ -55,9 +59,11 @@ __all__ = [
     "__version__",
     "embed_folder",
     "evaluate",
+    "explain",
     "export",
     "load",
     "rerank",
+    "robustness",
     "search_images",
     "train",
 ]

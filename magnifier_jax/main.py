@@ -94,7 +94,8 @@ def _evaluate() -> int:
         with together():
             stack.enter_context(workdir.lock())
             sets = open_test_sets(config, progress=show)
-        scores = Evaluator(config, trained.model, sets, mesh, progress=show)(trained.variables)
+        evaluator = Evaluator(config, trained.model, sets, mesh, progress=show)
+        scores = evaluator(trained.variables)
         untrained = read_untrained(workdir, config)
         _say(f"{workdir.path}, step {trained.step:,}")
         _say(table(scores, untrained=untrained))
@@ -102,11 +103,13 @@ def _evaluate() -> int:
             record = evaluation_record(scores, step=trained.step, untrained=untrained)
             write_json(workdir.evaluation, record)
         if _REPORT.value:
+            assert evaluator.first is not None
             page = write_report(
                 workdir,
                 dataclasses.replace(trained, config=config),
                 sets[0],
                 scores=scores,
+                ranked=evaluator.first,
                 untrained=untrained,
                 mesh=mesh,
             )

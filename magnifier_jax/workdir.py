@@ -5,11 +5,12 @@ import dataclasses
 import importlib.metadata
 import pathlib
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 
+from input_pipeline.errors import UserError
 from input_pipeline.files import exclusive, write_json, writing
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "magnifier_jax")
@@ -85,3 +86,19 @@ def software_versions() -> Mapping[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
     return versions
+
+
+def distinct_names(workdirs: Sequence[pathlib.Path]) -> list[str]:
+    """What each run is called: its folder, or as much of its path as tells it from the others.
+
+    Raises:
+        UserError: A folder is named twice.
+    """
+    resolved = [path.resolve() for path in workdirs]
+    if len(set(resolved)) < len(resolved):
+        raise UserError("the same work directory is named twice: name it once")
+    for depth in range(1, max(len(path.parts) for path in resolved) + 1):
+        names = ["/".join(path.parts[-depth:]) for path in resolved]
+        if len(set(names)) == len(names):
+            break
+    return names

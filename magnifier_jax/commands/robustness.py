@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import pathlib
 import sys
 from collections.abc import Sequence
 
+from input_pipeline import console
 from input_pipeline.errors import UserError
 from input_pipeline.files import write_json
-from magnifier_jax.commands import console
-from magnifier_jax.config import Config
-from magnifier_jax.datasets import TestSet, open_test_sets
 from magnifier_jax.devices import enable_compilation_cache, make_mesh
-from magnifier_jax.embedding.network import Trained, load_trained
-from magnifier_jax.evaluation.hiding import measure_robustness
-from magnifier_jax.evaluation.look_alikes import find_drawn_people
+from magnifier_jax.embedding.network import load_trained
+from magnifier_jax.evaluation.hiding import robustness
 from magnifier_jax.evaluation.report.sections import robustness_file
 from magnifier_jax.evaluation.robustness import Robustness
+from magnifier_jax.workdir import distinct_names
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,8 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return console.run(_measure, _parser().parse_args(arguments))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> console.Parser:
+    parser = console.Parser(
         prog="magnifier robustness",
         description="Hides body parts, groups of them, halves and boxes of query images behind "
         "drawn objects, the same ones for every network, and says what that costs in mAP and "
@@ -71,21 +68,17 @@ def _measure(options: argparse.Namespace) -> None:
     enable_compilation_cache()
     mesh = make_mesh()
     workdirs = [path.expanduser() for path in options.workdir]
-    names = _distinct_names(workdirs)
+    names = distinct_names(workdirs)
     networks = {
         name: load_trained(path, mesh, which=options.checkpoint)
         for name, path in zip(names, workdirs, strict=True)
     }
-    test_set, spec, config = open_one_set(
-        next(iter(networks.values())), data=options.data, root=options.root
-    )
-    found = measure_robustness(
+    found = robustness(
         networks,
-        test_set,
+        data=options.data,
+        root=options.root,
         side=options.hide,
         seed=options.seed,
-        drawn=find_drawn_people(spec, config.data.root),
-        mesh=mesh,
         progress=sys.stderr.isatty(),
     )
     print(found.table())
@@ -94,45 +87,13 @@ def _measure(options: argparse.Namespace) -> None:
         return
     for name, path in zip(names, workdirs, strict=True):
         _write(
-            robustness_file(path, test_set=test_set.name if options.data else None), found.of(name)
+            robustness_file(path, test_set=found.test_set if options.data else None), found.of(name)
         )
 
 
 def _write(path: pathlib.Path, found: Robustness) -> None:
     write_json(path, found.to_mapping())
     print(f"Figures: {path}")
-
-
-def _distinct_names(workdirs: Sequence[pathlib.Path]) -> list[str]:
-    """What each network is called: its folder, or as much of its path as tells it from others."""
-    resolved = [path.resolve() for path in workdirs]
-    if len(set(resolved)) < len(resolved):
-        raise UserError("--workdir names the same folder twice")
-    for depth in range(1, max(len(path.parts) for path in resolved) + 1):
-        names = ["/".join(path.parts[-depth:]) for path in resolved]
-        if len(set(names)) == len(names):
-            break
-    return names
-
-
-def open_one_set(
-    trained: Trained, *, data: str | None, root: pathlib.Path | None
-) -> tuple[TestSet, str, Config]:
-    """Opens one test set: the one that is named, or the first of the run's own.
-
-    Returns:
-        The set, the spec that names it, and the configuration that it was opened with.
-    """
-    config = trained.config
-    spec = data or (config.data.test or config.data.train).split(",")[0].strip()
-    changed = dataclasses.replace(
-        config.data, test=spec, root=config.data.root if root is None else str(root.expanduser())
-    )
-    config = dataclasses.replace(config, data=changed)
-    sets = open_test_sets(config, progress=sys.stderr.isatty())
-    if len(sets) > 1:
-        raise UserError(f"--data {spec} names {len(sets)} test sets; give one")
-    return sets[0], spec, config
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@
 from magnifier_jax.evaluation.evaluate import (
     Evaluator,
     Measures,
+    Ranked,
     Score,
     evaluation_record,
     rank,
     table,
 )
 
-__all__ = ["Evaluator", "Measures", "Score", "evaluation_record", "rank", "table"]
+__all__ = ["Evaluator", "Measures", "Ranked", "Score", "evaluation_record", "rank", "table"]

@@ -110,14 +110,30 @@ class Score:
         return cls(mapping["test_set"], read(mapping), **found)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Ranked:
+    """A test set that was ranked.
+
+    Attributes:
+        score: The numbers.
+        query: Descriptors of the queries, `[Nq, D]`; means over mirror images if so configured.
+        gallery: Those of the gallery, `[Ng, D]`.
+        average_precisions: Of each query by these descriptors, `[Nq]`; NaN without a match.
+    """
+
+    score: Score
+    query: np.ndarray
+    gallery: np.ndarray
+    average_precisions: np.ndarray
+
+
 class Evaluator:
     """Describes and ranks the test sets of a configuration; reusable during training.
 
-    After a call, `descriptors` are those of the first test set's query and gallery, `[Nq, D]` and
-    `[Ng, D]`, for a report; means over mirror images if `evaluate.flip` is on.
+    After a call, `first` is what came of the first test set, for a report.
     """
 
-    descriptors: tuple[np.ndarray, np.ndarray] | None = None
+    first: Ranked | None = None
 
     def __init__(
         self,
@@ -157,13 +173,14 @@ class Evaluator:
                 )
                 for pictures, title in ((query, "query"), (gallery, "gallery"))
             ]
-            scores.append(rank(self._config, test_set, query=found[0], gallery=found[1]))
+            ranked = rank(self._config, test_set, query=found[0], gallery=found[1])
+            scores.append(ranked.score)
             if len(scores) == 1:
-                self.descriptors = (found[0].descriptors, found[1].descriptors)
+                self.first = ranked
         return tuple(scores)
 
 
-def rank(config: Config, test_set: TestSet, *, query: Embeddings, gallery: Embeddings) -> Score:
+def rank(config: Config, test_set: TestSet, *, query: Embeddings, gallery: Embeddings) -> Ranked:
     """Ranks the descriptors of a test set in every way that the configuration asks for."""
     settings = config.evaluate
     flip = query.unflipped is not None
@@ -172,10 +189,9 @@ def rank(config: Config, test_set: TestSet, *, query: Embeddings, gallery: Embed
         query: np.ndarray,
         gallery: np.ndarray,
         *,
-        flip: bool = flip,
         reranking: retrieval.ReRanking | None = None,
-    ) -> Measures:
-        found = retrieval.evaluate(
+    ) -> retrieval.Evaluation:
+        return retrieval.evaluate(
             query,
             gallery,
             test_set.query.identities,
@@ -188,24 +204,26 @@ def rank(config: Config, test_set: TestSet, *, query: Embeddings, gallery: Embed
             average_precision=settings.average_precision,
             reranking=reranking,
         )
-        return Measures.of(found, flip=flip)
 
     queries, candidates = query.descriptors, gallery.descriptors
-    found = {"flipped" if flip else "plain": measure(queries, candidates)}
+    first = measure(queries, candidates)
+    found = {"flipped" if flip else "plain": Measures.of(first, flip=flip)}
     if query.unflipped is not None and gallery.unflipped is not None:
-        found["plain"] = measure(query.unflipped, gallery.unflipped, flip=False)
+        found["plain"] = Measures.of(measure(query.unflipped, gallery.unflipped))
     if settings.query_expansion:
         expansion = retrieval.QueryExpansion(
             neighbours=settings.query_expansion, alpha=settings.query_expansion_alpha
         )
         expanded = retrieval.expand_queries(queries, candidates, settings=expansion)
-        found["expanded"] = measure(expanded, candidates)
+        found["expanded"] = Measures.of(measure(expanded, candidates), flip=flip)
     if settings.rerank:
         reranking = retrieval.ReRanking(
             k1=settings.rerank_k1, k2=settings.rerank_k2, original_weight=settings.rerank_lambda
         )
-        found["reranked"] = measure(queries, candidates, reranking=reranking)
-    return Score(test_set.name, **found)
+        reranked = measure(queries, candidates, reranking=reranking)
+        found["reranked"] = Measures.of(reranked, flip=flip)
+    score = Score(test_set.name, **found)
+    return Ranked(score, queries, candidates, first.average_precisions)
 
 
 def evaluation_record(

@@ -7,6 +7,7 @@ the data and a seed alone, so networks that are compared see the same images.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,19 +18,19 @@ from jax.sharding import Mesh
 
 from input_pipeline.dataset import BACKGROUND
 from input_pipeline.errors import UserError
-from input_pipeline.images import decode_image, decode_parts, nearest_indices
+from input_pipeline.images import decode_image, nearest_indices
 from input_pipeline.part_labels.bands import draw_bands
 from input_pipeline.store import PreparedSplit
 from magnifier_jax import retrieval
 from magnifier_jax.config import EvaluateConfig
 from magnifier_jax.datasets import TestSet
 from magnifier_jax.devices import fetch, make_mesh, put_batch
+from magnifier_jax.embedding.embeddings import visible_parts
 from magnifier_jax.embedding.forward import EmbedFunction, make_embed
-from magnifier_jax.embedding.model import visible_parts
 from magnifier_jax.embedding.network import Trained
 from magnifier_jax.evaluation.branches import branch_alone, branch_slices
+from magnifier_jax.evaluation.ground_truth import GroundTruth, open_study
 from magnifier_jax.evaluation.look_alikes import (
-    DrawnPeople,
     Rows,
     blocks,
     find_confusions,
@@ -125,6 +126,48 @@ def _join(found: Sequence[_Embedded]) -> _Embedded:
     return _Embedded(joined("descriptors"), joined("parts"), joined("visible"))
 
 
+def robustness(
+    models: Mapping[str, Any] | Any,
+    *,
+    data: str | None = None,
+    root: str | os.PathLike[str] | None = None,
+    side: Side = "query",
+    seed: int = 0,
+    progress: bool = True,
+) -> Robustness:
+    """Measures what hiding parts of people costs networks, and whom they mix up.
+
+    Args:
+        models: What `magnifier_jax.load` returns, or several of them by name, to be compared on
+            the same covered images.
+        data: The test set, such as `market1501`; None is the first of the first network's own.
+        root: Folder of the datasets, if not where they were in training.
+        side: Which images are covered: `query`, `gallery` or `both`.
+        seed: Other seeds draw other objects.
+        progress: Whether to show progress bars.
+
+    Returns:
+        The figures; `.table()` is their text, `.to_mapping()` what `robustness.json` holds.
+
+    Raises:
+        UserError: A model came from a file that can only be run, or the set cannot be used.
+    """
+    named = models if isinstance(models, Mapping) else {"network": models}
+    networks = {name: getattr(model, "trained", model) for name, model in named.items()}
+    if not networks:
+        raise UserError("name a network to measure")
+    first = next(iter(networks.values()))
+    study = open_study(first.config, data=data, root=root, progress=progress)
+    return measure_robustness(
+        networks,
+        study.test_set,
+        side=side,
+        seed=seed,
+        truth=study.truth,
+        progress=progress,
+    )
+
+
 def measure_robustness(
     networks: Mapping[str, Trained],
     test_set: TestSet,
@@ -132,7 +175,7 @@ def measure_robustness(
     side: Side = "query",
     seed: int = 0,
     regions: Sequence[Region] | None = None,
-    drawn: DrawnPeople | None = None,
+    truth: GroundTruth | None = None,
     mesh: Mesh | None = None,
     progress: bool = True,
 ) -> Robustness:
@@ -148,7 +191,7 @@ def measure_robustness(
         side: Which images are covered.
         seed: Other seeds draw other objects.
         regions: What is hidden, one after the other; None for `standard_regions`.
-        drawn: Who looks like whom, where that is known.
+        truth: Part labels, and who looks like whom, where that is known.
         mesh: The devices; None is all of them.
         progress: Whether to show a progress bar.
 
@@ -163,7 +206,7 @@ def measure_robustness(
     compared = [_Network(name, trained, mesh) for name, trained in networks.items()]
     sides = {"query": test_set.query, "gallery": test_set.gallery}
     covered = ("query", "gallery") if side == "both" else (side,)
-    source, maps = _part_map_source(compared, [sides[name] for name in covered])
+    source, maps = _part_map_source(compared, [sides[name] for name in covered], truth=truth)
     if regions is None:
         regions = standard_regions()
     clean = {
@@ -205,7 +248,7 @@ def measure_robustness(
                         test_set.query,
                         test_set.gallery,
                         camera_filter=settings[i].camera_filter,
-                        drawn=drawn,
+                        drawn=None if truth is None else truth.drawn,
                     )
                     for view in network.views
                 },
@@ -219,14 +262,17 @@ Maps = Callable[[PreparedSplit, np.ndarray], np.ndarray]
 
 
 def _part_map_source(
-    networks: Sequence[_Network], splits: Sequence[PreparedSplit]
+    networks: Sequence[_Network],
+    splits: Sequence[PreparedSplit],
+    *,
+    truth: GroundTruth | None,
 ) -> tuple[str, Maps]:
     """Where the regions come from, in words, and a function that gives the maps."""
-    if all(split.labelled.all() for split in splits):
+    if truth is not None and all(set(split.names) <= set(truth.part_labels) for split in splits):
 
         def given(split: PreparedSplit, ids: np.ndarray) -> np.ndarray:
-            found = [sample.part_map for sample in split.read(ids)]
-            return np.stack([decode_parts(data, image_size=CANVAS) for data in found if data])
+            names = [split.names[i] for i in ids]
+            return np.stack([truth.part_map(name, image_size=CANVAS) for name in names])
 
         return "the dataset's part labels", given
     seeing = [network for network in networks if network.trained.config.model.use_parsing]

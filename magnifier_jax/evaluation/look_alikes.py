@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import os
-import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from input_pipeline.dataset import PART_NAMES
-from input_pipeline.errors import DataError
-from input_pipeline.files import cache_folder
 from input_pipeline.identities import UNKNOWN_CAMERA
-from input_pipeline.readers import parse_spec
 from input_pipeline.store import PreparedSplit
-from input_pipeline.synthetic import PRESETS
 from input_pipeline.synthetic.people import Person
 from input_pipeline.synthetic.plan import make_plan
-from input_pipeline.synthetic.settings import SETTINGS_FILE, SyntheticSettings, read_settings
+from input_pipeline.synthetic.settings import SyntheticSettings
 
 _HARDEST = 20
 _DISTRACTOR = 0  # What drawn people who are only in the gallery are all called.
@@ -100,27 +94,6 @@ def differences(one: Person, other: Person) -> tuple[Difference, ...]:
                 part = _PART_OF.get(name, _PART_OF.get(field.name, 0))
                 found.append(Difference(part, name))
     return tuple(sorted(found, key=lambda difference: (difference.part, difference.detail)))
-
-
-def find_drawn_people(spec: str, root: str) -> DrawnPeople | None:
-    """The people of a dataset by its spec, if it was drawn here; None for any other.
-
-    Args:
-        spec: As in `data.test`, one dataset.
-        root: As in `data.root`.
-    """
-    parsed = parse_spec(spec)
-    folder = pathlib.Path(os.path.expandvars(root)).expanduser() if root else cache_folder()
-    if parsed.folder is not None:
-        folder = folder / pathlib.Path(parsed.folder).expanduser()
-    try:
-        if (folder / SETTINGS_FILE).is_file():
-            return DrawnPeople.of(read_settings(folder / SETTINGS_FILE))
-    except DataError:  # A file of that name that is something else.
-        return None
-    if parsed.name == "synthetic":
-        return DrawnPeople.of(PRESETS[parsed.variant or "quickstart"])
-    return None
 
 
 @dataclasses.dataclass(frozen=True)

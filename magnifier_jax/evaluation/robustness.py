@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 
+from input_pipeline.files import read_json, reading
 from magnifier_jax.evaluation.look_alikes import Confusions
 from magnifier_jax.evaluation.regions import Kind
 from magnifier_jax.tables import table
@@ -159,6 +161,19 @@ class Robustness:
             for hidden in self.networks[0].hidden
         ]
         return table(header, rows)
+
+
+def read_robustness(path: pathlib.Path) -> Robustness | None:
+    """Reads a `robustness.json`; None if there is none.
+
+    Raises:
+        DataError: It is not one.
+    """
+    if not path.exists():
+        return None
+    advice = "remove it, or run magnifier robustness again"
+    with reading(path, what="record of robustness", advice=advice):
+        return Robustness.from_mapping(read_json(path, what="record of robustness", advice=advice))
 
 
 _SIDES = {"query": "queries", "gallery": "gallery images", "both": "queries and gallery images"}

@@ -176,8 +176,7 @@ class Run:
 
     def _report(self, state: TrainState, result: TrainingResult, log: RunLog) -> None:
         """Writes the page that shows what came of the run."""
-        assert self.evaluate.descriptors is not None
-        query, gallery = self.evaluate.descriptors
+        assert self.evaluate.first is not None
         trained = Trained(
             self.config, self.model, state.variables, self.data.identities, result.step
         )
@@ -187,11 +186,9 @@ class Run:
             self.test_sets[0],
             scores=result.scores,
             untrained=result.untrained,
-            query=query,
-            gallery=gallery,
+            ranked=self.evaluate.first,
             mesh=self.mesh,
             log=log,
-            progress=self.progress,
         )
 
     def _start(self) -> TrainState:

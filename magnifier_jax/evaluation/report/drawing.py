@@ -73,7 +73,7 @@ def ranking_sheet(
         width=first + columns * step - _GAP + _MARGIN,
         height=top + sum(rows) * row_height - 2 * _GAP + _MARGIN,
     )
-    pen.text((_MARGIN, _MARGIN - 4), title, INK, font=_font(_TEXT + 3))
+    pen.text((_MARGIN, _MARGIN - 4), title, INK, font=font(_TEXT + 3))
     rule = first - 2 * _GAP + _GAP // 2
     y = top
     for ranking, taken in zip(rankings, rows, strict=True):
@@ -122,7 +122,7 @@ def part_map_sheet(
     for part, name in enumerate(part_names):
         x = _MARGIN + 96 * part
         pen.rectangle((x, y, x + _TEXT, y + _TEXT), fill=part_colour(part))
-        pen.text((x + _TEXT + 5, y - 1), name, INK, font=_font(_TEXT - 1))
+        pen.text((x + _TEXT + 5, y - 1), name, INK, font=font(_TEXT - 1))
     return sheet
 
 
@@ -165,26 +165,27 @@ def _place(
     pen.rectangle((x, y, right, bottom), fill=shown.mark.value)
     if shown.picture is None:
         pen.rectangle((x + _BORDER, y + _BORDER, right - _BORDER, bottom - _BORDER), fill=PAPER)
-        pen.text((x + _BORDER + 6, y + cell[0] // 2), "not found", FAINT, font=_font(_TEXT - 1))
+        pen.text((x + _BORDER + 6, y + cell[0] // 2), "not found", FAINT, font=font(_TEXT - 1))
     else:
         sheet.paste(_resize(shown.picture, cell), (x + _BORDER, y + _BORDER))
-    width = _font(_TEXT - 1).getlength(label)
+    width = font(_TEXT - 1).getlength(label)
     pen.rectangle((x, y, x + width + 9, y + _TEXT + 5), fill=shown.mark.value)
-    pen.text((x + 5, y + 2), label, PAPER, font=_font(_TEXT - 1))
+    pen.text((x + 5, y + 2), label, PAPER, font=font(_TEXT - 1))
     if shown.mark is not Mark.UNKNOWN:  # For those who do not tell red from green.
         word = shown.mark.name.lower()
-        place = (right - _font(_TEXT - 1).getlength(word), bottom + 4)
-        pen.text(place, word, shown.mark.value, font=_font(_TEXT - 1))
+        place = (right - font(_TEXT - 1).getlength(word), bottom + 4)
+        pen.text(place, word, shown.mark.value, font=font(_TEXT - 1))
     for line, text in enumerate(shown.captions):
-        font = _font(_TEXT - 1)
+        small = font(_TEXT - 1)
         room = cell[1] + 2 * _BORDER
-        pen.text((x, bottom + 4 + line * (_TEXT + 3)), _fit(text, room, font), INK, font=font)
+        place = (x, bottom + 4 + line * (_TEXT + 3))
+        pen.text(place, _fit(text, room, small), INK, font=small)
 
 
-def _fit(text: str, room: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+def _fit(text: str, room: int, small: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
     """The text, or its end where all of it does not fit: files differ at the end."""
     short = text
-    while len(short) > 1 and font.getlength(short) > room:
+    while len(short) > 1 and small.getlength(short) > room:
         text = text[1:]
         short = "…" + text
     return short
@@ -199,5 +200,6 @@ def _paper(*, width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw
     return sheet, ImageDraw.Draw(sheet)
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The font of all drawings at a size in pixels."""
     return ImageFont.load_default(size)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
 from input_pipeline.dataset import PART_NAMES
 from magnifier_jax.config import Config
-from magnifier_jax.evaluation import Measures, Score
+from magnifier_jax.evaluation.evaluate import Measures, Score
 from magnifier_jax.evaluation.report.drawing import Mark, Ranking, Shown, overlay, part_colour
+from magnifier_jax.evaluation.report.sections import embed_image
 from magnifier_jax.retrieval.metrics import ranks_to_show
 
 _STYLE = """
@@ -21,6 +19,7 @@ _STYLE = """
   --right:#22a054; --wrong:#d63838; --accent:#3b6fd4 }
 @media (prefers-color-scheme: dark) { :root { --ink:#e6e9ee; --faint:#98a1b0; --line:#333a46;
   --paper:#1d2129; --desk:#14171c } }
+:root { color-scheme:light dark }
 * { box-sizing:border-box } body { margin:0; background:var(--desk); color:var(--ink);
   font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif }
 main { max-width:1240px; margin:0 auto; padding:32px 24px 64px }
@@ -31,7 +30,26 @@ table { border-collapse:collapse; width:100%; font-variant-numeric:tabular-nums 
 th { text-align:right; color:var(--faint); font-weight:500; padding:4px 12px }
 td { text-align:right; padding:7px 12px; border-top:1px solid var(--line) }
 th:first-child, td:first-child { text-align:left } tr.main td { font-weight:600 }
-.charts { display:grid; grid-template-columns:repeat(auto-fit,minmax(340px,1fr)); gap:14px }
+.charts + .card, .card + .charts { margin-top:14px }
+.charts { display:grid; gap:14px;
+  grid-template-columns:repeat(auto-fit,minmax(min(340px,100%),1fr)) }
+.charts > *, .stack > * { min-width:0 } .stack { display:grid; gap:14px }
+.scroll { overflow-x:auto } h3 { font-size:15px; margin:18px 0 6px } .card h3 { margin-top:0 }
+td { white-space:nowrap }
+.explained { display:flex; flex-wrap:wrap; gap:14px 22px; margin-bottom:18px }
+.pairs { display:flex; gap:14px; max-width:100% }
+figure.pair { flex:0 0 auto; max-width:none } figure.pair span { display:flex; gap:2px }
+figure.pair img { width:66px; border:0; border-radius:3px }
+.bars { flex:1 1 260px; max-width:420px; font-size:12px }
+.bars div { display:flex; align-items:center; gap:8px; height:19px }
+.bars span { flex:0 0 76px } .bars b { flex:0 0 44px; font-weight:500; text-align:right }
+.bars em { color:var(--faint) }
+.bars i { flex:1; position:relative; height:10px; border-left:0;
+  background:linear-gradient(90deg,transparent calc(50% - 1px),var(--faint) calc(50% - 1px),
+  var(--faint) 50%,transparent 50%) } .bars u { position:absolute; top:0; height:10px }
+b.right { color:var(--right) } b.wrong { color:var(--wrong) }
+@media (max-width:520px) { main { padding:20px 12px 40px } .card { padding:12px }
+  td, th { padding-left:7px; padding-right:7px } }
 svg { width:100%; display:block } svg .title { font-size:13px; font-weight:600; fill:var(--ink) }
 svg .tick { font-size:11px; fill:var(--faint) } svg .grid { stroke:var(--line) }
 .ranking { display:flex; gap:8px; padding:12px 0; border-top:1px solid var(--line);
@@ -63,6 +81,7 @@ def render(
     charts: Sequence[str],
     examples: Sequence[tuple[Ranking, float]],
     part_maps: tuple[np.ndarray, np.ndarray] | None,
+    sections: Sequence[str] = (),
 ) -> str:
     """Makes the page.
 
@@ -75,7 +94,8 @@ def render(
         untrained: The numbers before training.
         charts: `<svg>` elements.
         examples: Rankings with their average precision, in the order to be shown.
-        part_maps: Pictures uint8 `[n, H, W, 3]` and part classes `[n, h, w]`.
+        part_maps: Images uint8 `[n, H, W, 3]` and part classes `[n, h, w]`.
+        sections: HTML that stands after the rankings.
 
     Returns:
         HTML that refers to nothing outside itself.
@@ -84,26 +104,32 @@ def render(
     about = (
         f"{config.model.backbone} · {height} × {width} pixels · trained on {config.data.train} "
         f"({identities:,} identities), {step:,} steps of "
-        f"{config.data.identities_per_batch} × {config.data.images_per_identity} pictures · "
+        f"{config.data.identities_per_batch} × {config.data.images_per_identity} images · "
         f"{config.precision} · seed {config.seed}"
     )
-    sections = [
+    parts = [
         f"<h1>{html.escape(config.name)}</h1><p>{html.escape(about)}</p>",
         _results(scores, untrained),
     ]
     if charts:
         cards = "".join(f'<div class="card">{chart}</div>' for chart in charts)
-        sections.append(
+        parts.append(
             f'<h2>Training</h2><p>Over training steps.</p><div class="charts">{cards}</div>'
         )
-    sections.append(_rankings(examples, test_set, camera_filter=config.evaluate.camera_filter))
+    parts.append(_rankings(examples, test_set, camera_filter=config.evaluate.camera_filter))
+    parts += sections
     if part_maps is not None:
-        sections.append(_part_maps(*part_maps, num_parts=config.model.num_parts))
+        parts.append(_part_maps(*part_maps, num_parts=config.model.num_parts))
+    return document(config.name, "".join(parts))
+
+
+def document(title: str, body: str) -> str:
+    """A whole page around its body, HTML that refers to nothing outside itself."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(config.name)}</title><style>{_STYLE}</style></head>"
-        f"<body><main>{''.join(sections)}</main></body></html>\n"
+        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head>"
+        f"<body><main>{body}</main></body></html>\n"
     )
 
 
@@ -122,7 +148,7 @@ def _results(scores: Sequence[Score], untrained: Sequence[Score]) -> str:
     kinds = ", ".join(sorted({score.plain.average_precision for score in scores}))
     return (
         f"<h2>Results</h2><p>Per cent; {kinds} average precision.</p>"
-        f'<div class="card"><table><tr><th></th>{head}</tr>{"".join(rows)}</table></div>'
+        f'<div class="card scroll"><table><tr><th></th>{head}</tr>{"".join(rows)}</table></div>'
     )
 
 
@@ -140,12 +166,12 @@ def _rankings(
     rows = []
     for ranking, precision in examples:
         query = (
-            f'<figure class="query">{_image(ranking.query.picture, "query")}<b>AP '
+            f'<figure class="query">{_img(ranking.query.picture, "query")}<b>AP '
             f"{100 * precision:.1f}</b><figcaption>{_captions(ranking.query)}</figcaption></figure>"
         )
         rows.append(f'<div class="ranking">{query}{"".join(map(_match, ranking.matches))}</div>')
     filtered = (
-        " Pictures of the query's person by the query's camera do not count and are left out."
+        " Images of the query's person by the query's camera do not count and are left out."
         if camera_filter
         else ""
     )
@@ -161,7 +187,7 @@ def _match(shown: Shown) -> str:
     sign = "✓" if shown.mark is Mark.RIGHT else "✗"
     distance, *rest = shown.captions
     return (
-        f'<figure class="{word}">{_image(shown.picture, word)}<b>{sign} {html.escape(distance)}</b>'
+        f'<figure class="{word}">{_img(shown.picture, word)}<b>{sign} {html.escape(distance)}</b>'
         f"<figcaption>{html.escape(' '.join(rest))}</figcaption></figure>"
     )
 
@@ -173,7 +199,7 @@ def _part_maps(pictures: np.ndarray, part_maps: np.ndarray, *, num_parts: int) -
         for part, name in enumerate(names)
     )
     pairs = "".join(
-        f"<div>{_image(picture, 'picture')}{_image(overlay(picture, part_map), 'part map')}</div>"
+        f"<div>{_img(picture, 'image')}{_img(overlay(picture, part_map), 'part map')}</div>"
         for picture, part_map in zip(pictures, part_maps, strict=True)
     )
     return (
@@ -182,14 +208,9 @@ def _part_maps(pictures: np.ndarray, part_maps: np.ndarray, *, num_parts: int) -
     )
 
 
+def _img(image: np.ndarray | None, alt: str) -> str:
+    return "" if image is None else embed_image(image, alt)
+
+
 def _captions(shown: Shown) -> str:
     return html.escape(" ".join(shown.captions))
-
-
-def _image(picture: np.ndarray | None, alt: str) -> str:
-    if picture is None:
-        return ""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=88)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="{alt}" src="data:image/jpeg;base64,{data}">'

@@ -1,4 +1,4 @@
-"""`report.html` of a run: numbers, curves, rankings and part maps in one file."""
+"""`report.html` of a run: numbers, curves, rankings, part maps and explanations in one file."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ import numpy as np
 from jax.sharding import Mesh
 
 from input_pipeline.files import write_text
+from input_pipeline.identities import JUNK
 from input_pipeline.images import decode_image
 from input_pipeline.store import PreparedSplit
 from magnifier_jax import retrieval
-from magnifier_jax.datasets import TestSet, open_pictures
+from magnifier_jax.datasets import TestSet
 from magnifier_jax.devices import fetch, make_mesh, put_batch
-from magnifier_jax.embedding.forward import embed_split, make_embed
+from magnifier_jax.embedding.embeddings import visible_parts
+from magnifier_jax.embedding.forward import make_embed
 from magnifier_jax.embedding.network import Trained
-from magnifier_jax.evaluation import Score
-from magnifier_jax.evaluation.report import curves, page
+from magnifier_jax.evaluation.evaluate import Ranked, Score
+from magnifier_jax.evaluation.explain import Explainer, Explanation, PartStatistics
+from magnifier_jax.evaluation.look_alikes import matching
+from magnifier_jax.evaluation.pairs import study_pairs
+from magnifier_jax.evaluation.report import curves, page, sections
 from magnifier_jax.evaluation.report.drawing import (
     Mark,
     Ranking,
@@ -27,22 +32,29 @@ from magnifier_jax.evaluation.report.drawing import (
     part_map_sheet,
     ranking_sheet,
 )
+from magnifier_jax.evaluation.robustness import read_robustness
 from magnifier_jax.training.log import RunLog, read_records
 from magnifier_jax.workdir import WorkDirectory
 
 _WORST, _OTHERS, _TOP, _MAPS = 8, 4, 10, 12
+_EXPLAINED = 4  # Of the worst queries.
+_USUAL, _BATCH = 1024, 64
 _SIZE = (192, 96)  # height and width of a shown picture
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Example:
-    """A query with the pictures that were ranked first for it.
+    """A query with the images that were ranked first for it.
 
     Attributes:
+        query: Its position.
+        matches: Positions of the gallery images, nearest first, `[n]`.
         ranking: Pictures, with right and wrong marks.
         average_precision: Of the whole ranking, 0 to 1.
     """
 
+    query: int
+    matches: np.ndarray
     ranking: Ranking
     average_precision: float
 
@@ -61,28 +73,25 @@ def write_report(
     test_set: TestSet,
     *,
     scores: Sequence[Score],
+    ranked: Ranked,
     untrained: Sequence[Score] = (),
-    query: np.ndarray | None = None,
-    gallery: np.ndarray | None = None,
     mesh: Mesh | None = None,
     log: RunLog | None = None,
     output: pathlib.Path | None = None,
-    progress: bool = True,
 ) -> pathlib.Path:
     """Writes `report.html` into the work directory, or another file.
 
     Args:
-        workdir: The run; its `metrics.jsonl` gives the curves.
+        workdir: The run; its `metrics.jsonl` gives the curves, and `robustness.json`, if there is
+            one, a section.
         trained: The network.
-        test_set: What rankings and part maps are shown of.
+        test_set: What everything but the numbers is shown of.
         scores: Its numbers, and those of other test sets.
+        ranked: What the evaluation of this test set left.
         untrained: The numbers before training.
-        query: Descriptors `[Nq, D]` of the test set's queries; described here if not given.
-        gallery: The same of its gallery, `[Ng, D]`.
         mesh: The devices; None is all of them.
         log: Where rankings and part maps are also recorded for TensorBoard.
         output: The file; None is `report.html` in the work directory.
-        progress: Whether to show progress bars.
 
     Returns:
         The file.
@@ -90,17 +99,12 @@ def write_report(
     Raises:
         UserError: It cannot be written.
     """
-    mesh = mesh or make_mesh()
-    if query is None or gallery is None:
-        query, gallery = (
-            _describe(trained, split, mesh, title=f"Report: {name}", progress=progress)
-            for name, split in (("query", test_set.query), ("gallery", test_set.gallery))
-        )
-    examples = pick_examples(trained, test_set, query=query, gallery=gallery)
-    part_maps = predict_part_maps(trained, test_set.gallery, mesh)
+    examples = pick_examples(trained, test_set, ranked)
+    part_maps = predict_part_maps(trained, test_set.gallery, mesh or make_mesh())
     path = output or workdir.path / "report.html"
     if jax.process_index() != 0:
         return path
+    settings = trained.config.evaluate
     text = page.render(
         config=trained.config,
         step=trained.step,
@@ -111,6 +115,13 @@ def write_report(
         charts=curves.curves(read_records(workdir.metrics)),
         examples=[(example.ranking, example.average_precision) for example in examples],
         part_maps=None if part_maps is None else (part_maps.pictures, part_maps.part_maps),
+        sections=[
+            sections.distances_section(
+                study_pairs(ranked.query, ranked.gallery, test_set, settings)
+            ),
+            *_robustness(workdir, test_set),
+            sections.explanations_section(explain_examples(trained, test_set, examples)),
+        ],
     )
     write_text(path, text)
     if log is not None:
@@ -122,51 +133,110 @@ def write_report(
     return path
 
 
-def pick_examples(
-    trained: Trained, test_set: TestSet, *, query: np.ndarray, gallery: np.ndarray
-) -> list[Example]:
+def _robustness(workdir: WorkDirectory, test_set: TestSet) -> list[str]:
+    """The section of what `magnifier robustness` measured on this test set, if it did."""
+    found = read_robustness(sections.robustness_file(workdir.path))
+    if found is None or found.test_set != test_set.name:
+        return []
+    return [sections.robustness_section(found)]
+
+
+def explain_examples(
+    trained: Trained, test_set: TestSet, examples: Sequence[Example]
+) -> list[tuple[str, Explanation, list[tuple[str, bool]]]]:
+    """Explains the first wrong and the first right match of the worst queries and of some others.
+
+    Nothing in a run of several processes, of which each has only some of the devices.
+
+    Args:
+        trained: The network.
+        test_set: Queries and gallery.
+        examples: What `pick_examples` picked.
+
+    Returns:
+        As `sections.explanations_section` takes it.
+    """
+    if jax.process_count() > 1:
+        return []
+    size = trained.config.data.image_size
+    explainer = Explainer(trained)
+    explainer.statistics = _usual_parts(explainer, test_set.gallery)
+    found = []
+    for example in (*examples[:_EXPLAINED], *examples[_WORST : _WORST + 2]):
+        places = example.matches
+        right = test_set.gallery.identities[places] == test_set.query.identities[example.query]
+        chosen = sorted(
+            {
+                int(np.flatnonzero(right == value)[0])
+                for value in (True, False)
+                if (right == value).any()
+            }
+        )
+        if not chosen:
+            continue
+        explanation = explainer.explain(
+            _read(test_set.query, [example.query], size=size)[0],
+            _read(test_set.gallery, places[chosen], size=size),
+        )
+        names = [
+            (f"rank {rank + 1}: {_who(test_set.gallery, int(places[rank]))}", bool(right[rank]))
+            for rank in chosen
+        ]
+        title = f"Query {_who(test_set.query, example.query)}"
+        found.append((title, explanation, names))
+    return found
+
+
+def _usual_parts(explainer: Explainer, gallery: PreparedSplit) -> PartStatistics | None:
+    """How alike the parts of one person usually are, by images of the gallery."""
+    if not explainer.trained.config.model.use_fusion:
+        return None
+    # Whole people, for pairs of one person are what counts.
+    order = np.argsort(gallery.identities, kind="stable")
+    known = order[gallery.identities[order] != JUNK]
+    stride = max(1, len(known) // _USUAL)
+    people = np.unique(gallery.identities[known])[::stride]
+    chosen = np.flatnonzero(np.isin(gallery.identities, people))[:_USUAL]
+    size = explainer.trained.config.data.image_size
+    batches = [
+        explainer.embed(_read(gallery, chosen[start : start + _BATCH], size=size))
+        for start in range(0, len(chosen), _BATCH)
+    ]
+    parts = np.concatenate([np.asarray(batch.part_embeddings) for batch in batches])
+    shares = np.concatenate([np.asarray(batch.part_shares) for batch in batches])
+    return PartStatistics.fit(
+        parts, visible_parts(shares), gallery.identities[chosen], gallery.cameras[chosen]
+    )
+
+
+def pick_examples(trained: Trained, test_set: TestSet, ranked: Ranked) -> list[Example]:
     """Rankings to look at: the worst queries, then some of the others, by average precision."""
     settings = trained.config.evaluate
-    metric = settings.distance
     asked, searched = test_set.query, test_set.gallery
-    precisions = retrieval.evaluate(
-        query,
-        gallery,
-        asked.identities,
-        searched.identities,
-        asked.cameras,
-        searched.cameras,
-        camera_filter=settings.camera_filter,
-        metric=metric,
-    ).average_precisions
+    precisions = ranked.average_precisions
     order = np.argsort(precisions, kind="stable")
     order = order[: np.isfinite(precisions).sum()]
     others = order[_WORST:]
     spread = np.linspace(0, len(others) - 1, min(_OTHERS, len(others))).astype(int)
     chosen = np.concatenate([order[:_WORST], others[spread]]) if len(others) else order
-    searchable = retrieval.Gallery.build(gallery, names=list(searched.names), metric=metric)
-    # Pictures of the query's own camera do not count, so more are asked for than are shown.
-    junk = [
-        np.sum(
-            (searched.identities == asked.identities[i]) & (searched.cameras == asked.cameras[i])
-        )
-        for i in chosen
+    searchable = retrieval.Gallery.build(
+        ranked.gallery, names=list(searched.names), metric=settings.distance
+    )
+    # Images of the query's own camera do not count, so more are asked for than are shown.
+    left_out = [
+        matching(asked, searched, slice(i, i + 1), camera_filter=settings.camera_filter)[1][0]
+        for i in map(int, chosen)
     ]
-    extra = int(max(junk)) if settings.camera_filter else 0
-    found = searchable.search(query[chosen], top=_TOP + extra)
-    return [
-        Example(
-            _ranking(
-                test_set,
-                int(i),
-                found.indices[row],
-                found.distances[row],
-                camera_filter=settings.camera_filter,
-            ),
-            float(precisions[i]),
-        )
-        for row, i in enumerate(chosen)
-    ]
+    extra = max((int(junk.sum()) for junk in left_out), default=0)
+    found = searchable.search(ranked.query[chosen], top=_TOP + extra)
+    examples = []
+    for row, i in enumerate(map(int, chosen)):
+        kept = ~left_out[row][found.indices[row]]
+        matches = found.indices[row][kept][:_TOP]
+        distances = found.distances[row][kept][:_TOP]
+        ranking = _ranking(test_set, i, matches, distances)
+        examples.append(Example(i, matches, ranking, float(precisions[i])))
+    return examples
 
 
 def predict_part_maps(trained: Trained, split: PreparedSplit, mesh: Mesh) -> PartMaps | None:
@@ -183,35 +253,9 @@ def predict_part_maps(trained: Trained, split: PreparedSplit, mesh: Mesh) -> Par
     return PartMaps(_read(split, wanted, size=_SIZE), maps)
 
 
-def _describe(
-    trained: Trained, split: PreparedSplit, mesh: Mesh, *, title: str, progress: bool
-) -> np.ndarray:
-    config = trained.config
-    return embed_split(
-        make_embed(trained.model, mesh, flip=config.evaluate.flip),
-        trained.variables,
-        open_pictures(split, config.data, parts=False, progress=progress),
-        batch_size=config.evaluate.batch_size,
-        mesh=mesh,
-        title=title,
-        progress=progress,
-    ).descriptors
-
-
-def _ranking(
-    test_set: TestSet,
-    query: int,
-    indices: np.ndarray,
-    distances: np.ndarray,
-    *,
-    camera_filter: bool,
-) -> Ranking:
+def _ranking(test_set: TestSet, query: int, indices: np.ndarray, distances: np.ndarray) -> Ranking:
     asked, searched = test_set.query, test_set.gallery
     right = searched.identities[indices] == asked.identities[query]
-    kept = np.ones(len(indices), bool)
-    if camera_filter:
-        kept = ~(right & (searched.cameras[indices] == asked.cameras[query]))
-    indices, distances, right = (array[kept][:_TOP] for array in (indices, distances, right))
     pictures = _read(searched, indices, size=_SIZE)
     matches = tuple(
         Shown(

@@ -9,7 +9,6 @@ from input_pipeline.synthetic import PRESETS
 from magnifier_jax.evaluation.look_alikes import (
     DrawnPeople,
     find_confusions,
-    find_drawn_people,
     matching,
 )
 
@@ -56,20 +55,6 @@ def test_every_look_alike_differs_from_the_first_in_one_known_part():
         assert len(found) == 1
         parts |= found
     assert parts == {1, 2, 3, 4, 5, 6, 7}
-
-
-def test_drawn_data_is_known_by_its_settings_and_other_data_is_not(tmp_path):
-    found = find_drawn_people("synthetic:tiny", "")
-    assert found is not None
-    assert len(found.people) == 12
-    (tmp_path / "shop").mkdir()
-    assert find_drawn_people("market_style@shop", str(tmp_path)) is None
-    (tmp_path / "shop" / "settings.json").write_text("[1, 2]")
-    assert find_drawn_people("market_style@shop", str(tmp_path)) is None
-    (tmp_path / "shop" / "settings.json").write_text(SETTINGS.to_json())
-    found = find_drawn_people("market_style@shop", str(tmp_path))
-    assert found is not None
-    assert len(found.people) == 15
 
 
 def test_wrong_first_matches_are_counted_and_attributed():

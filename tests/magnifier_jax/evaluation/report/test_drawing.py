@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from input_pipeline.dataset import PALETTE
-from magnifier_jax.evaluation.report.curves import Curve, chart, curves
+from magnifier_jax.evaluation.report.charts import Curve, chart
+from magnifier_jax.evaluation.report.curves import curves
 from magnifier_jax.evaluation.report.drawing import (
     Mark,
     Ranking,

@@ -6,7 +6,9 @@ import pytest
 
 from magnifier_jax.datasets import open_test_sets
 from magnifier_jax.devices import make_mesh
+from magnifier_jax.embedding.embeddings import Embeddings
 from magnifier_jax.embedding.network import load_trained
+from magnifier_jax.evaluation import Evaluator, rank
 from magnifier_jax.evaluation.report.drawing import Mark
 from magnifier_jax.evaluation.report.report import pick_examples, write_report
 from magnifier_jax.training.log import RunLog
@@ -47,7 +49,14 @@ def test_set(tiny_run):
     return open_test_sets(tiny_run.config, progress=False)[0]
 
 
-def test_report_is_one_file_with_everything(tiny_run, trained, test_set, mesh, tmp_path):
+@pytest.fixture(scope="module")
+def ranked(tiny_run, trained, test_set, mesh):
+    evaluator = Evaluator(tiny_run.config, trained.model, [test_set], mesh, progress=False)
+    evaluator(trained.variables)
+    return evaluator.first
+
+
+def test_report_is_one_file_with_everything(tiny_run, trained, test_set, ranked, mesh, tmp_path):
     workdir = WorkDirectory(tmp_path)
     (tmp_path / "metrics.jsonl").write_bytes(tiny_run.workdir.metrics.read_bytes())
     with RunLog(workdir, resume_step=3) as log:
@@ -56,10 +65,10 @@ def test_report_is_one_file_with_everything(tiny_run, trained, test_set, mesh, t
             trained,
             test_set,
             scores=tiny_run.result.scores,
+            ranked=ranked,
             untrained=tiny_run.result.untrained,
             mesh=mesh,
             log=log,
-            progress=False,
         )
     assert path == tmp_path / "report.html"
     page = Page(path.read_text("utf-8"))
@@ -68,6 +77,11 @@ def test_report_is_one_file_with_everything(tiny_run, trained, test_set, mesh, t
     assert f"{100 * tiny_run.result.scores[0].plain.mAP:.1f}" in said
     assert "Total loss" in said
     assert "upper arm" in said
+    assert "Identity loss of each part" in said
+    assert "true positives" in said
+    assert "camera 2" in said
+    assert page.classes.count("explained") >= 4
+    assert "Robustness" not in said
     assert page.classes.count("ranking") == min(12, len(test_set.query))
     assert page.classes.count("right")
     assert page.classes.count("wrong")
@@ -77,6 +91,7 @@ def test_report_is_one_file_with_everything(tiny_run, trained, test_set, mesh, t
     assert b"ranking" in events
 
 
+@pytest.mark.filterwarnings("ignore:.*in the gallery themselves")
 def test_worst_queries_come_first_and_junk_is_left_out(trained, test_set):
     # Each identity is a direction of its own, except that the first query points elsewhere.
     def directions(identities):
@@ -84,7 +99,9 @@ def test_worst_queries_come_first_and_junk_is_left_out(trained, test_set):
 
     query, gallery = (directions(s.identities) for s in (test_set.query, test_set.gallery))
     query[0] = -query[0]
-    examples = pick_examples(trained, test_set, query=query, gallery=gallery)
+    embedded = [Embeddings(vectors) for vectors in (query, gallery)]
+    found = rank(trained.config, test_set, query=embedded[0], gallery=embedded[1])
+    examples = pick_examples(trained, test_set, found)
     precisions = [example.average_precision for example in examples]
     assert precisions == sorted(precisions)
     assert precisions[0] < 0.5

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import decimal
+import functools
 import pathlib
 import re
 import unicodedata
@@ -151,10 +152,10 @@ def who_is_named(path: pathlib.PurePath | str, *, camera_required: bool = True) 
     """Identity and camera in a file name in the manner of Market-1501 or MSMT17, or None.
 
     Args:
-        path: The file; only its name counts.
+        path: The file, with `/` between folders; only its name counts.
         camera_required: Whether a name without a camera, such as `17_anything.jpg`, tells nothing.
     """
-    name = pathlib.PurePath(path).name
+    name = path.rpartition("/")[2] if isinstance(path, str) else path.name
     match = _MSMT.fullmatch(name) or _MARKET.fullmatch(name)
     if match is not None:
         return _who(match["identity"], match["camera"])
@@ -168,6 +169,7 @@ def camera_in_name(name: str) -> int | None:
     return int(match["camera"]) if match else None
 
 
+@functools.lru_cache(maxsize=65_536)
 def camera_of_folder(name: str) -> int | None:
     """The camera that a folder is called after, or None.
 
@@ -237,7 +239,7 @@ def identify(
         _decided(place, person, by_folder=by_folder)
         for place, person in zip(places, persons, strict=True)
     )
-    return Identified(who, by_folder, _notices(places, who, by_folder=by_folder))
+    return Identified(who, by_folder, _notices(places, persons, who, by_folder=by_folder))
 
 
 def who_is_on(path: pathlib.Path, *, by_folder: bool) -> Who | None:
@@ -378,7 +380,11 @@ def _decided(place: _Place, person: str | None, *, by_folder: bool) -> Who | Non
 
 
 def _notices(
-    places: Sequence[_Place], who: Sequence[Who | None], *, by_folder: bool
+    places: Sequence[_Place],
+    persons: Sequence[str | None],
+    who: Sequence[Who | None],
+    *,
+    by_folder: bool,
 ) -> tuple[str, ...]:
     told = [
         (place, each)
@@ -389,7 +395,9 @@ def _notices(
     notices = [junk_notice(junk)] if junk else []
     if told:
         place, each = told[0]
+        unused = next((person for person in persons if person and not by_folder), None)
         where = "the names of folders" if by_folder else "the numbers in file names"
+        where += f" (rather than folders such as {unused})" if unused else ""
         camera = "" if each.camera is None else f", camera {each.camera}"
         notices.append(
             f"identities are {where}, such as {each.identity}{camera} for {place.path}"

@@ -9,7 +9,7 @@ import unicodedata
 import warnings
 from collections.abc import Mapping, Sequence
 
-from input_pipeline.errors import DataError, FilesError, Problem
+from input_pipeline.errors import DataError, FilesError, Problem, printable
 from input_pipeline.identities import camera_of_folder, one_spelling
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -88,8 +88,10 @@ def list_images(
         (images if read else deeper).extend(below_it)
     if deeper:
         warnings.warn(
-            f"{_counted(deeper)} in folders under {folder} and not read, the first is "
-            f"{deeper[0].relative_to(folder)}: {title} has its images in the folder itself",
+            printable(
+                f"{_counted(deeper)} in folders under {folder} and not read, the first is "
+                f"{deeper[0].relative_to(folder)}: {title} has its images in the folder itself"
+            ),
             stacklevel=2,
         )
     if not images and not found:
@@ -288,8 +290,10 @@ def _warn_of_other_kinds(files: Sequence[pathlib.Path], folder: pathlib.Path) ->
     others = [path for path in files if path.name.lower().endswith(_OTHER_SUFFIXES)]
     if others:
         warnings.warn(
-            f"{_counted(others)} of kinds that are not read in {folder}, the first is "
-            f"{others[0].relative_to(folder)}: save them as PNG or JPEG",
+            printable(
+                f"{_counted(others)} of kinds that are not read in {folder}, the first is "
+                f"{others[0].relative_to(folder)}: save them as PNG or JPEG"
+            ),
             stacklevel=3,
         )
 

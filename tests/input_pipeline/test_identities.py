@@ -143,8 +143,10 @@ def test_a_name_wins_over_a_folder(split, between):
     told, found = who([path, f"{split}/{between}0003_c1_1.jpg"])
     assert found[path] == Who(2, 1)
     assert not told.by_folder
+    person = between.partition("/")[0] if between.startswith(("entrance", "monday")) else ""
+    used = f" (rather than folders such as {person})" if person and split != "stuff" else ""
     assert told.notices[0] == (
-        f"identities are the numbers in file names, such as 2, camera 1 for {path}"
+        f"identities are the numbers in file names{used}, such as 2, camera 1 for {path}"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 from typing import Any
 
-from magnifier_jax.export.card import Card
+from magnifier_jax.export.card import Description
 
 # As BoxMOT 25 reads them.
 _SCHEMA = 1
@@ -16,13 +16,13 @@ def boxmot_sidecar(output: pathlib.Path) -> pathlib.Path:
     return output.with_name(output.name + ".metadata.json")
 
 
-def boxmot_metadata(card: Card) -> dict[str, Any]:
+def boxmot_metadata(known: Description) -> dict[str, Any]:
     """The size of crops above all: without it, OpenCV's backend takes 256 x 128 for granted."""
-    size = [card.input.height, card.input.width]
+    size = [known.input.height, known.input.width]
     return {
         "schema_version": _SCHEMA,
         "model_name": "magnifier_net",
-        "num_classes": card.identities,
+        "num_classes": known.identities,
         "preprocess": "resize",
         "model_kwargs_schema_version": _SCHEMA,
         "model_kwargs": {"img_size": size},

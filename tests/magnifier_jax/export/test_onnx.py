@@ -1,3 +1,7 @@
+import dataclasses
+import importlib.metadata
+import json
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -6,6 +10,7 @@ import pytest
 from magnifier_jax.embedding.forward import make_embed
 from magnifier_jax.export import choose_settings, export_network, fit_projection
 from magnifier_jax.export.verification import relative_difference, sample_images
+from magnifier_jax.training.augmentation import MEAN, STD
 from tests.magnifier_jax.export.conftest import random_network
 
 
@@ -83,3 +88,59 @@ def test_a_default_export_gives_what_describing_gives(trained, tmp_path):
     session = onnxruntime.InferenceSession(tmp_path / "a.onnx")
     (found,) = session.run(["descriptor"], {"images": images})
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_half_precision(trained, tmp_path):
+    cards = {
+        precision: export_network(
+            trained, choose_settings("onnx", precision=precision), tmp_path / f"{precision}.onnx"
+        )
+        for precision in ("float32", "fp16")
+    }
+    whole, half = ((tmp_path / f"{name}.onnx").stat().st_size for name in cards)
+    assert half < 0.8 * whole  # Of so small a network, the graph itself is much.
+    assert 1e-6 < cards["fp16"].verified.largest_relative_difference < 2e-2
+    assert cards["fp16"].verified.limit == 2e-2
+    model = onnx.load(tmp_path / "fp16.onnx")
+    types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    assert types["base.model.conv1.weight"] == onnx.TensorProto.FLOAT16
+    assert types["base.feat_bn.running_var"] == onnx.TensorProto.FLOAT
+    (given,), (found,) = model.graph.input, model.graph.output
+    assert given.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert found.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    images = sample_images(4, (64, 32))
+    right, near = (
+        onnxruntime.InferenceSession(tmp_path / f"{name}.onnx").run(None, {"images": images})[0]
+        for name in cards
+    )
+    assert (right * near).sum(1).min() > 0.999
+
+
+def test_small_variances_survive_half_precision(tmp_path):
+    network = random_network("tiny")
+    norm = dict(network.variables["batch_stats"]["backbone"]["norm1"])
+    norm["var"] = np.full_like(norm["var"], 1e-9)  # 0 in float16
+    backbone = {**network.variables["batch_stats"]["backbone"], "norm1": norm}
+    stats = {**network.variables["batch_stats"], "backbone": backbone}
+    network = dataclasses.replace(network, variables={**network.variables, "batch_stats": stats})
+    settings = choose_settings("onnx", precision="fp16", branches=("global",))
+    card = export_network(network, settings, tmp_path / "a.onnx")
+    assert card.verified.largest_relative_difference < 2e-2
+
+
+def test_a_lone_file_says_how_to_feed_it(trained, tmp_path):
+    settings = choose_settings("onnx", layout="NCHW", branches=("global",))
+    export_network(trained, settings, tmp_path / "a.onnx")
+    texts = onnxruntime.InferenceSession(tmp_path / "a.onnx").get_modelmeta().custom_metadata_map
+    assert json.loads(texts["image_size"]) == [64, 32]
+    assert (texts["color_order"], texts["layout"], texts["dtype"]) == ("RGB", "NCHW", "uint8")
+    assert np.allclose(json.loads(texts["mean"]), MEAN)
+    assert np.allclose(json.loads(texts["std"]), STD)
+    assert texts["version"] == importlib.metadata.version("magnifier_jax")
+    whole = json.loads(texts["magnifier_jax"])
+    assert whole["output"]["branches"] == ["global"]
+    assert "training" not in whole
+    card = json.loads((tmp_path / "a.onnx.json").read_text())
+    assert {name: card[name] for name in ("input", "output", "network")} == {
+        name: whole[name] for name in ("input", "output", "network")
+    }

@@ -9,6 +9,9 @@ from typing import Any
 
 from input_pipeline.dataset import PART_NAMES
 from magnifier_jax.evaluation.report.charts import Curve, chart, hex_color
+from magnifier_jax.training.log import read_records
+
+__all__ = ["curve", "curves", "read_records"]
 
 _MOST_POINTS = 400
 _CHARTS = (

@@ -80,14 +80,14 @@ def _parser() -> console.Parser:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from magnifier_jax.embedding.model import load
     from magnifier_jax.export import card_of, export_model
 
     given = {name: getattr(options, name) for name in _OPTIONS}
     card = export_model(
-        load(options.workdir, checkpoint=options.checkpoint),
+        options.workdir,
         options.output,
         format=options.format,
+        checkpoint=options.checkpoint,
         say=print,
         **{name: value for name, value in given.items() if value is not None},
     )

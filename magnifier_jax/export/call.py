@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from input_pipeline.errors import UserError
 from input_pipeline.files import user_path
+from magnifier_jax.checkpoints.reader import Which
 from magnifier_jax.config import suggest
 from magnifier_jax.datasets import open_pictures, open_training_set
 from magnifier_jax.devices import make_mesh, put_replicated
@@ -32,6 +33,7 @@ def export_model(
     format: str | None = None,
     branches: str | Sequence[str] = (),
     data_root: str | os.PathLike[str] | None = None,
+    checkpoint: Which = "latest",
     force: bool = False,
     say: Callable[[str], None] | None = None,
     **options: Any,
@@ -44,6 +46,7 @@ def export_model(
         format: Kind of export, such as `onnx` or `safetensors`; None is what `consumer` takes.
         branches: Branches that make the descriptor; none named is all.
         data_root: Folder of the datasets, which `dimension` needs, if not where it was in training.
+        checkpoint: Of a work directory, `latest`, `best` or a step.
         force: Whether files that are there are replaced; a folder never is.
         say: Told what was found on the way.
         **options: What else `choose_settings` takes, such as `layout` and `dimension`.
@@ -56,8 +59,8 @@ def export_model(
         DataError: The training set, which `dimension` needs, cannot be used.
     """
     if format not in (None, *FORMATS):
-        near = suggest(str(format), FORMATS)
-        raise UserError(f"There is no format {format!r}{near}; there are {', '.join(FORMATS)}.")
+        hint = suggest(str(format), FORMATS) or f"; there are {', '.join(FORMATS)}."
+        raise UserError(f"There is no format {format!r}{hint}")
     names = branches.split(",") if isinstance(branches, str) else branches
     kind: Any = format  # Known, as was just seen.
     settings = choose_settings(
@@ -65,7 +68,7 @@ def export_model(
     )
     output = user_path(path).absolute()
     check_output(settings, output, force=force)
-    trained = _trained(model)
+    trained = _trained(model, checkpoint)
     if data_root is not None:
         data = dataclasses.replace(trained.config.data, root=str(user_path(data_root)))
         trained = dataclasses.replace(
@@ -79,10 +82,10 @@ def export_model(
     return export_network(trained, settings, output, projection=projection, force=force)
 
 
-def _trained(model: Model | Trained | str | os.PathLike[str]) -> Trained:
+def _trained(model: Model | Trained | str | os.PathLike[str], checkpoint: Which) -> Trained:
     if isinstance(model, Trained):
         return model
-    return (model if isinstance(model, Model) else load(model)).trained
+    return (model if isinstance(model, Model) else load(model, checkpoint=checkpoint)).trained
 
 
 def project_training_set(trained: Trained, settings: ExportSettings, mesh: Mesh) -> Projection:

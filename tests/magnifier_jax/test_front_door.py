@@ -68,11 +68,8 @@ def test_the_first_example(tiny_run, tmp_path, quick_compiling):
     model = mj.load(tiny_run.workdir.path)
     paths = sorted((tiny_run.dataset / "query").iterdir())[:6]
     found = model.embed(paths)
-    gallery = mj.Gallery.build(
-        found.descriptors, names=[path.name for path in paths], parts=found.parts,
-        visible=found.visible,
-    )  # fmt: skip
-    result = gallery.search(model.embed(paths[2]).descriptors, top=3)
+    gallery = mj.Gallery.build(found, names=[path.name for path in paths])
+    result = gallery.search(model.embed(paths[2]), top=3)
     assert result.names[0, 0] == paths[2].name
     assert np.all(np.diff(result.distances[0]) >= 0)
     identities = np.array([0, 0, 0, 1, 1, 1])
@@ -86,7 +83,7 @@ def test_the_first_example(tiny_run, tmp_path, quick_compiling):
     )
     assert 0 < measured.mAP <= 1
     (block,) = mj.rerank(found.descriptors[:2], found.descriptors[2:])
-    assert block.distances.shape == (2, 4)
+    assert block.values.shape == (2, 4)
     assert model.dimension == found.descriptors.shape[1]
     assert str(tiny_run.workdir.path) in repr(model)
 

@@ -23,11 +23,11 @@ Tree = Any
 
 @struct.dataclass
 class EmbeddedBatch:
-    """What the network says of pictures.
+    """What the network says of images.
 
     Attributes:
         descriptor: float32 `[N, D]` of unit length.
-        unflipped: The same of the pictures alone where `descriptor` is the mean over mirror images
+        unflipped: The same of the images alone where `descriptor` is the mean over mirror images
             too, or None.
         part_embeddings: float32 `[N, P, C]`, each of unit length, after the parts' necks; None
             without a fusion branch.
@@ -51,8 +51,8 @@ def make_embed(model: MagnifierNet, mesh: Mesh, *, flip: bool = False) -> EmbedF
     Args:
         model: The network.
         mesh: The devices; `images`, uint8 `[N, H, W, 3]`, is split over them.
-        flip: Whether a descriptor is the mean of a picture's and its mirror image's. Everything
-            about parts is of the picture alone, so that embeddings belong to the parts that it is
+        flip: Whether a descriptor is the mean of an image's and its mirror image's. Everything
+            about parts is of the image alone, so that embeddings belong to the parts that it is
             said to show.
     """
 
@@ -69,10 +69,10 @@ def make_embed(model: MagnifierNet, mesh: Mesh, *, flip: bool = False) -> EmbedF
 def embed_normalized(
     model: MagnifierNet, variables: Tree, images: jax.Array, *, flip: bool = False
 ) -> EmbeddedBatch:
-    """As `make_embed`'s function, on normalised float32 pictures and without jit."""
+    """As `make_embed`'s function, on normalized float32 images and without jit."""
 
-    def run(pictures: jax.Array) -> Outputs:
-        return cast(Outputs, model.apply(variables, pictures, train=False))
+    def run(batch: jax.Array) -> Outputs:
+        return cast(Outputs, model.apply(variables, batch, train=False))
 
     outputs = run(images)
     descriptor, unflipped = outputs.descriptor, None
@@ -99,7 +99,7 @@ def unit_length(vectors: jax.Array) -> jax.Array:
 def embed_split(
     embed: EmbedFunction,
     variables: Any,
-    pictures: Pictures,
+    images: Pictures,
     *,
     batch_size: int,
     mesh: Mesh,
@@ -107,32 +107,32 @@ def embed_split(
     title: str = "Embedding",
     progress: bool = True,
 ) -> Embeddings:
-    """Describes every picture of a split, in order.
+    """Embeds every image of a split, in order.
 
     Args:
         embed: What `make_embed` made.
         variables: The network's variables, on every device.
-        pictures: The split.
-        batch_size: Pictures at a time over all devices; rounded up to a multiple of them.
+        images: The split.
+        batch_size: Images at a time over all devices; rounded up to a multiple of them.
         mesh: The devices.
-        unflipped: Whether to keep the descriptors of the pictures alone too.
+        unflipped: Whether to keep the descriptors of the images alone too.
         title: What the progress bar says.
         progress: Whether there is one.
     """
     batch_size = -(-batch_size // mesh.size) * mesh.size
-    count = len(pictures)
+    count = len(images)
     index, processes = jax.process_index(), jax.process_count()
 
     def ids() -> Iterator[np.ndarray]:
         for start in range(0, count, batch_size):
-            # The last batch repeats the last picture, so that one compiled program does for all.
+            # The last batch repeats the last image, so that one compiled program does for all.
             chosen = np.minimum(np.arange(start, start + batch_size), count - 1)
             yield np.split(chosen, processes)[index]
 
     found: list[tuple[np.ndarray | None, ...]] = []
     pending = None
     with tqdm.tqdm(total=count, desc=title, unit="img", disable=not progress, leave=False) as bar:
-        for batch in pictures.batches(ids()):
+        for batch in images.batches(ids()):
             embedded = embed(variables, put_batch(batch.images, mesh))
             kept = (embedded.descriptor, embedded.unflipped if unflipped else None)
             # Fetching the batch before keeps the devices busy meanwhile.

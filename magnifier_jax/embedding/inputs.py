@@ -148,7 +148,7 @@ def _check_pixels(pixels: NDArray[Any], what: str, *, shape: Sequence[int]) -> N
         shape: The shape to show, which has one axis more for an array of images.
     """
     if pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 1):
-        hint = "is grey: repeat its channel three times, as np.repeat(gray[..., None], 3, axis=2)"
+        hint = "is gray: repeat its channel three times, as np.repeat(gray[..., None], 3, axis=2)"
     elif pixels.ndim == 3 and pixels.shape[2] == 4:
         hint = "has a fourth channel: drop it, as image[..., :3]"
     elif pixels.ndim == 3 and pixels.shape[0] == 3 and pixels.shape[2] != 3:

@@ -43,7 +43,7 @@ from magnifier_jax.retrieval.distances import (
     smallest,
 )
 
-_PAIR_BYTES = 2**25
+_PAIR_BYTES = 2**23
 # Parts of unit length that are nearer than this need float64, as descriptors do.
 _LEAST_PART_DISTANCE = 1 / 16
 

@@ -24,7 +24,7 @@ Metric = Literal["euclidean", "cosine"]
 
 _ROWS_NAMED = 5
 _ROWS_AT_ONCE = 2048
-_SAMPLE = 256
+_SAMPLE = 128
 # Descriptors whose spread is a smaller share of their length than this are nearly one vector.
 _COLLAPSE_SPREAD = 3e-3
 # Squared norms may be this many times the squared distance of neighbors before float64 is used.
@@ -283,7 +283,7 @@ class Spacing:
 
     @classmethod
     def of(cls, gallery: Descriptors, *, metric: Metric) -> Spacing:
-        """Looks at up to 256 rows at even distances."""
+        """Looks at up to 128 rows at even distances."""
         if metric not in ("euclidean", "cosine"):
             raise UserError(f"unknown metric {metric!r}; choose 'euclidean' or 'cosine'")
         rows = _sample(gallery, metric=metric)
@@ -407,7 +407,7 @@ def check_widths(query: Descriptors, gallery: Descriptors) -> None:
 
 
 def evenly(total: int) -> NDArray[np.int64]:
-    """Up to 256 row numbers at even distances: int64 [n]."""
+    """Up to 128 row numbers at even distances: int64 [n]."""
     return np.arange(0, total, -(-total // _SAMPLE))
 
 

@@ -199,10 +199,12 @@ def _expand(own: _Sets, short: _Sets, start: int, *, stop: int) -> NDArray[np.in
         np.cumsum(sizes) - sizes - short.starts[member], sizes
     )
     added = row[pair] * total + short.members[places]
-    shared = np.bincount(pair[_found(added, keys)], minlength=len(keys))
+    known = _found(added, keys)
+    shared = np.bincount(pair[known], minlength=len(keys))
     # More than two thirds, in whole numbers.
     alike = 3 * shared > 2 * sizes
-    return np.unique(np.concatenate([keys, added[alike[pair]]]))
+    together = np.sort(np.concatenate([keys, added[alike[pair] & ~known]]))
+    return together[np.diff(together, prepend=-1) > 0]
 
 
 def _found(wanted: NDArray[np.int64], keys: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ from magnifier_jax.retrieval.distances import (
     stream_all_pairs,
 )
 
-_ADDED_AT_ONCE = 2**21
+_PAIRS_AT_ONCE = 2**21
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +131,7 @@ def reciprocal_sets(
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """The expanded set of k-reciprocal neighbors of every image.
 
-    Lists are looked up in each other as sorted pairs, so that memory grows with N·k, not with N·k².
+    Sets are rows of sparse matrices, some rows at a time, so that memory grows with N·k.
 
     Args:
       indices: int32 [N, k1 + 1], nearest first.
@@ -141,73 +142,44 @@ def reciprocal_sets(
       `members[row_starts[i] : row_starts[i + 1]]`, ascending, each once.
     """
     total = len(indices)
-    own = _Sets.reciprocal(indices)
-    short = _Sets.reciprocal(indices[:, :half])
-    counts = np.diff(short.starts)[own.members]
-    before = np.concatenate([[0], np.cumsum(counts)])[own.starts]
-    found, sizes, start = [], np.zeros(total, np.int64), 0
+    own, short = _reciprocal(indices), _reciprocal(indices[:, :half])
+    sizes, holders = np.diff(short.indptr), short.T.tocsr()
+    # How many sets share a member with each set, at most.
+    most = np.minimum(own @ np.diff(holders.indptr), total).astype(np.int64)
+    before = np.concatenate([[0], np.cumsum(most)])
+    counts, members, start = [np.zeros(1, np.int64)], [], 0
     while start < total:
-        stop = int(np.searchsorted(before, before[start] + _ADDED_AT_ONCE, side="right")) - 1
+        stop = int(np.searchsorted(before, before[start] + _PAIRS_AT_ONCE, side="right")) - 1
         stop = min(max(stop, start + 1), total)
-        keys = _expand(own, short, start, stop=stop)
-        sizes[start:stop] = np.bincount(keys // total - start, minlength=stop - start)
-        found.append((keys % total).astype(np.int32))
+        sets = _expand(own[start:stop], short, holders, sizes=sizes)
+        counts.append(np.diff(sets.indptr).astype(np.int64))
+        members.append(sets.indices.astype(np.int32))
         start = stop
-    return np.concatenate([[0], np.cumsum(sizes)]), np.concatenate(found)
+    return np.cumsum(np.concatenate(counts)), np.concatenate(members)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Sets:
-    """A set of images for each image.
-
-    Attributes:
-      starts: int64 [N + 1], where each begins in `members`.
-      members: int32 [M], ascending for each image.
-    """
-
-    starts: NDArray[np.int64]
-    members: NDArray[np.int32]
-
-    @classmethod
-    def reciprocal(cls, indices: NDArray[np.int32]) -> _Sets:
-        """Those in each image's list that have it in their own."""
-        total, k = indices.shape
-        members = np.sort(indices, axis=1).reshape(-1)
-        rows = np.repeat(np.arange(total), k)
-        keys = rows * total + members
-        mutual = _found(members * np.int64(total) + rows, keys)
-        sizes = mutual.reshape(total, k).sum(axis=1)
-        return cls(np.concatenate([[0], np.cumsum(sizes)]), members[mutual])
-
-    def keys(self, start: int, stop: int) -> NDArray[np.int64]:
-        """Image · N + member, ascending, of the sets `start : stop`."""
-        sizes = np.diff(self.starts[start : stop + 1])
-        rows = np.repeat(np.arange(start, stop), sizes)
-        total = len(self.starts) - 1
-        return rows * total + self.members[self.starts[start] : self.starts[stop]]
+def _reciprocal(indices: NDArray[np.int32]) -> scipy.sparse.csr_array:
+    """For each image those in its list that have it in their own: sparse int32 [N, N], 0 or 1."""
+    total, k = indices.shape
+    ends = np.arange(0, indices.size + 1, k)
+    ones = np.ones(indices.size, np.int32)
+    listed = scipy.sparse.csr_array((ones, indices.reshape(-1), ends), shape=(total, total))
+    listed.sort_indices()
+    return listed.multiply(listed.T.tocsr()).tocsr()
 
 
-def _expand(own: _Sets, short: _Sets, start: int, *, stop: int) -> NDArray[np.int64]:
-    """Keys of the sets `start : stop` with what their members' shorter sets add, each once."""
-    total = len(own.starts) - 1
-    keys = own.keys(start, stop)
-    row, member = keys // total, keys % total
-    sizes = np.diff(short.starts)[member]
-    # Every member's shorter set, one after the other.
-    pair = np.repeat(np.arange(len(keys)), sizes)
-    places = np.arange(len(pair)) - np.repeat(
-        np.cumsum(sizes) - sizes - short.starts[member], sizes
-    )
-    added = row[pair] * total + short.members[places]
-    known = _found(added, keys)
-    shared = np.bincount(pair[known], minlength=len(keys))
+def _expand(
+    own: scipy.sparse.csr_array,
+    short: scipy.sparse.csr_array,
+    holders: scipy.sparse.csr_array,
+    *,
+    sizes: NDArray[np.integer],
+) -> scipy.sparse.csr_array:
+    """Some images' own sets with the shorter sets of those members that share most of theirs."""
+    shared = own.multiply(own @ holders).tocsr()
     # More than two thirds, in whole numbers.
-    alike = 3 * shared > 2 * sizes
-    together = np.sort(np.concatenate([keys, added[alike[pair] & ~known]]))
-    return together[np.diff(together, prepend=-1) > 0]
-
-
-def _found(wanted: NDArray[np.int64], keys: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which of the wanted numbers are among the ascending keys."""
-    places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return keys[places] == wanted
+    shared.data = (3 * shared.data > 2 * sizes[shared.indices]).astype(np.int32)
+    shared.eliminate_zeros()
+    sets = (own + shared @ short).tocsr()
+    sets.sum_duplicates()
+    return sets

@@ -1,5 +1,6 @@
 """k-reciprocal re-ranking against golden distances and the N × N algorithm in float64."""
 
+import tracemalloc
 from pathlib import Path
 
 import jax
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from benchmarks import retrieval_reference as plain
 from input_pipeline.errors import UserError
 from magnifier_jax import retrieval
+from magnifier_jax.retrieval.neighbors import reciprocal_sets
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "retrieval_seed0.npz"
 
@@ -103,3 +105,30 @@ def test_settings_out_of_range_are_refused(setting):
 def test_descriptors_are_checked_before_anything_is_read():
     with pytest.raises(UserError, match="rows 1"):
         retrieval.rerank(np.ones((2, 3)), np.array([[1.0, 2, 3], [np.nan, 0, 0]]))
+
+
+@pytest.mark.parametrize("k1", [59, 60, 2_000, 2**70])
+def test_more_neighbors_than_images_are_all_of_them(k1):
+    query, candidates = draw(3, queries=10, gallery=50, identities=8)
+    found = reranked(query, candidates, settings=retrieval.ReRanking(k1=k1))
+    wanted = plain.rerank_in_full(
+        query.astype(np.float64), candidates.astype(np.float64), k1=min(k1, 2_000)
+    )
+    np.testing.assert_allclose(found, wanted, atol=2e-5)
+    many = reranked(query, candidates, settings=retrieval.ReRanking(k2=2**70))
+    assert np.isfinite(many).all()
+
+
+def test_memory_grows_with_the_lists_and_not_with_their_square():
+    generator = np.random.default_rng(0)
+    total = 600
+    lists = np.argsort(generator.random((total, total)), axis=1).astype(np.int32)
+    peaks = []
+    for k in (150, 600):
+        tracemalloc.start()
+        starts, _ = reciprocal_sets(lists[:, :k], half=k // 2)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert len(starts) == total + 1
+    # A comparison of every list with every other would take 600 × 600 × 300 bytes and more.
+    assert max(peaks) < 120 * total * 600

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import pathlib
 import sys
 from collections.abc import Sequence
 
 from input_pipeline import console, readers
-from input_pipeline.check import Scan, SplitStatistics, check_dataset
+from input_pipeline.check import Checked, Scan, SplitStatistics, check_dataset
 from input_pipeline.dataset import NUM_PARTS, PART_NAMES, SPLITS, ReidDataset
 from input_pipeline.errors import combined, printable, problems_of
-from input_pipeline.files import check_output, claim_output, default_data_dir, user_path
+from input_pipeline.files import claim_output, default_data_dir, user_path
+from input_pipeline.images import MAX_PIXELS, set_max_pixels
 from input_pipeline.part_labels import FORMATS
 from input_pipeline.part_labels.sheet import write_sheet
+from input_pipeline.readers import Reading
 from input_pipeline.store import prepare
 
 
@@ -64,6 +67,11 @@ def _parser() -> console.Parser:
     )
     parser.add_argument("--force", action="store_true", help="replace that PNG if it is there")
     parser.add_argument(
+        "--max-pixels",
+        type=console.positive,
+        help=f"refuse images of more pixels ({MAX_PIXELS:,}, or what MAGNIFIER_MAX_PIXELS says)",
+    )
+    parser.add_argument(
         "--data-dir",
         type=pathlib.Path,
         help=f"folder of prepared datasets ({default_data_dir()})",
@@ -72,6 +80,8 @@ def _parser() -> console.Parser:
 
 
 def _run(given: argparse.Namespace) -> None:
+    if given.max_pixels is not None:
+        set_max_pixels(given.max_pixels)
     prepare_datasets(
         given.dataset,
         given.root,
@@ -114,12 +124,33 @@ def prepare_datasets(
         UserError: The sheet or `data_dir` cannot be written.
     """
     folder = user_path(data_dir or default_data_dir())
+    readings = readers.read_each(dataset, user_path(root), allow_outside=allow_outside)
     place = None if sheet is None else user_path(sheet)
-    if place is not None:
-        check_output(place, force=force)
+    sheets = [_sheet_of(reading, place, several=len(readings) > 1) for reading in readings]
+    with contextlib.ExitStack() as claims:  # Before any file is looked at.
+        for reading, drawn in zip(readings, sheets, strict=True):
+            if drawn is not None:
+                sources = _files_of(reading.dataset, drawn)
+                claims.enter_context(claim_output(drawn, force=force, sources=sources))
+        checked = _check_all(readings, data_dir=folder, part_labels=part_labels)
+        for each, drawn in zip(checked, sheets, strict=True):
+            if drawn is not None:
+                write_sheet(each.usable, drawn)
+                print(printable(f"Look at the part maps in {drawn}"))
+            if check_only:
+                print(f"{each.usable.name} can be used.")
+                continue
+            prepare(each.usable, data_dir=folder, proven=each.proven)
+            print(printable(f"{each.usable.name} is ready in {folder}"))
+
+
+def _check_all(
+    readings: Sequence[Reading], *, data_dir: pathlib.Path, part_labels: str
+) -> list[Checked]:
+    """Looks at all datasets, prints what they hold, and raises everything that is wrong."""
     found = []
-    for reading in readers.read_each(dataset, user_path(root), allow_outside=allow_outside):
-        checked = check_dataset(reading, data_dir=folder, part_labels=part_labels)
+    for reading in readings:
+        checked = check_dataset(reading, data_dir=data_dir, part_labels=part_labels)
         if checked.scan is not None:
             _print_report(checked.scan)
         found.append(checked)
@@ -128,23 +159,22 @@ def prepare_datasets(
         for problem in problems_of(errors):
             print(f"bad file: {problem}", file=sys.stderr)
         raise combined(errors)
-    for checked in found:
-        usable = checked.usable
-        if place is not None:
-            drawn = place if len(found) == 1 else _beside(place, usable.name)
-            with claim_output(drawn, force=force, sources=_files_of(usable, drawn)):
-                write_sheet(usable, drawn)
-            print(printable(f"Look at the part maps in {drawn}"))
-        if check_only:
-            print(f"{usable.name} can be used.")
-            continue
-        prepare(usable, data_dir=folder, proven=checked.proven)
-        print(printable(f"{usable.name} is ready in {folder}"))
+    return found
 
 
-def _files_of(dataset: ReidDataset, output: pathlib.Path) -> list[pathlib.Path]:
+def _sheet_of(
+    reading: Reading, sheet: pathlib.Path | None, *, several: bool
+) -> pathlib.Path | None:
+    """Where the sheet of a dataset goes, if one is wanted: one file for each of several."""
+    if sheet is None or reading.dataset is None:
+        return None
+    name = f"{sheet.stem}_{reading.dataset.name}{sheet.suffix}"
+    return sheet.with_name(name) if several else sheet
+
+
+def _files_of(dataset: ReidDataset | None, output: pathlib.Path) -> list[pathlib.Path]:
     """The files that a sheet is made from, where it could replace one."""
-    if not output.exists():
+    if dataset is None or not output.exists():
         return []
     samples = (sample for split in SPLITS for sample in getattr(dataset, split))
     return [path for sample in samples for path in (sample.path, sample.part_map) if path]
@@ -176,11 +206,6 @@ def format_table(splits: dict[str, SplitStatistics]) -> str:
             )
             lines.append(f"{part_name:<12}{shares}")
     return "\n".join(lines)
-
-
-def _beside(sheet: pathlib.Path, name: str) -> pathlib.Path:
-    """One file for each of several datasets."""
-    return sheet.with_name(f"{sheet.stem}_{name}{sheet.suffix}")
 
 
 def _print_report(report: Scan) -> None:

@@ -114,7 +114,7 @@ def test_without_labels_it_checks_the_pictures_and_stops(tmp_path, capsys):
     assert run(tmp_path, "--dataset", spec) == 2
     shown = capsys.readouterr()
     assert "train            16" in shown.out
-    assert "16 of 16 training pictures of my_shop have no part labels" in shown.err
+    assert "16 of 16 training images of my_shop have no part labels" in shown.err
     assert run(tmp_path, "--dataset", spec, "--part-labels", "none") == 0
     assert "my_shop is ready" in capsys.readouterr().out
 
@@ -191,3 +191,56 @@ def test_what_was_taken_as_identities_is_noted_and_files_outside_need_a_word(tmp
     assert "note: identities are the column identity, such as person" in shown
     assert "note: 1 image of identity −1 (junk) is left out" in shown
     assert "lists is ready in" in shown
+
+
+def test_a_sheet_that_is_there_is_replaced_only_when_asked(tmp_path, capsys):
+    spec = layouts.market1501(tmp_path)
+    sheet = tmp_path / "sheet.png"
+    sheet.write_text("precious")
+    assert run(tmp_path, "--dataset", spec, "--check", "--sheet", str(sheet)) == 2
+    shown = capsys.readouterr()
+    assert "exists already: give another output, or --force" in shown.err
+    assert "Checking" not in shown.err  # It is refused before any file is looked at.
+    assert sheet.read_text() == "precious"
+    assert run(tmp_path, "--dataset", spec, "--check", "--sheet", str(sheet), "--force") == 0
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_sheet_is_never_one_of_the_images(tmp_path, capsys):
+    dataset = layouts.read("market1501", tmp_path)
+    precious = dataset.train[0].path
+    whole = precious.read_bytes()
+    options = ("--check", "--force", "--sheet", str(precious))
+    assert run(tmp_path, "--dataset", "market1501", *options) == 2
+    assert "is what the output is made from" in capsys.readouterr().err
+    assert precious.read_bytes() == whole
+
+
+@pytest.mark.parametrize("flag", ["--max-pixels", "--max_pixels"])
+def test_a_bound_on_pixels_is_refused_or_kept(tmp_path, capsys, monkeypatch, flag):
+    monkeypatch.setenv("MAGNIFIER_MAX_PIXELS", "1000000")
+    spec = layouts.market1501(tmp_path)
+    assert run(tmp_path, "--dataset", spec, flag, "100", "--check") == 2
+    assert "more pixels than the 100 that are allowed" in capsys.readouterr().err
+    monkeypatch.setenv("MAGNIFIER_MAX_PIXELS", "lots")
+    assert run(tmp_path, "--dataset", spec, "--check") == 2
+    error = capsys.readouterr().err.splitlines()
+    assert error[-1].startswith("error: MAGNIFIER_MAX_PIXELS is 'lots'")
+    assert not any(line.startswith("bad file") for line in error)
+
+
+def test_spellings_with_underscores_are_understood(tmp_path, capsys):
+    spec = layouts.market1501(tmp_path)
+    options = ["--dataset", spec, "--part_labels", "bands", "--check"]
+    given = ["--root", str(tmp_path), f"--data_dir={tmp_path / 'out'}", *options]
+    assert command.main(given) == 0
+    assert "can be used" in capsys.readouterr().out
+    assert "--part_labels" not in command._parser().format_help()
+
+
+def test_nobodys_home_is_one_line(tmp_path, capsys):
+    spec = layouts.market1501(tmp_path)
+    for option in ("--data-dir", "--sheet"):
+        given = ["--root", str(tmp_path), "--dataset", spec, "--check", option, "~nosuchuser/x"]
+        assert command.main(given) == 2
+        assert "there is no such user" in capsys.readouterr().err

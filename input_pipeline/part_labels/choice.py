@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from input_pipeline.dataset import ReidDataset, Sample
 from input_pipeline.errors import DataError
+from input_pipeline.files import user_path
 from input_pipeline.part_labels.bands import with_bands
 from input_pipeline.part_labels.conversion import Conversion, convert
 from input_pipeline.part_labels.formats import FORMATS, find_format
@@ -34,8 +35,9 @@ def choose_part_labels(
 
     Raises:
         DataError: Labels are missing or cannot be converted, or the choice is none of these.
+        UserError: A path begins with `~` and the name of nobody.
     """
-    cache = data_dir.expanduser() / "part_labels"
+    cache = user_path(data_dir) / "part_labels"
     if choice == "none":
         return without_part_maps(dataset)
     if choice == "bands":
@@ -45,7 +47,7 @@ def choose_part_labels(
         if not colon or (name not in FORMATS and pathlib.Path(choice).exists()):
             name, folder = "parts", choice
         find_format(name)
-        tree = pathlib.Path(folder).expanduser()
+        tree = user_path(folder)
         if not tree.is_dir():
             raise DataError(
                 f"{folder!r} is not a folder of part labels: part labels are required, bands, "

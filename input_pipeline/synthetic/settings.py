@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from input_pipeline.errors import DataError
+from input_pipeline.files import read_json, reading
 
 SETTINGS_FILE = "settings.json"
 DRAWING_VERSION = 2
@@ -28,8 +29,8 @@ class SyntheticSettings:
         pictures_per_distractor: Images of each distractor.
         cameras: Number of cameras, 2 to 6.
         cameras_per_identity: A person is seen by this many cameras or more; one query from each.
-        height: Shot height in pixels.
-        width: Shot width in pixels.
+        height: Height of the images in pixels.
+        width: Width of the images in pixels.
         look_alikes: People in a group that differ in one or two details of one part.
         look_alike_share: Share of the people who belong to such a group, 0 to 1.
         camera_strength: Cast, contrast, blur, noise and crop jitter; 0 is none and 1 is hard.
@@ -77,6 +78,11 @@ class SyntheticSettings:
             "jpeg_quality": (1, 95),
             "seed": (0, 2**32 - 1),
         }
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            kinds = (int,) if field.type == "int" else (int, float)
+            if type(value) not in kinds:
+                raise DataError(f"synthetic setting {field.name} = {value!r} is no such number")
         for name, (low, high) in ranges.items():
             value = getattr(self, name)
             if not low <= value <= high:
@@ -102,12 +108,14 @@ def read_settings(path: pathlib.Path) -> SyntheticSettings:
         DataError: The file is not that, or was written by another version of the drawing.
     """
     advice = "delete the folder or choose another one"
-    try:
-        fields = dict(json.loads(path.read_text(encoding="utf-8")))
+    what = "settings file of a synthetic dataset"
+    fields = read_json(path, what=what, advice=advice)
+    with reading(path, what=what, advice=advice):
         version = fields.pop("drawing_version")
-        settings = SyntheticSettings(**fields)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} is no settings file of a synthetic dataset: {advice}") from error
+        try:
+            settings = SyntheticSettings(**fields)
+        except DataError as error:
+            raise ValueError(error) from error  # so that the file is named
     if version != DRAWING_VERSION:
         raise DataError(
             f"{path.parent} was drawn by version {version}, this is {DRAWING_VERSION}: {advice}"

@@ -140,11 +140,28 @@ def test_a_root_with_something_else_is_refused(
     (tmp_path / ".lock").touch()
     with pytest.raises(DataError, match="other files"):
         generate(tmp_path, TINY, progress=False)
-    bad = tmp_path / "bad"
-    bad.mkdir()
-    (bad / "settings.json").write_text('{"drawing_version": 2, "wheels": 4}')
-    with pytest.raises(DataError, match="no settings file"):
-        generate(bad, TINY, progress=False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *('{"drawing_version": 2, "wheels": 4}', "", "[]", "3", "\0", "[" * 100_000, "\udcff"),
+        TINY.to_json().replace('"height": 64', '"height": 64.5'),
+        TINY.to_json().replace('"height": 64', '"height": "tall"'),
+        TINY.to_json().replace('"height": 64', '"height": 1e400'),
+        TINY.to_json().replace('"height": 64', '"height": null'),
+        TINY.to_json().replace('"height": 64', '"height": 2'),
+    ],
+    ids=range(12),
+)
+def test_a_damaged_settings_file_is_one_line(tmp_path: pathlib.Path, text: str) -> None:
+    assert text != TINY.to_json()
+    path = tmp_path / "settings.json"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(DataError, match="is not a sound settings file of a synth") as caught:
+        generate(tmp_path, TINY, progress=False)
+    assert str(path) in str(caught.value)
+    assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize(

@@ -41,13 +41,13 @@ def fit_projection(descriptors: np.ndarray, dimension: int) -> Projection:
         dimension: How many directions to keep, d.
 
     Raises:
-        UserError: So many pictures, or so few numbers, cannot give that many directions.
+        UserError: So many images, or so few numbers, cannot give that many directions.
     """
     count, size = descriptors.shape
     most = min(size, count - 1)
     if dimension > most:
         raise UserError(
-            f"--dimension is {dimension}, but {count:,} training pictures with descriptors of "
+            f"--dimension is {dimension}, but {count:,} training images with descriptors of "
             f"{size:,} numbers give at most {most:,}."
         )
     mean = descriptors.mean(0, dtype=np.float64)

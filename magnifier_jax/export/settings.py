@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 from input_pipeline.errors import UserError
+from magnifier_jax.config import suggest
 
 Format = Literal["safetensors", "torch", "folder", "onnx", "stablehlo", "savedmodel", "tflite"]
 Layout = Literal["NHWC", "NCHW"]
@@ -81,13 +83,19 @@ def choose_settings(
     Raises:
         UserError: There is no format, it has no place for something, or a number is out of range.
     """
+    _check_known("format", export_format, FORMATS)
+    _check_known("layout", layout, get_args(Layout))
+    _check_known("normalise", normalise, get_args(Place))
+    _check_known("l2", l2, get_args(Place))
+    _check_known("precision", precision, PRECISIONS)
+    _check_known("for", consumer, CONSUMERS)
     if consumer is not None:
         export_format = _check_consumer(consumer, export_format, layout, normalise)
         layout, normalise = "NCHW", "outside"
     if export_format is None:
         raise UserError(f"--format is missing: give one of {', '.join(FORMATS)}.")
-    if dimension is not None and dimension < 1:
-        raise UserError(f"--dimension is {dimension} but must be 1 or more.")
+    if dimension is not None and (type(dimension) is not int or dimension < 1):
+        raise UserError(f"--dimension is {dimension!r} but must be a whole number from 1 on.")
     if precision == "fp16" and export_format != "onnx":
         raise UserError(
             f"--precision=fp16 does not go with --format={export_format}: export to onnx, or let "
@@ -111,6 +119,14 @@ def choose_settings(
         batch=batch,
         consumer=consumer,
     )
+
+
+def _check_known(option: str, value: object, known: Sequence[str]) -> None:
+    if value is not None and value not in known:
+        raise UserError(
+            f"--{option}={value!s} does not exist{suggest(str(value), known)}; there are "
+            f"{', '.join(known)}."
+        )
 
 
 def _check_consumer(
@@ -139,8 +155,10 @@ def _check_batch(batch: int, export_format: Format) -> None:
             f"--batch does not go with --format={export_format}, which takes batches of any size: "
             "leave it out."
         )
-    if not 1 <= batch <= _LARGEST_BATCH:
-        raise UserError(f"--batch is {batch} but must be 1 to {_LARGEST_BATCH}.")
+    if type(batch) is not int or not 1 <= batch <= _LARGEST_BATCH:
+        raise UserError(
+            f"--batch is {batch!r} but must be a whole number from 1 to {_LARGEST_BATCH}."
+        )
 
 
 def _check_weights(

@@ -23,7 +23,7 @@ def test_projection_is_fitted_on_the_training_set(tiny_run, tmp_path, capsys):
     [
         (["--format=torch", "--layout=NHWC"], "--layout=NHWC does not go with --format=torch"),
         (["--format=torch", "--dimension=8"], "--dimension does not go with --format=torch"),
-        (["--format=onnx", "--dimension=0"], "--dimension is 0 but must be 1 or more"),
+        (["--format=onnx", "--dimension=0"], "--dimension is 0 but must be a whole number"),
         (["--format=onnx", "--branches=globl"], "did you mean 'global'?"),
         (["--format=safetensors"], "use .safetensors for that format"),
     ],

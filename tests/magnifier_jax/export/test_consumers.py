@@ -190,9 +190,16 @@ def test_torch(tmp_path):
     assert_near(consume("torch", tmp_path), wanted)
 
 
-def test_boxmot_takes_what_is_made_for_it(trained, tmp_path):
+@pytest.mark.parametrize("backend", ["onnxruntime", "opencv"])
+def test_boxmot_takes_what_is_made_for_it(trained, tmp_path, monkeypatch, backend):
     runtime = pytest.importorskip("boxmot.reid.core.runtime")
+    backends = pytest.importorskip("boxmot.reid.backends.onnx_backend")
     cv2 = pytest.importorskip("cv2")
+    monkeypatch.setenv("BOXMOT_REID_BACKEND", backend)
+    # It would install the version that it knows.
+    monkeypatch.setattr(
+        backends.ONNXBackend, "_ensure_onnxruntime_installed", lambda self: None, raising=True
+    )
     output = tmp_path / "magnifier.onnx"
     card = export_network(trained, choose_settings(consumer="boxmot"), output)
     frame = np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)

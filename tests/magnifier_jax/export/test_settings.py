@@ -40,9 +40,16 @@ def test_boxmot_decides_what_it_is_fed():
         ({"export_format": "folder", "precision": "fp16"}, "--precision=fp16 does not go with"),
         ({"export_format": "onnx", "batch": 4}, "--batch does not go with --format=onnx"),
         ({"export_format": "torch", "batch": 4}, "--batch does not go with --format=torch"),
-        ({"export_format": "tflite", "batch": 0}, "--batch is 0 but must be 1 to"),
-        ({"export_format": "tflite", "batch": 10**9}, "--batch is 1000000000 but must be 1 to"),
+        ({"export_format": "tflite", "batch": 0}, "--batch is 0 but must be a whole number"),
+        ({"export_format": "tflite", "batch": 10**9}, "--batch is 1000000000 but must be"),
         ({"export_format": "folder", "dimension": 4}, "--dimension does not go with"),
+        ({"export_format": "onnx", "dimension": 2.5}, "--dimension is 2.5 but must be"),
+        ({"export_format": "onx"}, r"--format=onx does not exist, did you mean 'onnx'\?"),
+        ({"export_format": "onnx", "layout": "nchw"}, "--layout=nchw does not exist"),
+        ({"export_format": "onnx", "precision": "float16"}, "--precision=float16 does not exist"),
+        ({"export_format": "onnx", "normalise": "in"}, "--normalise=in does not exist"),
+        ({"export_format": "onnx", "l2": True}, "--l2=True does not exist"),
+        ({"consumer": "BoxMOT"}, "--for=BoxMOT does not exist"),
     ],
 )
 def test_what_does_not_go_together_is_refused(options, message):

@@ -30,6 +30,25 @@ def test_a_dataset_is_checked_counted_prepared_and_drawn(tmp_path, capsys):
     assert (len(prepared.train), len(prepared.query), len(prepared.gallery)) == (16, 4, 9)
 
 
+def test_a_sheet_replaces_nothing_unasked_and_never_an_image(tmp_path, capsys):
+    dataset = layouts.read("market1501", tmp_path)
+    spec = ["--dataset", "market1501", "--check"]
+    sheet = tmp_path / "sheet.png"
+    sheet.write_text("of somebody else")
+    assert run(tmp_path, *spec, "--sheet", str(sheet)) == 2
+    shown = capsys.readouterr()
+    assert "--force" in shown.err
+    assert "Checking" not in shown.err  # refused before the long work
+    assert sheet.read_text() == "of somebody else"
+    for source in (dataset.train[0].path, dataset.train[1].part_map):
+        before = source.read_bytes()
+        assert run(tmp_path, *spec, "--force", "--sheet", str(source)) == 2
+        assert "what the output is made from" in capsys.readouterr().err
+        assert source.read_bytes() == before
+    assert run(tmp_path, *spec, "--force", "--sheet", str(sheet)) == 0
+    assert sheet.stat().st_size > 10_000
+
+
 def test_running_it_again_writes_nothing(tmp_path, capsys):
     spec = layouts.market1501(tmp_path)
     assert run(tmp_path, "--dataset", spec) == 0

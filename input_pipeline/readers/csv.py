@@ -13,6 +13,7 @@ import dataclasses
 import io
 import os
 import pathlib
+import unicodedata
 from collections.abc import Collection, Sequence
 
 from input_pipeline.dataset import SPLITS, ReidDataset, Sample
@@ -184,12 +185,21 @@ def _row(line: int, columns: Sequence[str], fields: Sequence[str]) -> _Row:
 
 
 def _place(table: pathlib.Path, listed: str, *, allow_outside: bool) -> pathlib.Path | None:
-    """The file that a field names, or None where it names none or leads out of the folder."""
+    """The file that a field names, or None where it names none or leads out of the folder.
+
+    The table and the disk may write the letters of one name in different ways.
+    """
     if not listed:
         return None
-    if allow_outside:
-        return _files.plain(table.parent / listed.replace("\\", "/"))
-    return _files.below(table.parent, listed)
+    spellings = (listed, *(unicodedata.normalize(form, listed) for form in ("NFC", "NFD")))
+    places = [
+        _files.plain(table.parent / spelling.replace("\\", "/"))
+        if allow_outside
+        else _files.below(table.parent, spelling)
+        for spelling in dict.fromkeys(spellings)
+    ]
+    there = (place for place in places if place is not None and os.path.lexists(place))
+    return next(there, places[0])
 
 
 def _common_root(table: pathlib.Path, paths: Collection[pathlib.Path]) -> pathlib.Path:

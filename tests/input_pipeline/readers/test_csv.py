@@ -1,6 +1,7 @@
 """Tables."""
 
 import shutil
+import unicodedata
 
 import numpy as np
 import pytest
@@ -247,3 +248,17 @@ def test_csv_with_some_cameras(tmp_path):
     cameras = [s.camera for s in dataset.train]
     assert cameras[:5] == [UNKNOWN_CAMERA] * 5
     assert set(cameras[5:]) == {0, 1}
+
+
+@pytest.mark.parametrize(("on_disk", "in_table"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_csv_finds_files_whose_names_are_spelled_in_another_way(tmp_path, on_disk, in_table):
+    lines = layouts.table_rows(tmp_path)
+    old = lines[1].split(",")[0]
+    new = "pictures/Zoë 東京 が.png"
+    (tmp_path / "table" / old).rename(tmp_path / "table" / unicodedata.normalize(on_disk, new))
+    lines[1] = lines[1].replace(old, unicodedata.normalize(in_table, new))
+    dataset = csv.read(layouts.write_table(tmp_path, "\n".join(lines)))
+    assert dataset.train[0].path.name == unicodedata.normalize(on_disk, "Zoë 東京 が.png")
+    lines.append(lines[1].replace(*(unicodedata.normalize(f, new) for f in (in_table, on_disk))))
+    with pytest.raises(FilesError, match="is listed before"):
+        csv.read(layouts.write_table(tmp_path, "\n".join(lines)))

@@ -11,7 +11,7 @@ import numpy as np
 
 from input_pipeline import console
 from input_pipeline.errors import UserError
-from input_pipeline.files import open_whole, write_json
+from input_pipeline.files import claim_output, open_whole, user_path, write_json, writing
 from input_pipeline.image_folder import JUNK
 from input_pipeline.images import read_image
 from magnifier_jax.devices import enable_compilation_cache, make_mesh
@@ -65,36 +65,50 @@ def _parser() -> console.Parser:
         help="picture to write; if not given, it is named after the query, "
         "image.explanation.png, in the current folder. The numbers go beside it, as .json",
     )
+    add("--force", action="store_true", help="replace these files if they are there")
     return parser
 
 
 def _explain(options: argparse.Namespace) -> None:
     if not options.matches and options.gallery is None:
         raise UserError("name images with --matches, or a gallery file with --gallery")
-    output = options.output or pathlib.Path(f"{options.query.stem}.explanation.png")
-    output = output.expanduser()
+    output = user_path(options.output or f"{options.query.stem}.explanation.png")
     if output.suffix.lower() != ".png":
         raise UserError(f"--output {output} must end with .png.")
-    query, matches = options.query.expanduser(), [path.expanduser() for path in options.matches]
+    query, matches = user_path(options.query), [user_path(path) for path in options.matches]
     for path in (query, *matches):
         if not path.is_file():
             raise UserError(f"There is no image {path}.")
-    gallery = None if options.gallery is None else Gallery.load(options.gallery.expanduser())
+    sources = (query, *matches)
+    with (
+        claim_output(output, force=options.force, sources=sources) as picture,
+        claim_output(output.with_suffix(".json"), force=options.force, sources=sources) as numbers,
+    ):
+        found, names = _explain_images(options, query, matches)
+        print(_table(found, [path.name for path in names]))
+        with writing(picture), open_whole(picture) as file:
+            drawn = found.draw(title=query.name, captions=[path.name for path in names])
+            drawn.save(file, "PNG")
+        images = [str(path) for path in names]
+        write_json(numbers, {"query": str(query), "images": images, **found.to_mapping()})
+        print(f"Picture: {picture}   Numbers: {numbers}")
+
+
+def _explain_images(
+    options: argparse.Namespace, query: pathlib.Path, matches: list[pathlib.Path]
+) -> tuple[Explanation, list[pathlib.Path]]:
+    """The explanation, and the files of the matches."""
+    gallery = None if options.gallery is None else Gallery.load(user_path(options.gallery))
     enable_compilation_cache()
-    trained = load_trained(options.workdir.expanduser(), make_mesh(), which=options.checkpoint)
+    trained = load_trained(user_path(options.workdir), make_mesh(), which=options.checkpoint)
     explainer = Explainer(trained, statistics=None if gallery is None else _usual(gallery))
     size = trained.config.data.image_size
     asked = _read(query, size)
     if not matches:
         assert gallery is not None
         matches = _nearest(gallery, explainer, asked, top=options.top, query=query)
-    found = explainer.explain(asked, np.stack([_read(path, size) for path in matches]))
-    print(_table(found, [path.name for path in matches]))
-    with open_whole(output) as file:
-        found.draw(title=query.name, captions=[path.name for path in matches]).save(file, "PNG")
-    record = {"query": str(query), "images": [str(path) for path in matches], **found.to_mapping()}
-    write_json(output.with_suffix(".json"), record)
-    print(f"Picture: {output}   Numbers: {output.with_suffix('.json')}")
+    images = np.stack([_read(path, size) for path in matches])
+    return explainer.explain(asked, images), matches
 
 
 def _read(path: pathlib.Path, size: tuple[int, int]) -> np.ndarray:

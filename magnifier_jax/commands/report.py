@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from input_pipeline import console
 from input_pipeline.errors import UserError
-from input_pipeline.files import read_json, reading, write_text
+from input_pipeline.files import claim_output, read_json, reading, user_path, write_text
 from magnifier_jax.datasets import open_test_sets
 from magnifier_jax.devices import enable_compilation_cache, make_mesh
 from magnifier_jax.embedding.network import load_trained
@@ -45,11 +45,12 @@ def _parser() -> console.Parser:
         metavar="FILE.html",
         help="page that compares several runs (comparison.html)",
     )
+    add("--force", action="store_true", help="replace that page if it is there")
     return parser
 
 
 def _report(options: argparse.Namespace) -> None:
-    workdirs = [path.expanduser() for path in options.workdir]
+    workdirs = [user_path(path) for path in options.workdir]
     missing = [path for path in workdirs if not path.is_dir()]
     if missing:
         raise UserError(f"there is no work directory {missing[0]}")
@@ -58,7 +59,9 @@ def _report(options: argparse.Namespace) -> None:
             raise UserError("--output is for several runs; one run's page is its report.html")
         _renew(workdirs[0], options)
     else:
-        _compare(workdirs, options.output or pathlib.Path("comparison.html"))
+        output = options.output or pathlib.Path("comparison.html")
+        with claim_output(output, force=options.force) as page:
+            _compare(workdirs, page)
 
 
 def _renew(path: pathlib.Path, options: argparse.Namespace) -> None:
@@ -68,7 +71,7 @@ def _renew(path: pathlib.Path, options: argparse.Namespace) -> None:
     trained = load_trained(path, mesh, which=options.checkpoint)
     config = trained.config
     if options.root is not None:
-        data = dataclasses.replace(config.data, root=str(options.root.expanduser()))
+        data = dataclasses.replace(config.data, root=str(user_path(options.root)))
         config = dataclasses.replace(config, data=data)
     show = sys.stderr.isatty()
     with workdir.lock():
@@ -89,9 +92,6 @@ def _renew(path: pathlib.Path, options: argparse.Namespace) -> None:
 
 
 def _compare(workdirs: Sequence[pathlib.Path], output: pathlib.Path) -> None:
-    output = output.expanduser()
-    if not output.absolute().parent.is_dir():
-        raise UserError(f"--output: there is no folder {output.parent}")
     names = distinct_names(workdirs)
     runs = []
     for name, path in zip(names, workdirs, strict=True):

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import pathlib
 import sys
 from collections.abc import Sequence
 
 from input_pipeline import console
 from input_pipeline.errors import UserError
-from input_pipeline.files import write_json
+from input_pipeline.files import claim_output, user_path, write_json
 from magnifier_jax.devices import enable_compilation_cache, make_mesh
 from magnifier_jax.embedding.network import load_trained
-from magnifier_jax.evaluation.hiding import robustness
+from magnifier_jax.evaluation.ground_truth import open_study
+from magnifier_jax.evaluation.hiding import measure_robustness
 from magnifier_jax.evaluation.report.sections import robustness_file
-from magnifier_jax.evaluation.robustness import Robustness
 from magnifier_jax.workdir import distinct_names
 
 
@@ -57,43 +58,46 @@ def _parser() -> console.Parser:
         help="file for the figures of all networks; if not given, each work directory gets its "
         "own in robustness.json, or robustness-<set>.json with --data",
     )
+    add("--force", action="store_true", help="replace figures that are there")
     return parser
 
 
 def _measure(options: argparse.Namespace) -> None:
     if options.seed < 0:
         raise UserError(f"--seed must be 0 or more, not {options.seed}")
-    if options.output is not None and not options.output.expanduser().parent.is_dir():
-        raise UserError(f"--output: there is no folder {options.output.expanduser().parent}")
+    workdirs = [user_path(path) for path in options.workdir]
+    names = distinct_names(workdirs)
     enable_compilation_cache()
     mesh = make_mesh()
-    workdirs = [path.expanduser() for path in options.workdir]
-    names = distinct_names(workdirs)
     networks = {
         name: load_trained(path, mesh, which=options.checkpoint)
         for name, path in zip(names, workdirs, strict=True)
     }
-    found = robustness(
-        networks,
-        data=options.data,
-        root=options.root,
-        side=options.hide,
-        seed=options.seed,
-        progress=sys.stderr.isatty(),
-    )
-    print(found.table())
-    if options.output is not None:
-        _write(options.output.expanduser(), found)
-        return
-    for name, path in zip(names, workdirs, strict=True):
-        _write(
-            robustness_file(path, test_set=found.test_set if options.data else None), found.of(name)
+    progress = sys.stderr.isatty()
+    first = networks[names[0]].config
+    study = open_study(first, data=options.data, root=options.root, progress=progress)
+    other = study.test_set.name if options.data else None
+    outputs = [robustness_file(path, test_set=other) for path in workdirs]
+    with contextlib.ExitStack() as stack:
+        # Before the work, not after it.
+        claimed = [
+            stack.enter_context(claim_output(path, force=options.force))
+            for path in ([options.output] if options.output else outputs)
+        ]
+        found = measure_robustness(
+            networks,
+            study.test_set,
+            side=options.hide,
+            seed=options.seed,
+            truth=study.truth,
+            mesh=mesh,
+            progress=progress,
         )
-
-
-def _write(path: pathlib.Path, found: Robustness) -> None:
-    write_json(path, found.to_mapping())
-    print(f"Figures: {path}")
+        print(found.table())
+        records = [found] if options.output else [found.of(name) for name in names]
+        for path, record in zip(claimed, records, strict=True):
+            write_json(path, record.to_mapping())
+            print(f"Figures: {path}")
 
 
 if __name__ == "__main__":

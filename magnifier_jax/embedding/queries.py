@@ -65,9 +65,7 @@ class Matches:
     @property
     def lost(self) -> int:
         """Number of matches whose image could not be read."""
-        return sum(
-            shown.picture is None for found in self.queries for shown in found.ranking.matches
-        )
+        return sum(shown.image is None for found in self.queries for shown in found.ranking.matches)
 
     def table(self) -> str:
         """The matches as text, a line each."""

@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from input_pipeline.store import PreparedSplit
-from magnifier_jax import retrieval
+from magnifier_jax import retrieval, tables
 from magnifier_jax.config import Config
 from magnifier_jax.datasets import Pictures, TestSet, open_pictures
 from magnifier_jax.embedding.embeddings import Embeddings
@@ -26,7 +26,7 @@ class Measures:
     """The numbers that are kept of an evaluation; see `retrieval.Evaluation`.
 
     `cmc` begins with rank-1; shares are in 0…1. `flip` tells whether descriptors were means over
-    pictures and their mirror images.
+    images and their mirror images.
     """
 
     mAP: float  # noqa: N815
@@ -65,8 +65,8 @@ class Score:
 
     Attributes:
         name: The test set.
-        plain: By the distances of the descriptors of the pictures alone.
-        flipped: By those of means over pictures and their mirror images, if asked for.
+        plain: By the distances of the descriptors of the images alone.
+        flipped: By those of means over images and their mirror images, if asked for.
         expanded: After query expansion, if asked for; of the flipped descriptors if there are any.
         reranked: By k-reciprocal re-ranking, if asked for; of the same.
     """
@@ -128,7 +128,7 @@ class Ranked:
 
 
 class Evaluator:
-    """Describes and ranks the test sets of a configuration; reusable during training.
+    """Embeds and ranks the test sets of a configuration; reusable during training.
 
     After a call, `first` is what came of the first test set, for a report.
     """
@@ -147,7 +147,7 @@ class Evaluator:
         self._config = config
         self._mesh = mesh
         self._progress = progress
-        self._describe = make_embed(model, mesh, flip=config.evaluate.flip)
+        self._embed = make_embed(model, mesh, flip=config.evaluate.flip)
         self._sets = [
             (test_set, self._open(test_set.query), self._open(test_set.gallery))
             for test_set in test_sets
@@ -162,16 +162,16 @@ class Evaluator:
         for test_set, query, gallery in self._sets:
             found = [
                 embed_split(
-                    self._describe,
+                    self._embed,
                     variables,
-                    pictures,
+                    images,
                     batch_size=self._config.evaluate.batch_size,
                     mesh=self._mesh,
                     unflipped=True,
                     title=f"{test_set.name} {title}",
                     progress=self._progress,
                 )
-                for pictures, title in ((query, "query"), (gallery, "gallery"))
+                for images, title in ((query, "query"), (gallery, "gallery"))
             ]
             ranked = rank(self._config, test_set, query=found[0], gallery=found[1])
             scores.append(ranked.score)
@@ -257,18 +257,9 @@ def table(scores: Sequence[Score], *, untrained: Sequence[Score] = ()) -> str:
         rows.append(_row(name, score.plain, ranks))
         for variant, found in score.variants().items():
             rows.append(_row(f"{score.name}, {variant}", found, ranks))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    lines = [
-        "  ".join(
-            [row[0].ljust(widths[0])]
-            + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        )
-        for row in rows
-    ]
-    rule = "─" * len(lines[0])
     kinds = {score.plain.average_precision for score in scores}
     note = f"per cent; average precision: {', '.join(sorted(kinds))}"
-    return "\n".join([rule, lines[0], rule, *lines[1:], rule, note])
+    return f"{tables.table(rows[0], rows[1:])}\n{note}"
 
 
 def _row(name: str, found: Measures, ranks: Sequence[int]) -> list[str]:

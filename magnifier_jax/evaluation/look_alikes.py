@@ -22,10 +22,10 @@ _DISTRACTOR = 0  # What drawn people who are only in the gallery are all called.
 _PART_OF = {
     "head": 1,
     "top.print": 2,
-    "top.print_colour": 2,
+    "top.print_color": 2,
     "top.inner": 2,
     "bag": 2,
-    "top.sleeve_colour": 3,
+    "top.sleeve_color": 3,
     "top.band": 3,
     "top.sleeve": 4,
     "top.cuff": 4,
@@ -38,7 +38,7 @@ _PART_OF = {
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """A detail in which two drawn people differ, such as `shoes.colour`, and its part class."""
+    """A detail in which two drawn people differ, such as `shoes.color`, and its part class."""
 
     part: int
     detail: str
@@ -126,7 +126,7 @@ class Confusions:
         expected: How many would be, if wrong first matches fell on images of others at random.
         by_part: Of the look-alikes, how many differ from the query's person in each part; one that
             differs in two counts for both.
-        by_detail: The same for details, such as `shoes.colour`.
+        by_detail: The same for details, such as `shoes.color`.
         group_mAP: Mean average precision where each query is ranked among its own group only.
         group_rank1: The same, of rank-1.
         impostors: The images of others that are nearest, measured by how much nearer than the true

@@ -197,9 +197,9 @@ def _confusion_table(network: NetworkRobustness) -> str:
                 f"{found.look_alikes} (by chance {found.expected:.0f})",
                 "" if found.group_mAP is None else _per_cent(found.group_mAP),
                 "" if found.group_rank1 is None else _per_cent(found.group_rank1),
-                ", ".join(f"{part} {count}" for part, count in found.by_part.items()),
+                ", ".join(f"{part} {count}" for part, count in list(found.by_part.items())[:3]),
             ]
         rows.append(row)
-    last = "differing in" if any(found.by_part for found in network.confusions.values()) else ""
+    last = "most differ in" if any(found.by_part for found in network.confusions.values()) else ""
     header = [f"{network.name}, compared", "first match wrong", "look-alikes", "mAP in groups"]
     return table([*header, "rank-1 in groups", last], rows, left=(0, 5))

@@ -7,11 +7,11 @@ import html
 import math
 from collections.abc import Sequence
 
-from magnifier_jax.evaluation.report.drawing import part_colour
+from magnifier_jax.evaluation.report.drawing import part_color
 
 _WIDTH, _HEIGHT = 460, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 34, 30
-_COLOURS = ("#3b6fd4", "#d9603b", "#2f9e63", "#a05bc4", "#c99a1a")
+_COLORS = ("#3b6fd4", "#d9603b", "#2f9e63", "#a05bc4", "#c99a1a")
 # Looks of a chart that stands alone; a page's style sheet goes before these.
 _TITLE = 'class="title" font-size="13" font-weight="600"'
 _TICK = 'class="tick" font-size="11" fill="#787e8a"'
@@ -27,7 +27,7 @@ class Curve:
     values: tuple[float, ...]
 
 
-def chart(title: str, drawn: Sequence[Curve], *, colors: Sequence[str] = _COLOURS) -> str:
+def chart(title: str, drawn: Sequence[Curve], *, colors: Sequence[str] = _COLORS) -> str:
     """One line chart.
 
     Args:
@@ -76,20 +76,20 @@ def chart(title: str, drawn: Sequence[Curve], *, colors: Sequence[str] = _COLOUR
             f"{step:,.0f}</text>"
         )
     beside = float(_WIDTH - _RIGHT)
-    for curve, colour in reversed(list(zip(drawn, colors, strict=True))):
+    for curve, color in reversed(list(zip(drawn, colors, strict=True))):
         points = " ".join(
             f"{x(step):.1f},{y(value):.1f}"
             for step, value in zip(curve.steps, curve.values, strict=True)
         )
         parts.append(
-            f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.8" '
+            f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="1.8" '
             'stroke-linejoin="round" stroke-linecap="round"/>'
         )
         if len(drawn) > 1 and not below:
             name = curve.name.replace("_", " ")
             parts.append(
                 f'<text {_TICK} text-anchor="end" x="{beside:.0f}" y="16" '
-                f'style="fill:{colour}">{html.escape(name)}</text>'
+                f'style="fill:{color}">{html.escape(name)}</text>'
             )
             beside -= 6.2 * len(name) + 14
     return "".join([*parts, legend[0], "</svg>"])
@@ -223,12 +223,12 @@ def histogram(
 
 def series_color(number: int) -> str:
     """The color of a series; they repeat."""
-    return _COLOURS[number % len(_COLOURS)]
+    return _COLORS[number % len(_COLORS)]
 
 
 def hex_color(part: int) -> str:
     """A part's color in CSS; the background's is one that shows on dark and light paper."""
-    red, green, blue = part_colour(part) if part else (135, 142, 155)
+    red, green, blue = part_color(part) if part else (135, 142, 155)
     return f"#{red:02x}{green:02x}{blue:02x}"
 
 

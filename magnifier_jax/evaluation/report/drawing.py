@@ -1,4 +1,4 @@
-"""Pictures for people: rankings with right and wrong matches, and part maps. Pillow only."""
+"""Drawings for people: rankings with right and wrong matches, and part maps. Pillow only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OPACITY = 0.55
 
 
 class Mark(enum.Enum):
-    """Whether a match shows the query's identity; the value is the colour of its border."""
+    """Whether a match shows the query's identity; the value is the color of its border."""
 
     RIGHT = (34, 160, 84)
     WRONG = (214, 56, 56)
@@ -26,15 +26,15 @@ class Mark(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Shown:
-    """One picture of a ranking.
+    """One image of a ranking.
 
     Attributes:
-        picture: uint8 `[H, W, 3]`, or None for one that is not there.
+        image: uint8 `[H, W, 3]`, or None for one that is not there.
         captions: Short lines to write under it.
         mark: The query itself has `UNKNOWN`.
     """
 
-    picture: np.ndarray | None
+    image: np.ndarray | None
     captions: tuple[str, ...] = ()
     mark: Mark = Mark.UNKNOWN
 
@@ -59,7 +59,7 @@ def ranking_sheet(
     Args:
         rankings: One or more.
         title: A line above everything.
-        cell: Height and width at which each picture is shown, in pixels.
+        cell: Height and width at which each image is shown, in pixels.
         columns: Matches in a row; a query with more of them takes several rows.
     """
     columns = min(columns, max(len(ranking.matches) for ranking in rankings))
@@ -96,12 +96,12 @@ def part_map_sheet(
     columns: int = 6,
     part_names: Sequence[str] = PART_NAMES,
 ) -> Image.Image:
-    """Draws pictures, each beside itself with its part map laid over it, and a legend.
+    """Draws images, each beside itself with its part map laid over it, and a legend.
 
     Args:
         images: uint8 `[N, H, W, 3]`.
         part_maps: Part classes `[N, h, w]`, of any size.
-        cell: Height and width at which each picture is shown, in pixels.
+        cell: Height and width at which each image is shown, in pixels.
         columns: Pairs in a row.
         part_names: Names of the classes, for the legend.
     """
@@ -115,19 +115,19 @@ def part_map_sheet(
     )
     for i, (image, part_map) in enumerate(zip(images, part_maps, strict=True)):
         x, y = _MARGIN + i % columns * step_x, _MARGIN + i // columns * step_y
-        picture = _resize(image, cell)
-        sheet.paste(picture, (x, y))
-        sheet.paste(Image.fromarray(overlay(np.asarray(picture), part_map)), (x + cell[1], y))
+        shown = _resize(image, cell)
+        sheet.paste(shown, (x, y))
+        sheet.paste(Image.fromarray(overlay(np.asarray(shown), part_map)), (x + cell[1], y))
     y = _MARGIN + rows * step_y + _GAP // 2
     for part, name in enumerate(part_names):
         x = _MARGIN + 96 * part
-        pen.rectangle((x, y, x + _TEXT, y + _TEXT), fill=part_colour(part))
+        pen.rectangle((x, y, x + _TEXT, y + _TEXT), fill=part_color(part))
         pen.text((x + _TEXT + 5, y - 1), name, INK, font=font(_TEXT - 1))
     return sheet
 
 
 def overlay(image: np.ndarray, part_map: np.ndarray) -> np.ndarray:
-    """A picture under its part map; the background is darkened.
+    """An image under its part map; the background is darkened.
 
     Args:
         image: uint8 `[H, W, 3]`.
@@ -139,14 +139,14 @@ def overlay(image: np.ndarray, part_map: np.ndarray) -> np.ndarray:
     height, width = image.shape[:2]
     classes = Image.fromarray(part_map.astype(np.uint8))
     cells = np.asarray(classes.resize((width, height), Image.Resampling.NEAREST))
-    colours = np.array([part_colour(part) for part in range(int(cells.max()) + 1)], np.uint8)
-    mixed = (1 - _OPACITY) * image + _OPACITY * colours[cells]
+    colors = np.array([part_color(part) for part in range(int(cells.max()) + 1)], np.uint8)
+    mixed = (1 - _OPACITY) * image + _OPACITY * colors[cells]
     mixed[cells == BACKGROUND] = 0.35 * image[cells == BACKGROUND]
     return mixed.round().astype(np.uint8)
 
 
-def part_colour(part: int) -> tuple[int, int, int]:
-    """The colour of a part class; they repeat after those of the taxonomy."""
+def part_color(part: int) -> tuple[int, int, int]:
+    """The color of a part class; they repeat after those of the taxonomy."""
     red, green, blue = PALETTE[part % len(PALETTE)]
     return int(red), int(green), int(blue)
 
@@ -163,11 +163,11 @@ def _place(
     x, y = corner
     right, bottom = x + cell[1] + 2 * _BORDER - 1, y + cell[0] + 2 * _BORDER - 1
     pen.rectangle((x, y, right, bottom), fill=shown.mark.value)
-    if shown.picture is None:
+    if shown.image is None:
         pen.rectangle((x + _BORDER, y + _BORDER, right - _BORDER, bottom - _BORDER), fill=PAPER)
         pen.text((x + _BORDER + 6, y + cell[0] // 2), "not found", FAINT, font=font(_TEXT - 1))
     else:
-        sheet.paste(_resize(shown.picture, cell), (x + _BORDER, y + _BORDER))
+        sheet.paste(_resize(shown.image, cell), (x + _BORDER, y + _BORDER))
     width = font(_TEXT - 1).getlength(label)
     pen.rectangle((x, y, x + width + 9, y + _TEXT + 5), fill=shown.mark.value)
     pen.text((x + 5, y + 2), label, PAPER, font=font(_TEXT - 1))

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from magnifier_jax.evaluation.explain import Explanation, MatchExplanation, PartSimilarity
 from magnifier_jax.evaluation.heat_maps import stretch
-from magnifier_jax.evaluation.report.drawing import FAINT, INK, PAPER, overlay, part_colour
+from magnifier_jax.evaluation.report.drawing import FAINT, INK, PAPER, overlay, part_color
 from magnifier_jax.evaluation.report.drawing import font as text_font
 
 _CELL = (192, 96)  # Height and width of each image.
@@ -113,7 +113,7 @@ def _bars(pen: ImageDraw.ImageDraw, match: MatchExplanation, corner: tuple[int, 
             middle = x + label + width // 2
             end = middle + round(share * width / 2)
             box = (min(middle, end), y + 2, max(middle, end), y + 11)
-            pen.rectangle(box, fill=part_colour(part.part))
+            pen.rectangle(box, fill=part_color(part.part))
             pen.line((middle, y, middle, y + 13), fill=FAINT)
             pen.text((x + label + width + 4, y), text, INK, font=text_font(11))
         y += _LINE

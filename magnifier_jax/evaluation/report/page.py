@@ -10,7 +10,7 @@ import numpy as np
 from input_pipeline.dataset import PART_NAMES
 from magnifier_jax.config import Config
 from magnifier_jax.evaluation.evaluate import Measures, Score
-from magnifier_jax.evaluation.report.drawing import Mark, Ranking, Shown, overlay, part_colour
+from magnifier_jax.evaluation.report.drawing import Mark, Ranking, Shown, overlay, part_color
 from magnifier_jax.evaluation.report.sections import embed_image
 from magnifier_jax.retrieval.metrics import ranks_to_show
 
@@ -166,7 +166,7 @@ def _rankings(
     rows = []
     for ranking, precision in examples:
         query = (
-            f'<figure class="query">{_img(ranking.query.picture, "query")}<b>AP '
+            f'<figure class="query">{_img(ranking.query.image, "query")}<b>AP '
             f"{100 * precision:.1f}</b><figcaption>{_captions(ranking.query)}</figcaption></figure>"
         )
         rows.append(f'<div class="ranking">{query}{"".join(map(_match, ranking.matches))}</div>')
@@ -187,20 +187,20 @@ def _match(shown: Shown) -> str:
     sign = "✓" if shown.mark is Mark.RIGHT else "✗"
     distance, *rest = shown.captions
     return (
-        f'<figure class="{word}">{_img(shown.picture, word)}<b>{sign} {html.escape(distance)}</b>'
+        f'<figure class="{word}">{_img(shown.image, word)}<b>{sign} {html.escape(distance)}</b>'
         f"<figcaption>{html.escape(' '.join(rest))}</figcaption></figure>"
     )
 
 
-def _part_maps(pictures: np.ndarray, part_maps: np.ndarray, *, num_parts: int) -> str:
+def _part_maps(images: np.ndarray, part_maps: np.ndarray, *, num_parts: int) -> str:
     names = PART_NAMES if num_parts == len(PART_NAMES) else [str(i) for i in range(num_parts)]
     legend = "".join(
-        f'<span><i style="background:rgb{part_colour(part)}"></i>{html.escape(name)}</span>'
+        f'<span><i style="background:rgb{part_color(part)}"></i>{html.escape(name)}</span>'
         for part, name in enumerate(names)
     )
     pairs = "".join(
-        f"<div>{_img(picture, 'image')}{_img(overlay(picture, part_map), 'part map')}</div>"
-        for picture, part_map in zip(pictures, part_maps, strict=True)
+        f"<div>{_img(image, 'image')}{_img(overlay(image, part_map), 'part map')}</div>"
+        for image, part_map in zip(images, part_maps, strict=True)
     )
     return (
         "<h2>Body parts</h2><p>What the network's own parsing head sees.</p>"

@@ -39,7 +39,7 @@ from magnifier_jax.workdir import WorkDirectory
 _WORST, _OTHERS, _TOP, _MAPS = 8, 4, 10, 12
 _EXPLAINED = 4  # Of the worst queries.
 _USUAL, _BATCH = 1024, 64
-_SIZE = (192, 96)  # height and width of a shown picture
+_SIZE = (192, 96)  # height and width of a shown image
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class Example:
     Attributes:
         query: Its position.
         matches: Positions of the gallery images, nearest first, `[n]`.
-        ranking: Pictures, with right and wrong marks.
+        ranking: Images, with right and wrong marks.
         average_precision: Of the whole ranking, 0 to 1.
     """
 
@@ -61,9 +61,9 @@ class Example:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PartMaps:
-    """Pictures uint8 `[n, H, W, 3]` and the part classes that were predicted, `[n, h, w]`."""
+    """Images uint8 `[n, H, W, 3]` and the part classes that were predicted, `[n, h, w]`."""
 
-    pictures: np.ndarray
+    images: np.ndarray
     part_maps: np.ndarray
 
 
@@ -114,7 +114,7 @@ def write_report(
         untrained=untrained,
         charts=curves.curves(read_records(workdir.metrics)),
         examples=[(example.ranking, example.average_precision) for example in examples],
-        part_maps=None if part_maps is None else (part_maps.pictures, part_maps.part_maps),
+        part_maps=None if part_maps is None else (part_maps.images, part_maps.part_maps),
         sections=[
             sections.distances_section(
                 study_pairs(ranked.query, ranked.gallery, test_set, settings)
@@ -128,7 +128,7 @@ def write_report(
         sheet = ranking_sheet([example.ranking for example in examples[:_WORST]])
         log.image(trained.step, f"{test_set.name}/ranking_worst_first", np.asarray(sheet))
         if part_maps is not None:
-            maps = part_map_sheet(part_maps.pictures, part_maps.part_maps)
+            maps = part_map_sheet(part_maps.images, part_maps.part_maps)
             log.image(trained.step, f"{test_set.name}/part_maps", np.asarray(maps))
     return path
 
@@ -240,26 +240,26 @@ def pick_examples(trained: Trained, test_set: TestSet, ranked: Ranked) -> list[E
 
 
 def predict_part_maps(trained: Trained, split: PreparedSplit, mesh: Mesh) -> PartMaps | None:
-    """Part maps of some pictures at even distances; None for a network without parsing head."""
+    """Part maps of some images at even distances; None for a network without parsing head."""
     if not trained.config.model.use_parsing:
         return None
     wanted = np.unique(np.linspace(0, len(split) - 1, _MAPS).astype(int))
     batch = np.resize(wanted, -(-len(wanted) // mesh.size) * mesh.size)
     images = _read(split, batch, size=trained.config.data.image_size)
-    # Every process has the same pictures and hands in its share of them.
+    # Every process has the same images and hands in its share of them.
     share = np.split(images, jax.process_count())[jax.process_index()]
-    described = make_embed(trained.model, mesh)(trained.variables, put_batch(share, mesh))
-    maps = fetch(described.part_map)[: len(wanted)]
+    embedded = make_embed(trained.model, mesh)(trained.variables, put_batch(share, mesh))
+    maps = fetch(embedded.part_map)[: len(wanted)]
     return PartMaps(_read(split, wanted, size=_SIZE), maps)
 
 
 def _ranking(test_set: TestSet, query: int, indices: np.ndarray, distances: np.ndarray) -> Ranking:
     asked, searched = test_set.query, test_set.gallery
     right = searched.identities[indices] == asked.identities[query]
-    pictures = _read(searched, indices, size=_SIZE)
+    images = _read(searched, indices, size=_SIZE)
     matches = tuple(
         Shown(
-            pictures[i],
+            images[i],
             (f"{distances[i]:.3f}", _who(searched, int(indices[i]))),
             Mark.RIGHT if right[i] else Mark.WRONG,
         )

@@ -69,11 +69,13 @@ def test_a_run_shows_what_was_measured_since(runs, capsys):
         (["FIRST", "nowhere"], "nowhere"),
         (["FIRST", "--output", "a.html"], "--output"),
         (["FIRST", "EMPTY"], "evaluation.json"),
+        (["FIRST", "SECOND", "--output", "CONFIG"], "exists already"),
     ],
 )
 def test_the_command_says_what_is_wrong(runs, tmp_path, capsys, arguments, said):
     (tmp_path / "empty").mkdir()
     places = {"FIRST": str(runs[0]), "EMPTY": str(tmp_path / "empty")}
+    places |= {"SECOND": str(runs[1]), "CONFIG": str(runs[0] / "config.json")}
     assert command.main([places.get(text, text) for text in arguments]) == 2
     error = capsys.readouterr().err
     assert said in error

@@ -148,12 +148,12 @@ def test_the_command_measures_and_keeps_its_figures(tiny_run, tmp_path, capsys, 
         (["--workdir", "nowhere"], "no checkpoint"),
         (["--workdir", "RUN", "--seed", "-1"], "--seed"),
         (["--workdir", "RUN", "--data", "nothing"], "nothing"),
-        (["--workdir", "RUN", "--output", "/nowhere/a.json"], "/nowhere"),
+        (["--workdir", "RUN", "--output", "RUN/evaluation.json"], "exists already"),
     ],
 )
 def test_the_command_says_what_is_wrong(tiny_run, capsys, arguments, said):
     run = str(tiny_run.workdir.path)
-    assert command.main([run if text == "RUN" else text for text in arguments]) == 2
+    assert command.main([text.replace("RUN", run) for text in arguments]) == 2
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import logging
 import pathlib
 import re
@@ -18,22 +16,14 @@ from ml_collections import config_flags
 
 import configs
 from input_pipeline.errors import DataError, UserError
-from input_pipeline.files import write_json
+from input_pipeline.files import check_output, user_path
 from magnifier_jax.checkpoints.reader import Which
 from magnifier_jax.config import Config, suggest
-from magnifier_jax.datasets import open_test_sets
-from magnifier_jax.devices import (
-    enable_compilation_cache,
-    make_mesh,
-    start_distributed,
-    together,
-)
-from magnifier_jax.embedding.network import load_trained
-from magnifier_jax.evaluation import Evaluator, evaluation_record, table
-from magnifier_jax.evaluation.report.report import write_report
+from magnifier_jax.devices import enable_compilation_cache, start_distributed
+from magnifier_jax.evaluation import table
+from magnifier_jax.evaluation.run import measure_run
 from magnifier_jax.training.interruption import Terminated, raise_on_sigterm
-from magnifier_jax.training.loop import train
-from magnifier_jax.training.untrained import read_untrained
+from magnifier_jax.training.loop import TrainingResult, train
 from magnifier_jax.workdir import WorkDirectory
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -46,9 +36,18 @@ _MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "What to do.")
 _CHECKPOINT = flags.DEFINE_enum(
     "checkpoint", "latest", ["latest", "best"], "Which checkpoint --mode=evaluate takes."
 )
-_REPORT = flags.DEFINE_bool("report", False, "Whether --mode=evaluate writes report.html anew.")
+_REPORT = flags.DEFINE_bool("report", False, "Whether --mode=evaluate writes a report too.")
+_OUTPUT = flags.DEFINE_string(
+    "output",
+    "",
+    "Where --mode=evaluate writes its numbers; evaluation.json of the run where it measures the "
+    "same, and evaluation-<test set>.json for other sets, if not given.",
+)
+_FORCE = flags.DEFINE_bool("force", False, "Whether --output may replace a file.")
 _RESUME = flags.DEFINE_bool(
-    "resume_with_changes", False, "Go on with a run although its configuration has changed."
+    "resume_with_changes",
+    False,
+    "Resume a run although its configuration or images changed.",
 )
 
 
@@ -66,15 +65,22 @@ def _train() -> int:
     if _CONFIG.value is None:
         raise UserError("--config is missing: name a file, such as configs/quickstart.py.")
     config = Config.from_mapping(_CONFIG.value.to_dict())
-    workdir = WorkDirectory(pathlib.Path(_WORKDIR.value or f"runs/{config.name}").expanduser())
+    workdir = WorkDirectory(user_path(_WORKDIR.value or f"runs/{config.name}"))
     _say(f"Work directory: {workdir.path}   Devices: {_devices()}")
-    result = train(config, workdir, resume_with_changes=_RESUME.value)
+    result = train(config, workdir, resume_with_changes=_RESUME.value, tell=_tell)
     if not result.finished:
-        _say(f"Stopped at step {result.step:,} and saved. The same command goes on from there.")
-        return 0
-    _say(table(result.scores, untrained=result.untrained))
-    _say(f"Curves, rankings and part maps: {workdir.path / 'report.html'}")
+        _say(f"Stopped at step {result.step:,} and saved. The same command resumes from there.")
+    elif result.report is not None:
+        _say(f"Curves, rankings and part maps: {result.report}")
     return 0
+
+
+def _tell(result: TrainingResult) -> None:
+    """Shows what came of the training, before anything else can go wrong."""
+    if result.scores:
+        _say(table(result.scores, untrained=result.untrained))
+    else:
+        _say(f"Trained to step {result.step:,}, without evaluation.")
 
 
 def _evaluate() -> int:
@@ -82,47 +88,19 @@ def _evaluate() -> int:
         raise UserError("--workdir is missing: name the work directory of a run.")
     given = None if _CONFIG.value is None else Config.from_mapping(_CONFIG.value.to_dict())
     path = _WORKDIR.value or f"runs/{given.name if given else ''}"
-    workdir = WorkDirectory(pathlib.Path(path).expanduser())
-    mesh = make_mesh()
+    if _OUTPUT.value:
+        check_output(user_path(_OUTPUT.value), force=_FORCE.value)
     which: Which = "best" if _CHECKPOINT.value == "best" else "latest"
-    trained = load_trained(workdir.path, mesh, which=which)
-    config = trained.config
-    if given is not None:
-        config = _with_data_of(config, given)
-    show = jax.process_index() == 0
-    with contextlib.ExitStack() as stack:
-        with together():
-            stack.enter_context(workdir.lock())
-            sets = open_test_sets(config, progress=show)
-        evaluator = Evaluator(config, trained.model, sets, mesh, progress=show)
-        scores = evaluator(trained.variables)
-        untrained = read_untrained(workdir, config)
-        _say(f"{workdir.path}, step {trained.step:,}")
-        _say(table(scores, untrained=untrained))
-        if show:
-            record = evaluation_record(scores, step=trained.step, untrained=untrained)
-            write_json(workdir.evaluation, record)
-        if _REPORT.value:
-            assert evaluator.first is not None
-            page = write_report(
-                workdir,
-                dataclasses.replace(trained, config=config),
-                sets[0],
-                scores=scores,
-                ranked=evaluator.first,
-                untrained=untrained,
-                mesh=mesh,
-            )
-            _say(f"Report: {page}")
+    found = measure_run(WorkDirectory(user_path(path)), given=given, which=which)
+    _say(f"{found.workdir.path}, step {found.trained.step:,}")
+    _say(table(found.scores, untrained=found.untrained))
+    numbers = found.workdir.evaluation
+    if jax.process_index() == 0:
+        numbers = found.save(_OUTPUT.value, force=_FORCE.value)
+        _say(f"Numbers: {numbers}")
+    if _REPORT.value:
+        _say(f"Report: {found.save_report(numbers)}")
     return 0
-
-
-def _with_data_of(config: Config, given: Config) -> Config:
-    """The checkpoint's configuration, looking at the data that the given one names."""
-    data = {**config.to_mapping()["data"], **given.to_mapping()["data"]}
-    data["image_size"] = config.data.image_size
-    evaluate = given.to_mapping()["evaluate"]
-    return Config.from_mapping({**config.to_mapping(), "data": data, "evaluate": evaluate})
 
 
 def _devices() -> str:
@@ -199,7 +177,7 @@ def run(command: Callable[[Sequence[str]], Any], parse: Callable[..., Any]) -> N
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except Terminated:
-        print("terminated; the same command goes on from what is saved", file=sys.stderr)
+        print("terminated; the same command resumes from what is saved", file=sys.stderr)
         sys.exit(143)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -92,13 +92,13 @@ class CheckpointReader:
         Raises:
             UserError: There is no such checkpoint, or none that can be read.
         """
-        failures: dict[int, Exception] = {}
+        failures: dict[int, str] = {}
         for step in self._candidates(which):
             try:
                 return self._metadata(step)[0]
             except (OSError, ValueError) as error:
-                failures[step] = error
-                self._report_damaged(step, error)
+                failures[step] = reason(error)
+                self._report_damaged(step, failures[step])
         raise self._nothing_readable(failures)
 
     def restore(
@@ -120,7 +120,7 @@ class CheckpointReader:
             UserError: There is no such checkpoint, none can be read, or one can be read but its
                 tensors are not those asked for; then every one that differs is named.
         """
-        failures: dict[int, Exception] = {}
+        failures: dict[int, str] = {}
         for step in self._candidates(which):
             with quiet_storage():
                 try:
@@ -128,7 +128,7 @@ class CheckpointReader:
                 except UserError:
                     raise
                 except Exception as error:
-                    failures[step] = error
+                    failures[step] = reason(error)
                 collect_abandoned()
             self._report_damaged(step, failures[step])
         raise self._nothing_readable(failures)
@@ -222,10 +222,10 @@ class CheckpointReader:
                 self._folder(step) / item, args=ocp.args.StandardRestore(placed)
             )
 
-    def _report_damaged(self, step: int, error: Exception) -> None:
-        _logger.warning("The checkpoint %s cannot be read: %s", self._folder(step), reason(error))
+    def _report_damaged(self, step: int, why: str) -> None:
+        _logger.warning("The checkpoint %s cannot be read: %s", self._folder(step), why)
 
-    def _nothing_readable(self, failures: Mapping[int, Exception]) -> UserError:
+    def _nothing_readable(self, failures: Mapping[int, str]) -> UserError:
         tried = ", ".join(str(step) for step in failures)
         return UserError(
             f"No readable checkpoint in {self.directory} (tried step {tried}): restore the folder "

@@ -55,7 +55,7 @@ class CheckpointStore(reader.CheckpointReader):
         super().__init__(directory)
         self._keep_latest = keep_latest
         self._saving: int | None = None
-        self._failure: tuple[int, BaseException] | None = None
+        self._failure: tuple[int, str] | None = None
         self._damaged: list[int] = []
         self._quiet = contextlib.ExitStack()
         self._move_unlistable()
@@ -74,7 +74,7 @@ class CheckpointStore(reader.CheckpointReader):
         traceback: TracebackType | None,
     ) -> None:
         try:
-            self._settle()
+            self._settle(say=kind is not None)
         finally:
             with self._quiet, contextlib.suppress(Exception):  # `_settle` reported a failed save.
                 self._manager.close()
@@ -119,10 +119,13 @@ class CheckpointStore(reader.CheckpointReader):
             metadata = sealed(metadata, trees, score=score)
         items[reader.METADATA] = ocp.args.JsonSave(metadata)
         metrics = None if score is None else {reader.SCORE: float(score)}
+        failure = None
         try:
             self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
         except (OSError, ValueError, RuntimeError) as error:
-            self._recover(step, error)
+            failure = reader.reason(error)
+        if failure is not None:
+            self._recover(step, failure)
             return False
         self._saving = step
         return True
@@ -133,7 +136,7 @@ class CheckpointStore(reader.CheckpointReader):
         Raises:
             UserError: The last save failed.
         """
-        self._settle()
+        self._settle(say=False)
         self._raise_failure()
 
     def restore(
@@ -175,56 +178,65 @@ class CheckpointStore(reader.CheckpointReader):
         names = (reader.VARIABLES, reader.OPTIMIZER, reader.METADATA)
         return ocp.CheckpointManager(self.directory, options=options, item_names=names)
 
-    def _settle(self) -> None:
-        """Waits for the save in progress, and reports it if it failed."""
+    def _settle(self, *, say: bool = True) -> None:
+        """Waits for the save in progress, and says if it failed, unless that is to be raised."""
         step, self._saving = self._saving, None
         if step is None:
             return
+        failure = None
         try:
             self._manager.wait_until_finished()
         except Exception as error:
-            self._recover(step, error)
+            failure = reader.reason(error)
+        if failure is not None:
+            self._recover(step, failure, say=say)
             return
         self._record_newest()
 
-    def _recover(self, step: int, error: BaseException) -> None:
-        """Goes back to the state before a save that failed."""
-        self._failure = (step, error)
+    def _recover(self, step: int, why: str, *, say: bool = True) -> None:
+        """Goes back to the state before a save that failed.
+
+        The error itself is gone by now: it would keep the abandoned tasks of the storage library
+        alive until the process ends, when each of them prints a traceback that nothing can silence.
+        """
+        self._failure = (step, why)
         with contextlib.suppress(Exception):  # It repeats the error that is being handled.
             self._manager.close()
+        del self._manager
         collect_abandoned()
         self._remove_unfinished()
         self._manager = self._new_manager()
-        _logger.warning("%s", self._describe_failure(step, error))
+        if say:
+            _logger.warning("%s", self._describe_failure(step, why))
 
-    def _describe_failure(self, step: int, error: BaseException) -> str:
+    def _describe_failure(self, step: int, why: str) -> str:
         latest = self.latest_step()
         kept = "there is none before it" if latest is None else f"that of step {latest} is kept"
         return (
-            f"The checkpoint of step {step} could not be saved to {self.directory}, {kept}. Make "
-            f"room on the disk or check its permissions. ({reader.reason(error)})"
+            f"The checkpoint of step {step} could not be saved to {self.directory}, {kept}: make "
+            f"room on the disk or check its permissions ({why})."
         )
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
-            step, error = self._failure
+            step, why = self._failure
             self._failure = None
-            raise UserError(self._describe_failure(step, error)) from error
+            raise UserError(self._describe_failure(step, why))
 
-    def _report_damaged(self, step: int, error: Exception) -> None:
-        super()._report_damaged(step, error)
+    def _report_damaged(self, step: int, why: str) -> None:
+        super()._report_damaged(step, why)
         self._damaged.append(step)
 
     def _move_unlistable(self) -> None:
         """Moves away checkpoints with a damaged score, over which the manager would stumble."""
-        failures: dict[int, Exception] = {}
+        failures: dict[int, str] = {}
         steps = self.steps()
         for step in steps:
             try:
                 self._read_score(step)
             except (OSError, ValueError) as error:
-                failures[step] = error
-                self._report_damaged(step, error)
+                failures[step] = reader.reason(error)
+                self._report_damaged(step, failures[step])
         if failures and len(failures) == len(steps):
             raise self._nothing_readable(failures)
         self._set_aside(failures)

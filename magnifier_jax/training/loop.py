@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import math
+import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -14,9 +15,10 @@ import jax
 import numpy as np
 import tqdm
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from input_pipeline.errors import UserError
-from input_pipeline.files import write_json
+from input_pipeline.files import user_path, write_json
 from input_pipeline.sampler import IdentitySampler
 from magnifier_jax.checkpoints import CheckpointStore
 from magnifier_jax.config import Config
@@ -53,36 +55,46 @@ class TrainingResult:
         scores: The last evaluation, empty if it stopped before one.
         untrained: The evaluation before the first step; empty where it is not known or measured
             otherwise.
+        report: The page that shows it, where there is one.
     """
 
     step: int
     finished: bool
     scores: tuple[Score, ...]
     untrained: tuple[Score, ...]
+    report: pathlib.Path | None = None
 
 
 def train(
-    config: Config,
-    workdir: WorkDirectory,
+    config: Config | ConfigDict,
+    workdir: WorkDirectory | str | pathlib.Path,
     *,
     resume_with_changes: bool = False,
     mesh: Mesh | None = None,
     progress: bool = True,
+    tell: Callable[[TrainingResult], None] | None = None,
 ) -> TrainingResult:
-    """Trains a network, or goes on where the work directory's run stopped.
+    """Trains a network, or resumes where the work directory's run stopped.
 
     Args:
-        config: Everything that decides the run.
+        config: Everything that decides the run; what a file in `configs/` returns will do.
         workdir: Where everything goes.
-        resume_with_changes: Whether a run may go on with another configuration than it had.
+        resume_with_changes: Whether a run may resume with another configuration than it had, or
+            with other images of the same people.
         mesh: The devices; None is all of them.
         progress: Whether to show progress bars.
+        tell: Called with the result of a finished run as soon as it is known: before its last
+            checkpoint is on disk and its report is written, which a full disk may prevent.
 
     Raises:
         UserError: Something configured cannot work, another run holds the work directory, its
             checkpoints are of another configuration, or a loss is not finite.
         DataError: The data cannot be used.
     """
+    if not isinstance(config, Config):
+        config = Config.from_mapping(config.to_dict())
+    if not isinstance(workdir, WorkDirectory):
+        workdir = WorkDirectory(user_path(workdir))
     mesh = mesh or make_mesh()
     check_divides(
         config.data.identities_per_batch * config.data.images_per_identity,
@@ -117,6 +129,7 @@ def train(
             store=stack.enter_context(store),
             evaluate=Evaluator(config, model, test_sets, mesh, progress=show),
             progress=show,
+            tell=tell or _tell_nothing,
         )
         return run.run()
 
@@ -144,6 +157,10 @@ def _say_nothing(text: str) -> None:
     pass
 
 
+def _tell_nothing(result: TrainingResult) -> None:
+    pass
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
     """The pieces that one run works with."""
@@ -158,6 +175,7 @@ class Run:
     store: CheckpointStore
     evaluate: Evaluator
     progress: bool
+    tell: Callable[[TrainingResult], None]
 
     def run(self) -> TrainingResult:
         """Trains to the end, or until asked to stop."""
@@ -170,26 +188,32 @@ class Run:
         with RunLog(self.workdir, resume_step=first) as log, watch_for_stop() as should_stop:
             loop = _Loop(self, log, first, last, untrained)
             state, result = loop.run(state, should_stop)
-            if result.finished:
-                self._report(state, result, log)
-            return result
+            if not result.finished:
+                return result
+            self.tell(result)
+            return dataclasses.replace(result, report=self._report(state, result, log))
 
-    def _report(self, state: TrainState, result: TrainingResult, log: RunLog) -> None:
-        """Writes the page that shows what came of the run."""
-        assert self.evaluate.first is not None
+    def _report(
+        self, state: TrainState, result: TrainingResult, log: RunLog
+    ) -> pathlib.Path | None:
+        """Writes the page that shows what came of the run, where it was measured."""
+        if self.evaluate.first is None:
+            return None
         trained = Trained(
             self.config, self.model, state.variables, self.data.identities, result.step
         )
-        write_report(
-            self.workdir,
-            trained,
-            self.test_sets[0],
-            scores=result.scores,
-            untrained=result.untrained,
-            ranked=self.evaluate.first,
-            mesh=self.mesh,
-            log=log,
-        )
+        with _reporting():
+            return write_report(
+                self.workdir,
+                trained,
+                self.test_sets[0],
+                scores=result.scores,
+                untrained=result.untrained,
+                ranked=self.evaluate.first,
+                mesh=self.mesh,
+                log=log,
+            )
+        return None
 
     def _start(self) -> TrainState:
         """The state to go on from: the latest checkpoint's, or a new one."""
@@ -211,6 +235,8 @@ class Run:
 
     def _untrained(self, state: TrainState) -> tuple[Score, ...]:
         """How good the network was before its first step, to compare with."""
+        if not self.test_sets:
+            return ()
         if int(state.step):
             return read_untrained(self.workdir, self.config)
         scores = self.evaluate(state.variables)
@@ -222,7 +248,7 @@ class Run:
 
 @contextlib.contextmanager
 def _reporting() -> Iterator[None]:
-    """Lets a run go on where a result cannot be written, as on a full disk, and says so."""
+    """Lets a run continue where a result cannot be written, as on a full disk, and says so."""
     try:
         yield
     except UserError as error:
@@ -274,7 +300,7 @@ class _Loop:
                 if stop:
                     finished = False
                     break
-        if not self.scores and finished:
+        if not self.scores and finished and run.test_sets:
             # The run was over already, and its log is complete.
             self.scores = run.evaluate(state.variables)
             self._record(done)
@@ -312,17 +338,17 @@ class _Loop:
         kept, again = "there is no good checkpoint before it", "start again"
         if good is not None:
             kept = f"the last good checkpoint is {store.directory / str(good)}"
-            again = "go on from there with --resume_with_changes"
+            again = "resume from there with --resume_with_changes"
         return UserError(
             f"The loss is not finite at step {step} (term: {', '.join(terms)}); {kept}. Lower "
-            "config.optimizer.learning_rate or lengthen its warm-up, check the pictures, and "
+            "config.optimizer.learning_rate or lengthen its warm-up, check the images, and "
             f"{again}."
         )
 
     def _keep(self, state: TrainState, done: int, *, evaluate: bool) -> None:
         run = self.run_
         score = None
-        if evaluate:
+        if evaluate and run.test_sets:
             self.scores = self._measure(state, done)
             score = float(np.mean([found.plain.mAP for found in self.scores]))
         run.store.save(
@@ -335,7 +361,7 @@ class _Loop:
             },
             score=score,
         )
-        if evaluate:
+        if score is not None:
             self._record(done)
 
     def _measure(self, state: TrainState, done: int) -> tuple[Score, ...]:

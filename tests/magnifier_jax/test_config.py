@@ -1,5 +1,6 @@
 import importlib
 import json
+import pathlib
 
 import pytest
 
@@ -198,3 +199,5 @@ def test_every_field_is_explained_where_it_is_declared():
     rows = field_table().splitlines()[2:]
     assert {row.split("`")[1] for row in rows} >= {f"config.{name}" for name in FIELDS}
     assert all(len(row.rpartition(" | ")[2]) > 10 for row in rows)
+    page = pathlib.Path(__file__).parents[2] / "docs" / "configuration.md"
+    assert page.read_text("utf-8").endswith(field_table())

@@ -230,3 +230,15 @@ def test_killing_at_random_moments_loses_nothing_that_was_saved(tmp_path):
     latest = CheckpointReader(tmp_path / "c").latest_step()
     assert latest is not None
     assert latest >= reached
+
+
+def test_plain_orbax_reads_a_checkpoint(three_checkpoints, states):
+    """As docs/devices.md says, without this package."""
+    from orbax.checkpoint import CheckpointManager
+
+    with CheckpointManager(three_checkpoints) as manager:
+        restored = manager.restore(3)
+    for name, array in restored.variables["params"]["dense"].items():
+        assert toy.same_bits(array, np.asarray(states[3].variables["params"]["dense"][name]))
+    assert restored.metadata["identities"] == ["a", "é"]
+    assert len(jax.tree.leaves(restored.optimizer)) == len(jax.tree.leaves(states[3].optimizer))

@@ -203,7 +203,7 @@ def test_a_request_to_stop_is_heeded_and_a_second_run_refused(folder):
     done = running.result()
     assert done.returncode == 0, done.stderr
     step = CheckpointReader(workdir / "checkpoints").latest_step()
-    assert f"Stopped at step {step:,} and saved. The same command goes on from there" in done.stdout
+    assert f"Stopped at step {step:,} and saved. The same command resumes from there" in done.stdout
     assert runs.logged(workdir)[-1]["step"] == step
 
     last = f"--config.train.max_steps={step + 2}"

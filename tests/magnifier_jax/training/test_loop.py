@@ -3,6 +3,7 @@ import dataclasses
 import json
 import pathlib
 import time
+import warnings
 
 import jax
 import numpy as np
@@ -16,7 +17,7 @@ from magnifier_jax.embedding.network import load_trained
 from magnifier_jax.training import loop
 from magnifier_jax.training.loop import train
 from magnifier_jax.workdir import WorkDirectory
-from tests import runs
+from tests import layouts, runs
 
 pytestmark = pytest.mark.usefixtures("quick_compiling")
 
@@ -129,6 +130,58 @@ def test_a_disk_that_is_full_at_an_evaluation_does_not_end_the_run(
     assert "The checkpoint of step 4 could not be saved" in caplog.text
     assert CheckpointReader(workdir.checkpoints).steps() == [5]
     assert json.loads(workdir.evaluation.read_text())["step"] == 5
+
+
+def test_the_result_is_told_before_anything_else_can_fail(
+    tiny_run, tmp_path, mesh, caplog, file_size_limit
+):
+    told = []
+
+    def fill_disk(result):
+        told.append(result)
+
+    # All is well until the last step; then no file can be written any more.
+    config, workdir = longer(tiny_run.config, checkpoint_every_steps=100), WorkDirectory(tmp_path)
+    measure = loop.Evaluator.__call__
+
+    def full(self, variables):
+        found = measure(self, variables)
+        if workdir.metrics.exists():
+            file_size_limit(0)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.Evaluator, "__call__", full)
+        with pytest.raises(UserError, match="The checkpoint of step 5 could not be saved"):
+            train(config, workdir, mesh=mesh, progress=False, tell=fill_disk)
+    file_size_limit(None)
+    (result,) = told
+    assert result.scores[0].plain.mAP > 0
+    assert f"Cannot write {workdir.evaluation}" in caplog.text
+    assert f"Cannot write {workdir.path / 'report.html'}" in caplog.text
+    assert "could not be saved" not in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+def test_a_training_set_alone(tiny_run, tmp_path, mesh):
+    """Training images only: refused at once, unless evaluation is switched off."""
+    for place, shot in enumerate(shot for shot in layouts.shots() if shot.split == "train"):
+        path = tmp_path / "shop" / "train" / str(shot.identity) / f"{place}_c{shot.camera}.jpg"
+        layouts.save(shot, path)
+    options = {"train": "folders", "root": str(tmp_path / "shop"), "part_labels": "bands"}
+    data = dataclasses.replace(tiny_run.config.data, **options)
+    config = dataclasses.replace(tiny_run.config, data=data)
+    workdir = WorkDirectory(tmp_path / "run")
+    with pytest.raises(DataError, match=r"no query and no gallery images.*config\.data\.test=none"):
+        train(config, workdir, mesh=mesh, progress=False)
+    config = dataclasses.replace(config, data=dataclasses.replace(data, test="none"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = train(config, workdir, mesh=mesh, progress=False)
+    assert (result.step, result.finished, result.scores, result.report) == (3, True, (), None)
+    assert CheckpointReader(workdir.checkpoints).latest_step() == 3
+    assert not workdir.evaluation.exists()
+    assert not workdir.untrained.exists()
 
 
 def test_both_placements_train_alike(tiny_run, tmp_path, mesh):

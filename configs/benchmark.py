@@ -8,7 +8,7 @@ from configs import default, quickstart
 
 
 def get_config() -> ConfigDict:
-    """The quickstart's small network on the benchmark's pictures, for longer."""
+    """The quickstart's small network on the benchmark's images, for longer."""
     config = quickstart.small(default.get_config(), name="benchmark", data="synthetic:benchmark")
     config.train.epochs = 20
     config.optimizer.decay_epochs = (15, 19)

@@ -13,7 +13,7 @@ def get_config() -> ConfigDict:
 
 
 def small(config: ConfigDict, *, name: str, data: str) -> ConfigDict:
-    """Makes a configuration fit 64 × 32 pictures, a narrow network and a short schedule."""
+    """Makes a configuration fit 64 × 32 images, a narrow network and a short schedule."""
     config.name = name
     config.data.train = data
     config.data.image_size = (64, 32)

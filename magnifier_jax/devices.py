@@ -85,8 +85,8 @@ def check_divides(batch_size: int, mesh: Mesh, *, field: str) -> None:
 def together() -> Iterator[None]:
     """Lets all processes of a run through a block, or none of them.
 
-    Without it, those that go on would wait for minutes for one that has given up. The block itself
-    must not wait for other processes.
+    Without it, those that continue would wait for minutes for one that has given up. The block
+    itself must not wait for other processes.
 
     Raises:
         UserError: Another process failed in the block; that one has its own error.

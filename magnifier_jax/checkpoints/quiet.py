@@ -5,6 +5,7 @@ import functools
 import gc
 import logging
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator
 
@@ -17,18 +18,20 @@ def quiet_storage() -> Iterator[None]:
     to the caller too, who reports it in one line.
     """
     _ignore_abandoned_tasks()
-    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
-
-    def keep(record: logging.LogRecord) -> bool:
-        return "orbax" not in record.pathname and "orbax" not in record.getMessage()
-
-    for logger in loggers:
-        logger.addFilter(keep)
+    logger = logging.getLogger("absl")
+    logger.addFilter(_is_of_others)
     try:
         yield
     finally:
-        for logger in loggers:
-            logger.removeFilter(keep)
+        logger.removeFilter(_is_of_others)
+
+
+def _is_of_others(record: logging.LogRecord) -> bool:
+    """Whether a message comes from elsewhere than the storage library."""
+    if "orbax" in record.pathname or "orbax" in record.getMessage():
+        return False
+    trace = record.exc_info[2] if record.exc_info else None
+    return not any("orbax" in frame.filename for frame in traceback.extract_tb(trace))
 
 
 def collect_abandoned() -> None:
@@ -42,8 +45,10 @@ def collect_abandoned() -> None:
 def _ignore_abandoned_tasks() -> None:
     """Silences the tracebacks of arrays that were still on their way when another one failed.
 
-    They come from threads of the storage library at any later time, so this stays in place.
+    They come from threads and tasks of the storage library at any later time, so this stays in
+    place.
     """
+    logging.getLogger("asyncio").addFilter(_is_of_others)
     previous = sys.unraisablehook
 
     def hook(event: "sys.UnraisableHookArgs") -> None:

@@ -1,4 +1,4 @@
-"""Saving checkpoints while training goes on, and keeping the ones that matter."""
+"""Saving checkpoints while training continues, and keeping the ones that matter."""
 
 import contextlib
 import json
@@ -36,7 +36,7 @@ class CheckpointStore(reader.CheckpointReader):
     """Saves and restores the checkpoints of one training run; to be used in a `with` block.
 
     The newest `keep_latest` checkpoints and the one with the highest score are kept. Saving is
-    asynchronous: the arrays are copied to the host and written while training goes on. A save
+    asynchronous: the arrays are copied to the host and written while training continues. A save
     that fails is reported, its remains are removed, and the checkpoints before it stay; leaving
     the `with` block, or `wait`, raises if that was the last one.
 
@@ -154,7 +154,7 @@ class CheckpointStore(reader.CheckpointReader):
     def set_aside_from(self, step: int) -> None:
         """Renames the checkpoints of a step and later ones to `<step>.damaged`.
 
-        For those that are whole but hold numbers from which a run cannot go on.
+        For those that are whole but hold numbers from which a run cannot continue.
         """
         self._settle()
         self._set_aside([stored for stored in self.steps() if stored >= step])

@@ -1,6 +1,6 @@
-"""Augmentation on the device: flip, pad and crop, normalise, erase.
+"""Augmentation on the device: flip, pad and crop, normalize, erase.
 
-Pictures and part maps move alike; erasing touches the picture only.
+Images and part maps move alike; erasing touches the image only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from magnifier_jax.settings import setting
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-"""Of ImageNet's RGB pictures, in 0…1."""
+"""Of ImageNet's RGB images, in 0…1."""
 
 # Random erasing draws a rectangle until one fits; after this many it gives up.
 _ERASING_ATTEMPTS = 10
@@ -81,8 +81,8 @@ def augment(
         settings: How.
 
     Returns:
-        Normalised float32 pictures `[N, H, W, 3]` and part maps of the same size, with
-        background where the crop left the picture.
+        Normalized float32 images `[N, H, W, 3]` and part maps of the same size, with
+        background where the crop left the image.
     """
     flip_key, crop_key, erase_key = jax.random.split(key, 3)
     count = images.shape[0]
@@ -99,7 +99,7 @@ def augment(
 
 
 def random_erasing(key: jax.Array, images: jax.Array, settings: AugmentSettings) -> jax.Array:
-    """Fills one random rectangle of some pictures, `[N, H, W, 3]`; the key is consumed."""
+    """Fills one random rectangle of some images, `[N, H, W, 3]`; the key is consumed."""
     if settings.erasing == 0:
         return images
     count, height, width, _ = images.shape
@@ -135,9 +135,9 @@ def _crop(pixels: jax.Array, corners: jax.Array, pad: int) -> jax.Array:
     widths = [(0, 0), (pad, pad), (pad, pad)] + [(0, 0)] * (pixels.ndim - 3)
     padded = jnp.pad(pixels, widths)
 
-    def one(picture: jax.Array, corner: jax.Array) -> jax.Array:
-        start = (corner[0], corner[1]) + (0,) * (picture.ndim - 2)
-        return jax.lax.dynamic_slice(picture, start, pixels.shape[1:])
+    def one(image: jax.Array, corner: jax.Array) -> jax.Array:
+        start = (corner[0], corner[1]) + (0,) * (image.ndim - 2)
+        return jax.lax.dynamic_slice(image, start, pixels.shape[1:])
 
     return jax.vmap(one)(padded, corners)
 

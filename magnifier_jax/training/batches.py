@@ -1,4 +1,4 @@
-"""Training steps with their batches: the same loop for streamed and for resident pictures."""
+"""Training steps with their batches: the same loop for streamed and for resident images."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ def steps_from(
 ) -> Iterator[Step]:
     """Training steps number `first`, `first` + 1, … without end.
 
-    Which pictures step n sees depends on n alone, so a run may begin anywhere. Resident pictures
+    Which images step n sees depends on n alone, so a run may begin anywhere. Resident images
     are decoded before this returns.
     """
     parts = config.data.part_labels != "none"
-    pictures = open_pictures(data.split, config.data, parts=parts, progress=progress)
+    images = open_pictures(data.split, config.data, parts=parts, progress=progress)
     index, count = jax.process_index(), jax.process_count()
 
     def ids() -> Iterator[np.ndarray]:
         for n in itertools.count(first):
             yield process_slice(sampler.batch(n), index=index, count=count)
 
-    if isinstance(pictures, Resident):
-        arrays: Any = (pictures.images, pictures.parts, data.labels)
+    if isinstance(images, Resident):
+        arrays: Any = (images.images, images.parts, data.labels)
         resident = put_replicated(TrainBatch(*arrays), mesh)
         resident_step = make_resident_train_step(config, model, mesh)
         return (
@@ -62,7 +62,7 @@ def steps_from(
     step = make_train_step(config, model, mesh)
 
     def streamed() -> Iterator[Step]:
-        for batch in pictures.batches(ids()):
+        for batch in images.batches(ids()):
             arrays: Any = (batch.images, batch.parts, data.labels[batch.ids])
             yield _bind(step, put_batch(TrainBatch(*arrays), mesh))
 

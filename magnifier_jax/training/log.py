@@ -30,7 +30,7 @@ class RunLog:
 
     Every line is handed to the operating system as it is logged, so a process that is killed loses
     nothing that it has logged. A full disk does not stop the run: it is reported once, and logging
-    goes on when there is room again.
+    continues when there is room again.
 
     In a run of several processes only the first one writes.
 
@@ -169,9 +169,15 @@ class _EventFile:
     def close(self) -> None:
         """Hands on what is left."""
         writer, self._writer = self._writer, None
-        if writer is not None:
+        if writer is None:
+            return
+        try:
+            writer.close()
+        except OSError:
+            # What could not be written is given up: else Python would try again when it ends, and
+            # print the failure.
             with contextlib.suppress(OSError):
-                writer.close()
+                writer._py_recordio_writer.close()
 
     def _open(self) -> None:
         from tensorboardX.event_file_writer import EventsWriter

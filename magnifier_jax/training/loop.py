@@ -15,10 +15,9 @@ import jax
 import numpy as np
 import tqdm
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from input_pipeline.errors import UserError
-from input_pipeline.files import user_path, write_json
+from input_pipeline.files import write_json
 from input_pipeline.sampler import IdentitySampler
 from magnifier_jax.checkpoints import CheckpointStore
 from magnifier_jax.config import Config
@@ -66,8 +65,8 @@ class TrainingResult:
 
 
 def train(
-    config: Config | ConfigDict,
-    workdir: WorkDirectory | str | pathlib.Path,
+    config: Config,
+    workdir: WorkDirectory,
     *,
     resume_with_changes: bool = False,
     mesh: Mesh | None = None,
@@ -77,7 +76,7 @@ def train(
     """Trains a network, or resumes where the work directory's run stopped.
 
     Args:
-        config: Everything that decides the run; what a file in `configs/` returns will do.
+        config: Everything that decides the run.
         workdir: Where everything goes.
         resume_with_changes: Whether a run may resume with another configuration than it had, or
             with other images of the same people.
@@ -91,10 +90,6 @@ def train(
             checkpoints are of another configuration, or a loss is not finite.
         DataError: The data cannot be used.
     """
-    if not isinstance(config, Config):
-        config = Config.from_mapping(config.to_dict())
-    if not isinstance(workdir, WorkDirectory):
-        workdir = WorkDirectory(user_path(workdir))
     mesh = mesh or make_mesh()
     check_divides(
         config.data.identities_per_batch * config.data.images_per_identity,
@@ -216,7 +211,7 @@ class Run:
         return None
 
     def _start(self) -> TrainState:
-        """The state to go on from: the latest checkpoint's, or a new one."""
+        """The state to start from: the latest checkpoint's, or a new one."""
         if self.store.latest_step() is None:
             say = print if self.progress else _say_nothing
             return starting_state(

@@ -42,7 +42,7 @@ def identity_loss(
 
     Args:
         logits: `[N, K]`.
-        labels: Identity of each picture, `[N]`.
+        labels: Identity of each image, `[N]`.
         smoothing: ε.
     """
     log_shares = jax.nn.log_softmax(logits)
@@ -51,14 +51,14 @@ def identity_loss(
 
 
 def triplet_loss(embeddings: jax.Array, labels: jax.Array, *, margin: float = MARGIN) -> jax.Array:
-    """Batch-hard triplet loss on Euclidean distances of embeddings that are not normalised.
+    """Batch-hard triplet loss on Euclidean distances of embeddings that are not normalized.
 
     Hermans et al., "In Defense of the Triplet Loss for Person Re-Identification", 2017.
 
     Args:
         embeddings: `[N, C]`.
-        labels: Identity of each picture, `[N]`.
-        margin: By how much the nearest other person should be farther than the farthest picture
+        labels: Identity of each image, `[N]`.
+        margin: By how much the nearest other person should be farther than the farthest image
             of the same one.
     """
     squares = jnp.square(embeddings).sum(1)
@@ -118,7 +118,7 @@ def total_loss(
 
     Args:
         outputs: What the network made of the batch in training.
-        labels: Identity of each picture, `[N]`.
+        labels: Identity of each image, `[N]`.
         part_labels: Part classes `[N, 2h, 2w]`, or None for a network without parts.
         weights: How much each term counts.
         diversity_on: 0 before the epoch from which the diversity loss counts, then 1.

@@ -1,4 +1,4 @@
-"""The optimiser and the learning rate of the published recipe."""
+"""The optimizer and the learning rate of the published recipe."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class TrainState:
         step: Steps done, int32 scalar.
         params: Trained tensors.
         batch_stats: Running statistics and fixed biases of the batch norms.
-        opt_state: The optimiser's moments.
+        opt_state: The optimizer's moments.
     """
 
     step: jax.Array
@@ -49,7 +49,7 @@ class TrainBatch:
     Attributes:
         images: uint8 RGB `[N, H, W, 3]`.
         part_maps: uint8 `[N, H, W]`, or None for a network without parts.
-        labels: Identity of each picture, int32 `[N]`.
+        labels: Identity of each image, int32 `[N]`.
     """
 
     images: jax.Array
@@ -126,18 +126,18 @@ def make_train_step(config: Config, model: MagnifierNet, mesh: Mesh) -> StepFunc
 
 
 def make_resident_train_step(config: Config, model: MagnifierNet, mesh: Mesh) -> StepFunction:
-    """A jitted `step(state, pictures, ids, epoch)` on pictures that live on the devices.
+    """A jitted `step(state, split, ids, epoch)` on images that live on the devices.
 
-    As `make_train_step`; `pictures` is a `TrainBatch` of the whole split on every device, `ids`
+    As `make_train_step`; `split` is a `TrainBatch` of the whole split on every device, `ids`
     int32 `[N]` the batch's positions in it, split over the mesh.
     """
     update = update_function(config, model)
     everywhere = replicated(mesh)
 
     def step(
-        state: TrainState, pictures: TrainBatch, ids: jax.Array, epoch: jax.Array
+        state: TrainState, split: TrainBatch, ids: jax.Array, epoch: jax.Array
     ) -> tuple[TrainState, Metrics]:
-        batch = jax.tree.map(lambda x: jnp.take(x, ids, axis=0), pictures)
+        batch = jax.tree.map(lambda x: jnp.take(x, ids, axis=0), split)
         return update(state, batch, epoch)
 
     return jax.jit(
@@ -206,7 +206,7 @@ def update_function(config: Config, model: MagnifierNet) -> StepFunction:
 
 
 def _label_grid(maps: jax.Array, stride: int) -> jax.Array:
-    """The part class at the centre of each cell: `[N, H, W]` to int32 `[N, H/s, W/s]`."""
+    """The part class at the center of each cell: `[N, H, W]` to int32 `[N, H/s, W/s]`."""
     return maps[:, stride // 2 :: stride, stride // 2 :: stride].astype(jnp.int32)
 
 

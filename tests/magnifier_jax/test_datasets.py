@@ -7,8 +7,10 @@ import pytest
 
 from input_pipeline import check, prepare
 from input_pipeline.errors import DataError, UserError
+from magnifier_jax import datasets
 from magnifier_jax.datasets import open_all_sets, open_test_sets, open_training_set
 from tests import layouts
+from tests.magnifier_jax.conftest import tiny_config
 
 
 def with_data(config, **changes):
@@ -154,3 +156,85 @@ def test_tables_may_name_images_outside_their_folder_when_told(on, tmp_path, cap
     assert (test_set.name, len(test_set.query), len(test_set.gallery)) == ("lists", 4, 8)
     said = capsys.readouterr().err
     assert "note: lists: identities are the column identity, such as person" in said
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """A function that writes splits of a folder per person, and gives its configuration."""
+
+    def write(*splits: str, people=None, camera=None, **changes):
+        for place, shot in enumerate(layouts.shots()):
+            if shot.split in splits:
+                person = str(shot.identity) if people is None else people[shot.split]
+                number = shot.camera if camera is None else camera
+                path = tmp_path / "shop" / shot.split / person / f"{place}_c{number}.jpg"
+                layouts.save(shot, path)
+        config = tiny_config(tmp_path)
+        options = {"train": "folders@shop", "part_labels": "bands", **changes}
+        return with_data(config, **options)
+
+    return write
+
+
+def silently(open_sets, config):
+    """Opens sets that are trained with fixed body bands, which is warned of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return open_sets(config, progress=False)
+
+
+def test_a_test_set_alone_is_opened(shop):
+    config = shop("query", "gallery")
+    (found,) = silently(open_test_sets, config)
+    assert (len(found.query), len(found.gallery)) == (4, 8)
+    with pytest.raises(DataError, match=r"shop in .* has no training images"):
+        silently(open_training_set, config)
+
+
+def test_a_training_set_alone_is_opened(shop):
+    config = shop("train", test="none")
+    training, tests = silently(open_all_sets, config)
+    assert (len(training.split), tests) == (16, ())
+    with pytest.raises(DataError, match=r"no query and no gallery images: evaluate on another"):
+        silently(open_test_sets, with_data(config, test=""))
+
+
+ALL = ("train", "query", "gallery")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"identities_per_batch": 5}, r"a batch needs 5 identities but the training set has 4"),
+        ({"camera": 3}, r"no query has a match from another camera.*camera_filter=False"),
+        ({"people": {"train": "a", "query": "b", "gallery": "c"}}, "a batch needs 4 identities"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_any_file_is_opened(shop, monkeypatch, options, words):
+    config = shop(*ALL, **options)
+    monkeypatch.setattr(datasets, "check_dataset", None)
+    with pytest.raises(DataError, match=words):
+        silently(open_all_sets, config)
+
+
+def test_query_and_gallery_of_different_people_are_refused(shop, monkeypatch):
+    config = shop("query", "gallery", people={"query": "b", "gallery": "c"})
+    monkeypatch.setattr(datasets, "check_dataset", None)
+    with pytest.raises(DataError, match="query and gallery show different people"):
+        silently(open_test_sets, config)
+
+
+def test_one_camera_will_do_without_the_filter(shop):
+    config = shop(*ALL, camera=3)
+    evaluate = dataclasses.replace(config.evaluate, camera_filter=False)
+    config = dataclasses.replace(config, evaluate=evaluate)
+    assert len(silently(open_test_sets, config)) == 1
+
+
+def test_people_are_called_by_their_names(shop):
+    config = shop("train", people={"train": "zoe"}, identities_per_batch=1, test="none")
+    assert open_names(config) == ("shop/zoe",)
+
+
+def open_names(config):
+    return silently(open_training_set, config).identities

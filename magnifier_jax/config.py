@@ -338,13 +338,13 @@ class Config:
 
         Args:
             mapping: Values by name, in sections.
-            stored: Whether it comes from a checkpoint: it may then be older than some fields, and
-                what makes no sense in a new run is no reason not to read it.
+            stored: Whether it comes from a checkpoint: what makes no sense in a new run is then no
+                reason not to read it.
 
         Raises:
             UserError: A field is unknown, missing, or has a value that cannot work.
         """
-        config = read_section(cls, mapping, "config", stored=stored)
+        config = read_section(cls, mapping, "config")
         _refuse_impossible(config)
         if not stored:
             _refuse_senseless(config)

@@ -30,7 +30,7 @@ class Setting:
         holds: Whether a value within the bounds makes sense.
         need: What a value has to be, as the end of "must be …".
         choices: The texts that it can be; empty for any.
-        added: Whether it is missing in the configurations of older checkpoints.
+        added: Whether older configurations lack it, which have its default then.
     """
 
     comment: str
@@ -81,14 +81,13 @@ def setting_of(field: dataclasses.Field[Any]) -> Setting:
     return found
 
 
-def read_section(kind: type[Section], mapping: Any, path: str, *, stored: bool = False) -> Section:
+def read_section(kind: type[Section], mapping: Any, path: str) -> Section:
     """Makes a section from nested mappings, and checks every field by itself.
 
     Args:
         kind: A dataclass whose fields are settings or sections.
         mapping: Values by name; tuples may be lists.
         path: What the section is called in messages.
-        stored: Whether it comes from a checkpoint, which may be older than some fields.
 
     Raises:
         UserError: A field is unknown, missing, of another type, or out of bounds.
@@ -103,9 +102,8 @@ def read_section(kind: type[Section], mapping: Any, path: str, *, stored: bool =
     values = {}
     for name, field in fields.items():
         if name in mapping:
-            where = f"{path}.{name}"
-            values[name] = _read(hints[name], mapping[name], where, field=field, stored=stored)
-        elif not (stored and setting_of(field).added):
+            values[name] = _read(hints[name], mapping[name], f"{path}.{name}", field=field)
+        elif not setting_of(field).added:
             raise UserError(f"{path}.{name} is missing.")
     return kind(**values)
 
@@ -137,9 +135,9 @@ def shown(value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
-def _read(hint: Any, value: Any, path: str, *, field: dataclasses.Field[Any], stored: bool) -> Any:
+def _read(hint: Any, value: Any, path: str, *, field: dataclasses.Field[Any]) -> Any:
     if dataclasses.is_dataclass(hint):
-        return read_section(typing.cast(type, hint), value, path, stored=stored)
+        return read_section(typing.cast(type, hint), value, path)
     known = setting_of(field)
     typed = _typed(hint, value, path)
     if known.choices and typed not in known.choices:

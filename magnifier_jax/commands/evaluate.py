@@ -26,10 +26,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default="latest",
         help="which checkpoint: latest (default), or best by mAP",
     )
-    add("--report", action="store_true", help="also write report.html anew")
+    add("--report", action="store_true", help="also write a report")
+    add("--output", metavar="FILE", help="where the numbers go; a file of the run if not given")
+    add("--force", action="store_true", help="let --output replace a file")
     options, rest = parser.parse_known_args(arguments)
     flags = ["--mode=evaluate", f"--checkpoint={options.checkpoint}"]
     flags += ["--report"] if options.report else []
+    flags += [f"--output={options.output}"] if options.output else []
+    flags += ["--force"] if options.force else []
     return run_main([*common_flags(options.config, options.workdir), *flags, *rest])
 
 

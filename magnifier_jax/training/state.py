@@ -36,6 +36,7 @@ _CLASSIFIERS = ("classifier", "part_classifiers")
 # Fields that do not decide what is computed, only how often it is looked at or kept, and where
 # the data is read from.
 FREE_FIELDS = (
+    "data.allow_outside",
     "data.placement",
     "data.prepared",
     "data.root",

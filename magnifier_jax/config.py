@@ -136,6 +136,11 @@ class LossConfig(LossWeights):
         high=_EPOCHS,
     )
 
+    @property
+    def weights(self) -> LossWeights:
+        """The factors alone."""
+        return self
+
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:

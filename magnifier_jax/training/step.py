@@ -183,7 +183,7 @@ def update_function(config: Config, model: MagnifierNet) -> StepFunction:
                 outputs,
                 batch.labels,
                 part_labels,
-                config.loss,
+                config.loss.weights,
                 diversity_on=diversity_on,
             )
             return total, (terms, changed["batch_stats"])

@@ -25,6 +25,7 @@ Array = ArrayLike | jax.Array
 _NUMBER = re.compile(r"[+-]?(\d+)(\.0*)?")
 _PIECES = 16
 _COLUMNS = 32
+_ROWS_AT_ONCE = 2048
 _LIKELY = 4
 _IDENTITY_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
@@ -374,10 +375,14 @@ def count_self_matches(query: Descriptors, gallery: Descriptors, labels: Labels)
 
 
 def _row_keys(descriptors: Descriptors) -> NDArray[np.uint64]:
-    """A number for each descriptor, the same for equal ones."""
+    """A number for each descriptor, the same for equal ones: uint64 [N]."""
     width = descriptors.width
     columns = np.unique(np.linspace(0, width - 1, min(width, _COLUMNS)).astype(int))
-    values = [np.asarray(part[:, columns], np.float32) for part in descriptors.parts]
-    bits = (np.concatenate(values) + np.float32(0)).view(np.uint32).astype(np.uint64)
     factors = np.random.default_rng(0).integers(2**63, size=len(columns), dtype=np.uint64) | 1
-    return (bits * factors).sum(axis=1, dtype=np.uint64)
+    keys = []
+    for part in descriptors.parts:
+        for start in range(0, len(part), _ROWS_AT_ONCE):
+            values = np.asarray(part[start : start + _ROWS_AT_ONCE, columns], np.float32)
+            bits = (values + np.float32(0)).view(np.uint32).astype(np.uint64)
+            keys.append((bits * factors).sum(axis=1, dtype=np.uint64))
+    return np.concatenate(keys)

@@ -229,7 +229,7 @@ def test_identities_may_be_text(tmp_path):
         draw(3, cameras=["a", "b", "c"])
 
 
-def test_joined_galleries_know_where_their_pictures_are():
+def test_joined_galleries_know_where_their_images_are():
     def gallery(seed, notes, *names):
         vectors = np.random.default_rng(seed).standard_normal((len(names), 3))
         return Gallery.build(vectors, names=names, notes=notes)

@@ -1,5 +1,6 @@
 """Offsets, far rows and unequal scales against float64 brute force."""
 
+import tracemalloc
 import warnings
 
 import jax
@@ -271,3 +272,29 @@ def test_rounding_that_hides_neighbors_is_said(dtype, offset):
             retrieval.evaluate(*case)
         with pytest.raises(retrieval.CollapsedDescriptorsWarning, match="follows rounding"):
             Gallery.build(case[1], names=np.arange(150).astype(str)).search(case[0])
+
+
+@pytest.mark.parametrize("offset", [0, 300])
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_mapped_files_are_not_copied(tmp_path, offset, metric):
+    generator = np.random.default_rng(0)
+    path = tmp_path / "gallery.npy"
+    values = generator.standard_normal((40_000, 256)).astype(np.float32) + np.float32(offset)
+    np.save(path, values)
+    size, query = values.nbytes, values[:16].copy()
+    del values
+    ids, cameras = np.arange(40_000) % 500, np.arange(40_000) % 7
+    gallery = np.load(path, mmap_mode="r")
+    blocks = retrieval.Blocks(row_bytes=2**20)
+    tracemalloc.start()
+    retrieval.evaluate(
+        query, gallery, ids[:16], ids, cameras[:16], cameras, metric=metric, blocks=blocks
+    )
+    retrieval.verify(
+        query, gallery, ids[:16], ids, cameras[:16], cameras, metric=metric, blocks=blocks
+    )
+    built = Gallery.build(gallery, names=np.arange(40_000).astype(str), metric=metric)
+    built.searcher(blocks=blocks, device_bytes=0).search(query, top=5)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.8 * size

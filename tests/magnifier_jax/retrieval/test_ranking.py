@@ -188,7 +188,7 @@ def test_float16_and_jax_arrays_are_read():
     assert on_device.mAP == retrieval.evaluate(query, gallery, *labels).mAP
 
 
-def test_copies_of_one_picture_rank_in_gallery_order():
+def test_copies_of_one_image_rank_in_gallery_order():
     # Values that float32 must round, so that only equal arithmetic for every place makes ties.
     vector = np.random.default_rng(2).standard_normal((1, 97)).astype(np.float32)
     gallery = np.repeat(vector, 777, axis=0)
@@ -268,7 +268,7 @@ def test_one_device_and_eight_give_the_same_bits():
     np.testing.assert_array_equal(one.average_precisions, eight.average_precisions)
 
 
-def test_pictures_of_one_camera_need_the_filter_off():
+def test_images_of_one_camera_need_the_filter_off():
     case = draw_case(5, queries=6, gallery=30, identities=3, cameras=1)
     with pytest.raises(UserError, match="camera_filter=False"):
         retrieval.evaluate(*case)

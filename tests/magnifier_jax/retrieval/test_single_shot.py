@@ -60,7 +60,7 @@ def test_only_the_seed_decides_the_draws():
     assert (results[0].average_precisions != results[2].average_precisions).any()
 
 
-def test_one_picture_an_identity_is_the_ordinary_protocol():
+def test_one_image_an_identity_is_the_ordinary_protocol():
     query, gallery, query_ids, _, *_ = draw(2)
     labels = query_ids % 9, np.arange(120)
     ordinary = retrieval.evaluate(query, gallery, *labels, camera_filter=False)

@@ -24,6 +24,7 @@ Metric = Literal["euclidean", "cosine"]
 
 _ROWS_NAMED = 5
 _ROWS_AT_ONCE = 2048
+_BYTES_AT_ONCE = 2**21
 _SAMPLE = 128
 # Descriptors whose spread is a smaller share of their length than this are nearly one vector.
 _COLLAPSE_SPREAD = 3e-3
@@ -333,8 +334,9 @@ class Spacing:
             center=None if unit else self._rounded_center(),
             unit=unit,
         )
-        for start in range(0, len(moved), _ROWS_AT_ONCE):
-            rows = moved.block(start, rows=min(_ROWS_AT_ONCE, len(moved) - start))
+        step = max(1, _BYTES_AT_ONCE // (8 * moved.width))
+        for start in range(0, len(moved), step):
+            rows = moved.block(start, rows=min(step, len(moved) - start))
             norms = moved.squared_norms[start : start + len(rows)]
             np.einsum("nd,nd->n", rows, rows, out=norms)
         return moved

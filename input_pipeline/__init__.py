@@ -1,1 +1,1 @@
-"""From datasets on disk to batches of uint8 pictures and part maps on the host."""
+"""From datasets on disk to batches of uint8 images and part maps on the host."""

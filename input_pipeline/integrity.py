@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import logging
 import re
 import struct
 import zlib
@@ -13,8 +14,11 @@ from typing import Any
 simplejpeg: Any
 try:
     simplejpeg = importlib.import_module("simplejpeg")
-except ImportError:  # There are no wheels for a few platforms; what is checked without it is less.
+except ImportError:  # There are no wheels for a few platforms.
     simplejpeg = None
+    logging.getLogger(__name__).warning(
+        "simplejpeg is not installed, and JPEGs are not looked at as closely as they could be"
+    )
 
 # --- PNG ----------------------------------------------------------------------------------------
 

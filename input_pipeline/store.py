@@ -109,7 +109,7 @@ class PreparedSplit:
         return len(self.names)
 
     @property
-    def labelled(self) -> np.ndarray:
+    def labeled(self) -> np.ndarray:
         """Whether each image has a part map, bool `[n]`."""
         return self.num_parts > 0
 
@@ -142,7 +142,7 @@ class PreparedSplit:
         Raises:
             DataError: An image has no part map, or one with a class of `num_parts` or more.
         """
-        missing = np.flatnonzero(~self.labelled)
+        missing = np.flatnonzero(~self.labeled)
         if len(missing):
             raise DataError(
                 f"{len(missing)} of {len(self)} images have no part map (the first is "

@@ -35,7 +35,7 @@ def test_a_prepared_split_repeats_the_samples(make_dataset, tmp_path):
         np.testing.assert_array_equal(split.identities, [s.identity for s in samples])
         np.testing.assert_array_equal(split.cameras, [s.camera for s in samples])
         assert split.identities.dtype == split.cameras.dtype == np.int32
-        assert split.labelled.all()
+        assert split.labeled.all()
         for sample, name, stored in zip(
             samples, split.names, split.read(range(len(split))), strict=True
         ):
@@ -313,7 +313,7 @@ def test_part_maps_may_be_missing(make_dataset, tmp_path):
     dataset = dataclasses.replace(dataset, train=(*dataset.train[:2], bare, *dataset.train[3:]))
     train = prepare(dataset, data_dir=tmp_path / "prepared", progress=False).train
     assert train.read([2])[0].part_map is None
-    assert np.flatnonzero(~train.labelled).tolist() == [2]
+    assert np.flatnonzero(~train.labeled).tolist() == [2]
     with pytest.raises(DataError, match="1 of 14 images have no part map"):
         train.require_parts()
 
@@ -339,7 +339,7 @@ def test_joined_splits_keep_people_and_cameras_apart(make_dataset, tmp_path):
     assert both.identities.dtype == both.cameras.dtype == np.int32
     assert both.names[0] == f"one/{one.names[0]}"
     assert both.names[14] == f"two/{two.names[0]}"
-    assert both.labelled.tolist() == [True] * 14 + [False] * 14
+    assert both.labeled.tolist() == [True] * 14 + [False] * 14
     assert both.read([20, 3, 13, 14]) == two.read([6]) + one.read([3, 13]) + two.read([0])
     with pytest.raises(ValueError, match="2 splits and 1 names"):
         concatenate([one, two], ["one"])

@@ -88,8 +88,8 @@ def test_what_the_command_prepared_is_not_prepared_again(on, tmp_path, monkeypat
         data, sets = opened(config)
         assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
         alone = layouts.without_warnings(open_test_sets, config)
-    assert data.split.labelled.all() == (labels != "none")
-    assert not sets[0].query.labelled.any()
+    assert data.split.labeled.all() == (labels != "none")
+    assert not sets[0].query.labeled.any()
     names = ["market1501", "my_shop", "my_shop_2"][: 1 + specs.count(",")]
     assert [test_set.name for test_set in sets] == [s.name for s in alone] == names
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
@@ -99,7 +99,7 @@ def test_an_unusable_part_map_of_a_gallery_stops_nothing(on, tmp_path):
     dataset = layouts.read("cuhk03_detected", tmp_path)
     dataset.gallery[-1].part_map.write_bytes(b"")
     data, _ = opened(on("cuhk03:detected"))
-    assert data.split.labelled.all()
+    assert data.split.labeled.all()
 
 
 def test_everything_wrong_with_all_sets_is_said_at_once(on, tmp_path):

@@ -239,6 +239,25 @@ def _is_step(name: str) -> bool:
     return number is not None and name == str(number)
 
 
+def identities_in(metadata: Mapping[str, Any], *, where: pathlib.Path) -> tuple[str, ...]:
+    """Name of each training identity, in the order of the classifiers.
+
+    Args:
+        metadata: What a checkpoint holds beside its arrays.
+        where: The checkpoint's folder, for the message.
+
+    Raises:
+        UserError: There are none, so the metadata is damaged or not of a network.
+    """
+    names = metadata.get("identities")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(
+            f"The metadata of the checkpoint in {where} lists no identities: restore the folder "
+            "from a copy."
+        )
+    return tuple(names)
+
+
 def reason(error: BaseException) -> str:
     """Shortens an error to one line; the cause comes last in those of the storage library."""
     text = " ".join(str(error).split())

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from input_pipeline.dataset import PART_NAMES
 from input_pipeline.errors import UserError
 from magnifier_jax.checkpoints import CheckpointReader
-from magnifier_jax.checkpoints.reader import Which
+from magnifier_jax.checkpoints.reader import Which, identities_in
 from magnifier_jax.config import Config
 from magnifier_jax.devices import put_batch
 from magnifier_jax.embedding.forward import EmbeddedBatch, EmbedFunction, make_embed
@@ -74,8 +74,8 @@ def load_trained(workdir: str | pathlib.Path, mesh: Mesh, *, which: Which = "lat
             "directory of a run with --workdir."
         )
     metadata = reader.read_metadata(which)
-    config = Config.from_mapping(metadata["config"], stored=True)
-    identities = tuple(metadata["identities"])
+    config = Config.from_mapping(metadata.get("config", {}), stored=True)
+    identities = identities_in(metadata, where=reader.directory)
     model = build_model(config, num_identities=len(identities))
     target = abstract_state(config, model, mesh).variables
     restored = reader.restore(variables=target, which=which)

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from input_pipeline.errors import UserError
 from input_pipeline.files import user_path
 from magnifier_jax.checkpoints import CheckpointReader
+from magnifier_jax.checkpoints.reader import identities_in
 from magnifier_jax.config import Config
 from magnifier_jax.datasets import Listing
 from magnifier_jax.devices import put_replicated
@@ -227,7 +228,7 @@ def check_same_people(workdir: WorkDirectory, listing: Listing) -> None:
     metadata = reader.read_metadata()
     before = _manifest_of(metadata)
     if before is None:
-        stored = tuple(str(name) for name in metadata["identities"])
+        stored = identities_in(metadata, where=workdir.checkpoints)
         if stored == listing.identities(by_number=True):
             return
         found = compare_people(stored, listing.identities())

@@ -11,6 +11,7 @@ import pytest
 
 from input_pipeline.errors import UserError
 from magnifier_jax.checkpoints import CheckpointReader
+from magnifier_jax.checkpoints.reader import identities_in
 from tests.magnifier_jax.checkpoints import toy
 
 
@@ -145,6 +146,12 @@ def test_metadata_that_is_no_object_is_passed_over(directory, states, damage):
     reader = CheckpointReader(directory)
     assert reader.read_metadata()["config"] == {"seed": 2}
     assert reader.restore(variables=states[3].abstract().variables).step == 2
+
+
+@pytest.mark.parametrize("metadata", [{}, {"identities": 3}, {"identities": ["a", 3]}])
+def test_metadata_without_identities_is_named(tmp_path, metadata):
+    with pytest.raises(UserError, match="lists no identities"):
+        identities_in(metadata, where=tmp_path)
 
 
 def test_older_checkpoints_have_no_checksums(directory, states):

@@ -10,10 +10,8 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from input_pipeline.errors import UserError
 from input_pipeline.files import user_path
 from magnifier_jax.checkpoints.reader import Which
-from magnifier_jax.config import suggest
 from magnifier_jax.datasets import open_pictures, open_training_set
 from magnifier_jax.devices import make_mesh, put_replicated
 from magnifier_jax.embedding.forward import embed_split, make_embed
@@ -23,7 +21,7 @@ from magnifier_jax.export.card import Card
 from magnifier_jax.export.exporting import check_output, export_network
 from magnifier_jax.export.function import make_descriptor_function
 from magnifier_jax.export.projection import Projection, fit_projection
-from magnifier_jax.export.settings import FORMATS, ExportSettings, choose_settings
+from magnifier_jax.export.settings import ExportSettings, choose_settings
 
 
 def export_model(
@@ -58,11 +56,8 @@ def export_model(
         UserError: An option does not go with the format, or the export cannot be written.
         DataError: The training set, which `dimension` needs, cannot be used.
     """
-    if format not in (None, *FORMATS):
-        hint = suggest(str(format), FORMATS) or f"; there are {', '.join(FORMATS)}."
-        raise UserError(f"There is no format {format!r}{hint}")
     names = branches.split(",") if isinstance(branches, str) else branches
-    kind: Any = format  # Known, as was just seen.
+    kind: Any = format  # Any text: an unknown one is refused.
     settings = choose_settings(
         kind, branches=tuple(name.strip() for name in names if name.strip()), **options
     )

@@ -16,12 +16,9 @@ from input_pipeline.errors import UserError
 from magnifier_jax.embedding.network import Trained
 from magnifier_jax.export.boxmot import boxmot_metadata, boxmot_sidecar
 from magnifier_jax.export.card import Card, Verification, make_card
-from magnifier_jax.export.folder import run_folder, write_folder
+from magnifier_jax.export.folder import write_folder
 from magnifier_jax.export.formats import (
     run_savedmodel,
-    run_stablehlo,
-    run_tflite,
-    run_weights,
     write_savedmodel,
     write_stablehlo,
     write_tflite,
@@ -32,10 +29,10 @@ from magnifier_jax.export.function import (
     expected_descriptors,
     make_descriptor_function,
 )
-from magnifier_jax.export.onnx import run_onnx, write_onnx
+from magnifier_jax.export.onnx import write_onnx
 from magnifier_jax.export.projection import Projection
 from magnifier_jax.export.settings import ExportSettings, Format, Precision
-from magnifier_jax.export.verification import relative_difference, sample_images
+from magnifier_jax.export.verification import relative_difference, run_batches, sample_images
 
 LIMITS: Mapping[Precision, float] = {"float32": 1e-4, "fp16": 2e-2}
 """Largest relative difference between an export and the network in float32."""
@@ -60,7 +57,7 @@ class _Kind:
     """
 
     write: Callable[[DescriptorFunction, pathlib.Path], None]
-    run: Callable[[DescriptorFunction, pathlib.Path, Sequence[np.ndarray]], list[np.ndarray]]
+    run: Callable[[pathlib.Path, Sequence[np.ndarray]], list[np.ndarray]]
     packages: tuple[str, ...]
 
     def versions(self) -> dict[str, str]:
@@ -70,14 +67,19 @@ class _Kind:
         return {name: importlib.metadata.version(names[name][0]) for name in self.packages}
 
 
+_run_weights = functools.partial(run_batches, "run-weights")
+_run_onnx = functools.partial(run_batches, "run-onnx")
+_run_stablehlo = functools.partial(run_batches, "run-stablehlo")
+_run_tflite = functools.partial(run_batches, "run-tflite")
+
 _KINDS: Mapping[Format, _Kind] = {
-    "safetensors": _Kind(write_weights, run_weights, ("jax", "safetensors")),
-    "torch": _Kind(write_weights, run_weights, ("jax",)),
-    "folder": _Kind(write_folder, run_folder, ("jax", "safetensors")),
-    "onnx": _Kind(write_onnx, run_onnx, ("onnxruntime", "onnx")),
-    "stablehlo": _Kind(write_stablehlo, run_stablehlo, ("jax",)),
+    "safetensors": _Kind(write_weights, _run_weights, ("jax", "safetensors")),
+    "torch": _Kind(write_weights, _run_weights, ("jax",)),
+    "folder": _Kind(write_folder, _run_weights, ("jax", "safetensors")),
+    "onnx": _Kind(write_onnx, _run_onnx, ("onnxruntime", "onnx")),
+    "stablehlo": _Kind(write_stablehlo, _run_stablehlo, ("jax",)),
     "savedmodel": _Kind(write_savedmodel, run_savedmodel, ("tensorflow", "jax")),
-    "tflite": _Kind(write_tflite, run_tflite, ("tensorflow", "jax")),
+    "tflite": _Kind(write_tflite, _run_tflite, ("tensorflow", "jax")),
 }
 
 
@@ -182,7 +184,7 @@ def _verify(
     settings = function.settings
     batches = BATCHES if settings.batch is None else (settings.batch,)
     images = [sample_images(count, function.image_size) for count in batches]
-    found = kind.run(function, path, [function.prepare(batch) for batch in images])
+    found = kind.run(path, [function.prepare(batch) for batch in images])
     expected = expected_descriptors(trained, function, np.concatenate(images))
     worst = relative_difference(np.concatenate(found), expected)
     limit = LIMITS[settings.precision]

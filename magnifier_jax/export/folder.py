@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Sequence
-
-import numpy as np
 
 from input_pipeline.files import write_json, write_text
 from magnifier_jax.export.card import Description, describe, file_metadata, parse_metadata
-from magnifier_jax.export.formats import run_weights, write_weights
+from magnifier_jax.export.formats import write_weights
 from magnifier_jax.export.function import DescriptorFunction
 
 WEIGHTS, CONFIG, PAGE = "model.safetensors", "config.json", "README.md"
@@ -27,17 +24,6 @@ def write_folder(function: DescriptorFunction, path: pathlib.Path) -> None:
     whole = parse_metadata(file_metadata(function))
     write_json(path / CONFIG, {"model_type": "magnifier_net", **(whole or {})})
     write_text(path / PAGE, _page(describe(function)))
-
-
-def run_folder(
-    function: DescriptorFunction, path: pathlib.Path, batches: Sequence[np.ndarray]
-) -> list[np.ndarray]:
-    """Embeds each batch in a fresh process, by a network that the folder alone gives.
-
-    Raises:
-        UserError: It does not.
-    """
-    return run_weights(function, path, batches)
 
 
 def _page(known: Description) -> str:

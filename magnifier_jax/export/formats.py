@@ -1,4 +1,4 @@
-"""Weights, StableHLO, SavedModel and TFLite: how each is written, and how it is run again."""
+"""Weights, StableHLO, SavedModel and TFLite: how each is written."""
 
 from __future__ import annotations
 
@@ -37,18 +37,6 @@ def write_weights(function: DescriptorFunction, path: pathlib.Path) -> None:
     write(path, state, metadata=file_metadata(function))
 
 
-def run_weights(
-    function: DescriptorFunction, path: pathlib.Path, batches: Sequence[np.ndarray]
-) -> list[np.ndarray]:
-    """Embeds each batch in a fresh process, by a network that the file alone gives.
-
-    Raises:
-        UserError: It does not.
-    """
-    del function  # The file is all that is needed.
-    return run_batches("run-weights", path, batches)
-
-
 def write_stablehlo(function: DescriptorFunction, path: pathlib.Path) -> None:
     """Writes the function, its weights included, for batches of the size asked for or any size.
 
@@ -63,18 +51,6 @@ def write_stablehlo(function: DescriptorFunction, path: pathlib.Path) -> None:
     platforms = PLATFORMS if batch is None else PLATFORMS[:1]
     exported = jax.export.export(jax.jit(function), platforms=platforms)(images)
     write_bytes(path, bytes(exported.serialize()))
-
-
-def run_stablehlo(
-    function: DescriptorFunction, path: pathlib.Path, batches: Sequence[np.ndarray]
-) -> list[np.ndarray]:
-    """Embeds each batch by the file, in a fresh process.
-
-    Raises:
-        UserError: The file cannot be run.
-    """
-    del function  # The file is all that is needed.
-    return run_batches("run-stablehlo", path, batches)
 
 
 def write_savedmodel(function: DescriptorFunction, path: pathlib.Path) -> None:
@@ -106,27 +82,12 @@ def _make_by_tensorflow(function: DescriptorFunction, path: pathlib.Path, *, tas
     stablehlo.unlink()
 
 
-def run_tflite(
-    function: DescriptorFunction, path: pathlib.Path, batches: Sequence[np.ndarray]
-) -> list[np.ndarray]:
-    """Embeds each batch by the file, in a fresh process.
-
-    Raises:
-        UserError: TensorFlow Lite cannot run it.
-    """
-    del function  # The file is all that is needed.
-    return run_batches("run-tflite", path, batches)
-
-
-def run_savedmodel(
-    function: DescriptorFunction, path: pathlib.Path, batches: Sequence[np.ndarray]
-) -> list[np.ndarray]:
+def run_savedmodel(path: pathlib.Path, batches: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Embeds each batch by the folder, in a fresh process.
 
     Raises:
         UserError: TensorFlow cannot run it.
     """
-    del function  # The folder is all that is needed.
     try:
         return run_batches("run-savedmodel", path, batches)
     except UserError as error:

@@ -167,7 +167,7 @@ def select_branches(model: MagnifierNet, branches: tuple[str, ...]) -> Magnifier
         if name not in present:
             raise UserError(
                 f"--branches names {name!r}, but this network has {', '.join(present)}"
-                f"{suggest(name, present)}."
+                f"{suggest(name, present) or '.'}"
             )
     return model.clone(
         use_global="global" in branches,

@@ -17,7 +17,6 @@ from input_pipeline.errors import UserError
 from input_pipeline.files import write_bytes
 from magnifier_jax.export.card import OPSET, file_metadata
 from magnifier_jax.export.function import DescriptorFunction
-from magnifier_jax.export.verification import run_batches
 from magnifier_jax.interop import to_torch_state_dict
 from magnifier_jax.model.layers import BATCH_NORM_EPSILON
 from magnifier_jax.model.resnet import BackboneSpec
@@ -49,18 +48,6 @@ def write_onnx(function: DescriptorFunction, path: pathlib.Path) -> None:
         output_shape=("batch", function.dimension),
         metadata=file_metadata(function),
     )
-
-
-def run_onnx(
-    function: DescriptorFunction, path: pathlib.Path, batches: Sequence[np.ndarray]
-) -> list[np.ndarray]:
-    """Embeds each batch by ONNX Runtime on the CPU, in a fresh process.
-
-    Raises:
-        UserError: The file cannot be run.
-    """
-    del function  # The file is all that is needed.
-    return run_batches("run-onnx", path, batches)
 
 
 def _images(graph: Graph, function: DescriptorFunction) -> str:

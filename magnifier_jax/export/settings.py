@@ -123,10 +123,8 @@ def choose_settings(
 
 def _check_known(option: str, value: object, known: Sequence[str]) -> None:
     if value is not None and value not in known:
-        raise UserError(
-            f"--{option}={value!s} does not exist{suggest(str(value), known)}; there are "
-            f"{', '.join(known)}."
-        )
+        hint = suggest(str(value), known) or f"; there are {', '.join(known)}."
+        raise UserError(f"--{option}={value!s} does not exist{hint}")
 
 
 def _check_consumer(

@@ -12,7 +12,7 @@ import safetensors
 from input_pipeline.errors import UserError
 from input_pipeline.files import claim_output
 from magnifier_jax.export import choose_settings, export_network, exporting
-from magnifier_jax.export.function import expected_descriptors
+from magnifier_jax.export.function import expected_descriptors, make_descriptor_function
 from magnifier_jax.export.verification import relative_difference, sample_images
 from magnifier_jax.interop import read_torch_file
 
@@ -38,6 +38,14 @@ def test_the_card_says_how_to_use_it(trained, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.safetensors", "m.safetensors.json"]
 
 
+def right_answers(trained):
+    """What an export of weights has to give for the images that it is checked with."""
+    function = make_descriptor_function(trained, choose_settings("torch"))
+    images = np.concatenate([sample_images(count, (64, 32)) for count in (1, 5)])
+    expected = expected_descriptors(trained, function, images)
+    return [expected[:1], expected[1:]]
+
+
 @pytest.mark.parametrize("damage", ["undefined", "different"])
 @pytest.mark.parametrize("kind", ["torch", "folder"])
 def test_an_export_that_differs_leaves_nothing(trained, tmp_path, monkeypatch, kind, damage):
@@ -46,11 +54,8 @@ def test_an_export_that_differs_leaves_nothing(trained, tmp_path, monkeypatch, k
         trained = dataclasses.replace(trained, variables=broken)
     else:
 
-        def slightly_wrong(function, path, batches):
-            expected = expected_descriptors(
-                trained, function, np.concatenate([sample_images(n, (64, 32)) for n in (1, 5)])
-            )
-            return [1.0003 * expected[:1], 1.0003 * expected[1:]]
+        def slightly_wrong(path, batches):
+            return [1.0003 * found for found in right_answers(trained)]
 
         wrong = dataclasses.replace(exporting._KINDS[kind], run=slightly_wrong)
         monkeypatch.setattr(exporting, "_KINDS", {kind: wrong})
@@ -63,10 +68,8 @@ def test_an_export_that_differs_leaves_nothing(trained, tmp_path, monkeypatch, k
 def unchecked(monkeypatch):
     """Exports of weights that are not run again, which takes most of the time."""
 
-    def agree(function, path, batches):
-        images = np.concatenate([sample_images(n, (64, 32)) for n in (1, 5)])
-        expected = expected_descriptors(unchecked.trained, function, images)
-        return [expected[:1], expected[1:]]
+    def agree(path, batches):
+        return right_answers(unchecked.trained)
 
     def unchecked(trained):
         unchecked.trained = trained
@@ -119,7 +122,7 @@ def test_links_are_written_through(trained, tmp_path, unchecked):
 
 def test_what_a_killed_export_left_goes_with_the_next(trained, tmp_path, unchecked):
     unchecked(trained)
-    leftover = tmp_path / ".m.pth.1.partial"
+    leftover = tmp_path / ".m.pth.1-0.partial"
     leftover.mkdir()
     (leftover / "m.pth").write_text("half")
     export_network(trained, choose_settings("torch"), tmp_path / "m.pth")

@@ -1,14 +1,12 @@
-import dataclasses
-
 import jax
 import numpy as np
 import pytest
 
 from input_pipeline.errors import UserError
 from magnifier_jax.export import choose_settings
-from magnifier_jax.export.formats import run_weights, write_weights
+from magnifier_jax.export.formats import write_weights
 from magnifier_jax.export.function import expected_descriptors, make_descriptor_function
-from magnifier_jax.export.verification import relative_difference, sample_images
+from magnifier_jax.export.verification import relative_difference, run_batches, sample_images
 from magnifier_jax.interop import read_metadata, read_torch_file, write_torch_file
 from tests.magnifier_jax.export.conftest import random_network
 
@@ -27,9 +25,7 @@ def test_they_are_run_from_the_disk_and_nothing_else(network, function, tmp_path
     write_weights(function, tmp_path / "m.pth")
     images = sample_images(2, function.image_size)
     expected = expected_descriptors(network, function, images)
-    empty = jax.tree.map(np.zeros_like, function.variables)
-    forgetful = dataclasses.replace(function, variables=empty)
-    [found] = run_weights(forgetful, tmp_path / "m.pth", [function.prepare(images)])
+    [found] = run_batches("run-weights", tmp_path / "m.pth", [function.prepare(images)])
     assert relative_difference(found, expected) < 1e-5
 
 
@@ -39,7 +35,7 @@ def test_a_tensor_that_is_missing_is_named(function, tmp_path):
     del state["base.part.lstm.weight_hh_l0"]
     write_torch_file(tmp_path / "m.pth", state, metadata=texts)
     with pytest.raises(UserError, match=r"could not run weights: .*fusion"):
-        run_weights(function, tmp_path / "m.pth", [])
+        run_batches("run-weights", tmp_path / "m.pth", [])
 
 
 def test_without_a_cpu_backend_the_default_device_does(network, function, monkeypatch):

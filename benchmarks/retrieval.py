@@ -150,6 +150,7 @@ class Job:
     cameras: int
     width: int
     repeats: int
+    offset: float = 0.0
 
 
 def run_ours(job: Job, data: Data) -> Callable[[], object]:
@@ -215,6 +216,8 @@ def measure(job: Job) -> dict[str, float]:
         cameras=job.cameras,
         width=job.width,
     )
+    for side in (data.query, data.gallery):
+        side += np.float32(job.offset)
     make = {"ours": run_ours, "numpy": run_plain, "torchreid": run_torchreid}[job.contender]
     product = xla_product if job.contender == "ours" else numpy_product
     rows, columns = data.query, data.gallery
@@ -289,6 +292,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2, help="runs; the fastest counts")
     parser.add_argument("--queries", type=int, help="for search")
     parser.add_argument("--gallery", type=int, help="for search")
+    parser.add_argument(
+        "--offset", type=float, default=0.0, help="added to all numbers; needs float64"
+    )
     options = parser.parse_args()
     size = SIZES[options.size]
     job = Job(
@@ -300,6 +306,7 @@ def main() -> None:
         cameras=size.cameras,
         width=options.width or (4096 if options.task == "rank" else 512),
         repeats=options.repeats,
+        offset=options.offset,
     )
     if options.task == "search":
         job = dataclasses.replace(

@@ -212,7 +212,7 @@ def read_labels(values: Array, *, name: str, missing: bool = False) -> NDArray[A
     Args:
       values: [N], numbers, text or UTF-8 bytes, also as objects.
       name: What they are, for messages.
-      missing: Whether None may stand for one that is not known.
+      missing: Whether None and NaN may stand for one that is not known.
 
     Returns:
       [N] of integers, float64 or text; Python's numbers where no type of NumPy holds them exactly.
@@ -234,6 +234,8 @@ def read_labels(values: Array, *, name: str, missing: bool = False) -> NDArray[A
         raise UserError(f"{name} must be numbers or text, not {labels.dtype}")
     if labels.dtype.kind == "f":
         labels = labels.astype(np.float64)
+        if missing:
+            labels[np.isnan(labels)] = UNKNOWN_CAMERA
         if not np.isfinite(labels).all():
             row = np.flatnonzero(~np.isfinite(labels))[0]
             raise UserError(
@@ -245,6 +247,8 @@ def read_labels(values: Array, *, name: str, missing: bool = False) -> NDArray[A
 
 def _from_objects(labels: NDArray[Any], *, name: str, missing: bool) -> NDArray[Any]:
     values = [_plain(value) for value in labels.reshape(-1).tolist()]
+    if missing:
+        values = [None if value != value else value for value in values]  # NaN is not itself.
     absent = [value is None for value in values]
     if any(absent) and not missing:
         raise UserError(f"{name} hold None in row {absent.index(True)}; leave these images out")

@@ -11,7 +11,10 @@ from magnifier_jax.evaluation.report.drawing import part_color
 
 _WIDTH, _HEIGHT = 460, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 34, 30
-_COLORS = ("#3b6fd4", "#d9603b", "#2f9e63", "#a05bc4", "#c99a1a")
+_COLORS = (
+    *("#3b6fd4", "#d9603b", "#2f9e63", "#a05bc4", "#c99a1a"),
+    *("#1fa3b5", "#d24f8f", "#7d8a2e", "#8a5a3c", "#6b7280"),
+)
 # Looks of a chart that stands alone; a page's style sheet goes before these.
 _TITLE = 'class="title" font-size="13" font-weight="600"'
 _TICK = 'class="tick" font-size="11" fill="#787e8a"'

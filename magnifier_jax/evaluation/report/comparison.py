@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from magnifier_jax.evaluation.evaluate import Score
-from magnifier_jax.evaluation.report.charts import chart
+from magnifier_jax.evaluation.report.charts import chart, series_color
 from magnifier_jax.evaluation.report.curves import curve
 from magnifier_jax.evaluation.report.page import document
 from magnifier_jax.evaluation.report.sections import robustness_section, scores_table
@@ -68,10 +68,15 @@ def _charts(runs: Sequence[Run]) -> list[str]:
     measured = {name: name for name in sorted(logged) if name.endswith("/mAP")}
     found = []
     for name, title in (_COMPARED | measured).items():
-        drawn = [dataclasses.replace(curve(run.records, name), name=run.name) for run in runs]
-        drawn = [each for each in drawn if len(each.steps) > 1]
-        if drawn:
-            found.append(chart(title, drawn))
+        # A run has one color in all charts, whichever of them it is in.
+        shown = [
+            (dataclasses.replace(line, name=run.name), series_color(i))
+            for i, run in enumerate(runs)
+            if len((line := curve(run.records, name)).steps) > 1
+        ]
+        if shown:
+            lines, colors = zip(*shown, strict=True)
+            found.append(chart(title, lines, colors=colors))
     return found
 
 

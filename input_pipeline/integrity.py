@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import logging
 import re
@@ -16,9 +17,6 @@ try:
     simplejpeg = importlib.import_module("simplejpeg")
 except ImportError:  # There are no wheels for a few platforms.
     simplejpeg = None
-    logging.getLogger(__name__).warning(
-        "simplejpeg is not installed, and JPEGs are not looked at as closely as they could be"
-    )
 
 # --- PNG ----------------------------------------------------------------------------------------
 
@@ -88,7 +86,10 @@ def check_jpeg(data: bytes) -> bool:
     jpeg = _parse(data)
     _check_scans(jpeg)
     _check_zeros(jpeg)
-    if simplejpeg is None or jpeg.process not in _SEQUENTIAL | {_PROGRESSIVE}:
+    if simplejpeg is None:
+        _say_that_less_is_checked()
+        return False
+    if jpeg.process not in _SEQUENTIAL | {_PROGRESSIVE}:
         return False
     # Gray is enough: all data is read for it, and the smallest scale spares most of the arithmetic.
     color = "CMYK" if len(jpeg.blocks) == 4 else "GRAY"
@@ -99,6 +100,13 @@ def check_jpeg(data: bytes) -> bool:
             return False
         raise ValueError(f"the JPEG is damaged: {error}") from error
     return True
+
+
+@functools.cache
+def _say_that_less_is_checked() -> None:
+    logging.getLogger(__name__).warning(
+        "simplejpeg is not installed, so that some JPEGs that lack data may pass"
+    )
 
 
 @dataclasses.dataclass(frozen=True)

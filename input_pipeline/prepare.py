@@ -126,7 +126,7 @@ def prepare_datasets(
     folder = user_path(data_dir or default_data_dir())
     readings = readers.read_each(dataset, user_path(root), allow_outside=allow_outside)
     place = None if sheet is None else user_path(sheet)
-    sheets = [_sheet_of(reading, place, several=len(readings) > 1) for reading in readings]
+    sheets = _sheets_of(readings, place)
     with contextlib.ExitStack() as claims:  # Before any file is looked at.
         for reading, drawn in zip(readings, sheets, strict=True):
             if drawn is not None:
@@ -162,14 +162,21 @@ def _check_all(
     return found
 
 
-def _sheet_of(
-    reading: Reading, sheet: pathlib.Path | None, *, several: bool
-) -> pathlib.Path | None:
-    """Where the sheet of a dataset goes, if one is wanted: one file for each of several."""
-    if sheet is None or reading.dataset is None:
-        return None
-    name = f"{sheet.stem}_{reading.dataset.name}{sheet.suffix}"
-    return sheet.with_name(name) if several else sheet
+def _sheets_of(
+    readings: Sequence[Reading], sheet: pathlib.Path | None
+) -> list[pathlib.Path | None]:
+    """Where the sheet of each dataset goes, if one is wanted: one file for each of several."""
+    sheets: list[pathlib.Path | None] = []
+    for reading in readings:
+        place = sheet if reading.dataset is not None else None
+        if place is not None and reading.dataset is not None and len(readings) > 1:
+            stem = f"{place.stem}_{reading.dataset.name}"
+            place, number = place.with_name(stem + place.suffix), 1
+            while place in sheets:  # Datasets in different folders may have the same name.
+                number += 1
+                place = place.with_name(f"{stem}_{number}{place.suffix}")
+        sheets.append(place)
+    return sheets
 
 
 def _files_of(dataset: ReidDataset | None, output: pathlib.Path) -> list[pathlib.Path]:

@@ -263,3 +263,15 @@ def test_nobodys_home_is_one_line(tmp_path, capsys):
         given = ["--root", str(tmp_path), "--dataset", spec, "--check", option, "~nosuchuser/x"]
         assert command.main(given) == 2
         assert "there is no such user" in capsys.readouterr().err
+
+
+def test_datasets_of_the_same_name_have_sheets_of_their_own(tmp_path, capsys):
+    for place in ("a", "b"):
+        layouts.market1501(tmp_path / place)
+    sheet = tmp_path / "sheet.png"
+    specs = "market1501@a,market1501@b"
+    assert run(tmp_path, "--dataset", specs, "--check", "--sheet", str(sheet)) == 0
+    assert sorted(path.name for path in tmp_path.glob("sheet*")) == [
+        "sheet_market1501.png",
+        "sheet_market1501_2.png",
+    ]

@@ -287,7 +287,7 @@ class Spacing:
         """Looks at up to 128 rows at even distances."""
         if metric not in ("euclidean", "cosine"):
             raise UserError(f"unknown metric {metric!r}; choose 'euclidean' or 'cosine'")
-        rows = _sample(gallery, metric=metric)
+        rows = sample(gallery, metric=metric)
         center = np.median(rows, axis=0)
         different = np.stack(list({row.tobytes(): row for row in rows}.values())) - center
         nearest = 0.0
@@ -298,26 +298,20 @@ class Spacing:
         rounding = max(float(np.finfo(part.dtype).eps) for part in gallery.parts)
         return cls(rows, center, nearest, rounding, metric)
 
-    def align(self, query: Descriptors, gallery: Descriptors) -> tuple[Descriptors, Descriptors]:
-        """As the function `align`, without a warning."""
-        if not self.needs_float64(query, gallery):
-            return query, gallery
-        return self.in_float64(query), self.in_float64(gallery)
-
-    def needs_float64(self, query: Descriptors, gallery: Descriptors) -> bool:
-        """Whether float32 would lose the distances of these queries."""
-        check_widths(query, gallery)
+    def needs_float64(
+        self, query: Descriptors, gallery: Descriptors, *, asked: NDArray[np.float64]
+    ) -> bool:
+        """Whether float32 would lose the distances of these queries, of which a sample is given."""
         if query.extreme or gallery.extreme:
             return True
         largest = 1.0
         if self.metric == "euclidean":
             largest = float(max(query.squared_norms.max(), gallery.squared_norms.max()))
-        return largest > _MOST_CANCELLATION * self._nearest_to(query)
+        return largest > _MOST_CANCELLATION * self._nearest_to(asked)
 
-    def _nearest_to(self, query: Descriptors) -> float:
+    def _nearest_to(self, asked: NDArray[np.float64]) -> float:
         """As `nearest`, of the gallery's rows and of the queries, whichever are nearer."""
         known = {row.tobytes() for row in self.rows}
-        asked = _sample(query, metric=self.metric)
         asked = asked[[row.tobytes() not in known for row in asked]]
         if not len(asked):
             return self.nearest
@@ -348,9 +342,9 @@ class Spacing:
         step = 2.0 ** math.floor(math.log2(self.nearest / len(self.center)) / 2 - 2)
         return np.round(self.center / step) * step
 
-    def warn(self, query: Descriptors, *, stacklevel: int = 2) -> None:
+    def warn(self, asked: NDArray[np.float64], *, stacklevel: int = 2) -> None:
         """Says so if all descriptors are nearly the same, or only rounding tells them apart."""
-        everyone = np.concatenate([_sample(query, metric=self.metric), self.rows])
+        everyone = np.concatenate([asked, self.rows])
         length = float(np.linalg.norm(self.center))
         # A few far rows, up to a tenth, do not hide that the others are one vector.
         deviations = np.sort(np.linalg.norm(everyone - self.center, axis=1))
@@ -395,8 +389,11 @@ def align(
     """
     check_widths(query, gallery)
     spacing = Spacing.of(gallery, metric=metric)
-    spacing.warn(query, stacklevel=3)
-    return spacing.align(query, gallery)
+    asked = sample(query, metric=metric)
+    spacing.warn(asked, stacklevel=3)
+    if not spacing.needs_float64(query, gallery, asked=asked):
+        return query, gallery
+    return spacing.in_float64(query), spacing.in_float64(gallery)
 
 
 def check_widths(query: Descriptors, gallery: Descriptors) -> None:
@@ -413,7 +410,8 @@ def evenly(total: int) -> NDArray[np.int64]:
     return np.arange(0, total, -(-total // _SAMPLE))
 
 
-def _sample(descriptors: Descriptors, *, metric: Metric) -> NDArray[np.float64]:
+def sample(descriptors: Descriptors, *, metric: Metric) -> NDArray[np.float64]:
+    """Rows at even distances [n, D], of unit length for cosine distance."""
     indices = evenly(len(descriptors))
     # In float64, whatever distances are computed in, for what came may be float64.
     rows = dataclasses.replace(descriptors, squared_norms=np.zeros(0)).take(indices)

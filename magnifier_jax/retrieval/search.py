@@ -30,6 +30,7 @@ from magnifier_jax.retrieval.descriptors import (
     check_parts,
     check_widths,
     evenly,
+    sample,
     unit_rows,
     vectors_of,
 )
@@ -99,7 +100,8 @@ class Searcher:
         query = check_descriptors(values[None] if values.ndim == 1 else values, name="query")
         gallery, spacing = self._whole, self._spacing
         check_widths(query, gallery)
-        if spacing.needs_float64(query, gallery):
+        asked = sample(query, metric=self.metric)
+        if spacing.needs_float64(query, gallery, asked=asked):
             query, gallery = spacing.in_float64(query), self._whole_in_float64
         return self._find(Searchable(query), Searchable(gallery), top=top)
 
@@ -138,7 +140,7 @@ class Searcher:
     @functools.cached_property
     def _spacing(self) -> Spacing:
         spacing = Spacing.of(self._whole, metric=self.metric)
-        spacing.warn(self._whole, stacklevel=6)
+        spacing.warn(spacing.rows, stacklevel=6)
         return spacing
 
     @functools.cached_property

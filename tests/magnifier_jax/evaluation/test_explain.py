@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from input_pipeline.dataset import PART_NAMES
-from input_pipeline.errors import UserError
+from input_pipeline.errors import DataError, UserError
 from input_pipeline.images import read_image
 from magnifier_jax.commands import explain as command
 from magnifier_jax.devices import make_mesh
@@ -16,6 +16,7 @@ from magnifier_jax.evaluation.explain import (
     Explainer,
     PartStatistics,
     contributions,
+    explain,
     least_alike,
 )
 
@@ -210,3 +211,22 @@ def test_the_command_says_what_is_wrong(tiny_run, capsys, extra, said):
     assert error.startswith("error: ")
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_files_and_arrays_of_any_size_are_explained(tiny_run, explainer, tmp_path):
+    paths = sorted((tiny_run.dataset / "query").glob("*.jpg"))[:2]
+    with Image.open(paths[1]) as opened:
+        large = np.asarray(opened.convert("RGB").resize((96, 200)))
+        found = explain(explainer.trained, paths[0], [paths[0], str(paths[1]), opened, large])
+    distances = [match.distance for match in found.matches]
+    assert distances[0] == 0
+    assert distances[1] == pytest.approx(distances[2], abs=1e-6)
+    assert distances[3] > 0
+    with pytest.raises(UserError, match="one match"):
+        explain(explainer.trained, paths[0], [])
+    with pytest.raises(UserError, match="uint8"):
+        explain(explainer.trained, paths[0], [large / 255])
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"nothing")
+    with pytest.raises(DataError, match=r"broken\.jpg"):
+        explain(explainer.trained, paths[0], [broken])

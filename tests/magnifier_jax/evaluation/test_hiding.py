@@ -5,13 +5,13 @@ import jax
 import numpy as np
 import pytest
 
-from input_pipeline.errors import DataError
+from input_pipeline.errors import DataError, UserError
 from magnifier_jax.commands import robustness as command
 from magnifier_jax.datasets import open_test_sets
 from magnifier_jax.devices import make_mesh
 from magnifier_jax.embedding.network import load_trained
 from magnifier_jax.evaluation.ground_truth import find_ground_truth
-from magnifier_jax.evaluation.hiding import measure_robustness, part_distances
+from magnifier_jax.evaluation.hiding import measure_robustness, part_distances, robustness
 from magnifier_jax.evaluation.regions import standard_regions
 from magnifier_jax.evaluation.robustness import WHOLE, Robustness, read_robustness
 
@@ -157,3 +157,16 @@ def test_the_command_says_what_is_wrong(tiny_run, capsys, arguments, said):
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_models_are_measured_by_one_call(trained, monkeypatch):
+    monkeypatch.setattr(
+        "magnifier_jax.evaluation.hiding.standard_regions", lambda: tuple(REGIONS[:1])
+    )
+    found = robustness(trained, progress=False)
+    assert [network.name for network in found.networks] == ["network"]
+    assert found.part_maps == "the dataset's part labels"
+    with pytest.raises(UserError, match="one"):
+        robustness(trained, data="synthetic:tiny,synthetic:tiny@again", progress=False)
+    with pytest.raises(UserError, match="network"):
+        robustness({}, progress=False)

@@ -136,7 +136,7 @@ class CheckpointStore(reader.CheckpointReader):
         Raises:
             UserError: The last save failed.
         """
-        self._settle(say=False)
+        self._settle()
         self._raise_failure()
 
     def restore(
@@ -213,8 +213,8 @@ class CheckpointStore(reader.CheckpointReader):
         latest = self.latest_step()
         kept = "there is none before it" if latest is None else f"that of step {latest} is kept"
         return (
-            f"The checkpoint of step {step} could not be saved to {self.directory}, {kept}: make "
-            f"room on the disk or check its permissions ({why})."
+            f"The checkpoint of step {step} could not be saved to {self.directory}, {kept}. Make "
+            f"room on the disk or check its permissions. ({why})"
         )
 
     def _raise_failure(self) -> None:

@@ -197,18 +197,16 @@ class Run:
         trained = Trained(
             self.config, self.model, state.variables, self.data.identities, result.step
         )
-        with _reporting():
-            return write_report(
-                self.workdir,
-                trained,
-                self.test_sets[0],
-                scores=result.scores,
-                untrained=result.untrained,
-                ranked=self.evaluate.first,
-                mesh=self.mesh,
-                log=log,
-            )
-        return None
+        return write_report(
+            self.workdir,
+            trained,
+            self.test_sets[0],
+            scores=result.scores,
+            untrained=result.untrained,
+            ranked=self.evaluate.first,
+            mesh=self.mesh,
+            log=log,
+        )
 
     def _start(self) -> TrainState:
         """The state to start from: the latest checkpoint's, or a new one."""

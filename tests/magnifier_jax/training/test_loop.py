@@ -152,14 +152,13 @@ def test_the_result_is_told_before_anything_else_can_fail(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop.Evaluator, "__call__", full)
-        with pytest.raises(UserError, match="The checkpoint of step 5 could not be saved"):
+        with pytest.raises(UserError, match=r"Cannot write .*report\.html"):
             train(config, workdir, mesh=mesh, progress=False, tell=fill_disk)
     file_size_limit(None)
     (result,) = told
     assert result.scores[0].plain.mAP > 0
     assert f"Cannot write {workdir.evaluation}" in caplog.text
-    assert f"Cannot write {workdir.path / 'report.html'}" in caplog.text
-    assert "could not be saved" not in caplog.text
+    assert caplog.text.count("The checkpoint of step 5 could not be saved") == 1
     assert "Traceback" not in caplog.text
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from input_pipeline import files
-from input_pipeline.dataset import BACKGROUND, NUM_PARTS, SPLITS, ReidDataset, Sample
+from input_pipeline.dataset import BACKGROUND, NUM_PARTS, SPLITS, ReidDataset, Sample, relative_name
 from input_pipeline.errors import DataError, FilesError, Problem
 from input_pipeline.files import only_one, read_json, write_json
 from input_pipeline.identities import UNKNOWN_CAMERA
@@ -30,7 +30,7 @@ from input_pipeline.images import (
 )
 from input_pipeline.part_labels import choose_part_labels, without_part_maps
 from input_pipeline.readers import Reading
-from input_pipeline.store import check_numbers, folder_name, is_prepared, relative_name
+from input_pipeline.store import check_numbers, folder_name, is_prepared
 
 _NAMED = 3  # images named in one notice
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from input_pipeline.errors import DataError
-
-if TYPE_CHECKING:
-    from input_pipeline.readers import Reading
+from input_pipeline.errors import FilesError, Problem
 
 PART_NAMES: tuple[str, ...] = (
     "background",
@@ -98,42 +94,21 @@ class ReidDataset:
         return self.identity_names.get(identity, str(identity))
 
 
-def refuse_shared_people(readings: Sequence[Reading]) -> None:
-    """Refuses training sets that would teach one person as two.
+class IncompleteDatasetError(FilesError):
+    """Files of a dataset cannot be used; the others could be read.
 
-    Raises:
-        DataError: Two sets are known to show the same people, or share an image file, be it by a
-            link; both are named.
+    Attributes:
+        rest: The dataset without these files, so that a scan can report the other files too.
     """
-    for one, other in itertools.combinations(readings, 2):
-        both = f"the training sets {one.spec!r} and {other.spec!r}"
-        if one.people and one.people == other.people:
-            raise DataError(
-                f"{both} show the same people of {one.people}, who would be learned as different "
-                "ones: train on one of them"
-            )
-    if len(readings) < 2:
-        return
-    owners: dict[tuple[int, int], Reading] = {}
-    for reading in readings:
-        files = _files(reading.dataset) if reading.dataset else {}
-        for file, name in files.items():
-            owner = owners.setdefault(file, reading)
-            if owner is not reading:
-                raise DataError(
-                    f"the training sets {owner.spec!r} and {reading.spec!r} share the image "
-                    f"{name}, so that people would be learned as different ones: train on one of "
-                    "them, or take the images out of one"
-                )
+
+    def __init__(self, problems: Sequence[Problem], *, rest: ReidDataset) -> None:
+        super().__init__("", problems)
+        self.rest = rest
 
 
-def _files(dataset: ReidDataset) -> dict[tuple[int, int], str]:
-    """Device and number of each training image's file, and its name in the dataset."""
-    files = {}
-    for sample in dataset.train:
-        try:
-            status = sample.path.stat()
-        except OSError:  # Who looks at the files reports it.
-            continue
-        files[status.st_dev, status.st_ino] = str(sample.path.relative_to(dataset.root))
-    return files
+def relative_name(path: pathlib.Path, *, root: pathlib.Path) -> str:
+    """`path` relative to the dataset's root, with forward slashes."""
+    # For a hundred thousand files os.path.relpath alone would take a second.
+    text, above = str(path), f"{root}{os.sep}"
+    name = text[len(above) :] if text.startswith(above) else os.path.relpath(path, root)
+    return pathlib.PurePath(name).as_posix()

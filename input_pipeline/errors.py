@@ -6,10 +6,6 @@ import dataclasses
 import pathlib
 import unicodedata
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from input_pipeline.dataset import ReidDataset
 
 _NAMED = 5
 
@@ -73,15 +69,10 @@ class FilesError(DataError):
 
     Attributes:
         problems: Every file, with what is wrong with it.
-        rest: The dataset without these files where one could be read, so that a scan can go on
-            and report the other files too.
     """
 
-    def __init__(
-        self, advice: str, problems: Sequence[Problem], rest: ReidDataset | None = None
-    ) -> None:
+    def __init__(self, advice: str, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
-        self.rest = rest
         first = "; ".join(str(problem) for problem in self.problems[:_NAMED])
         more = len(self.problems) - _NAMED
         tail = f"; and {more} more" if more > 0 else ""

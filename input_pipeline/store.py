@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from input_pipeline.dataset import NUM_PARTS, SPLITS, ReidDataset, Sample
+from input_pipeline.dataset import NUM_PARTS, SPLITS, ReidDataset, Sample, relative_name
 from input_pipeline.errors import DataError
 from input_pipeline.files import checksum, only_one, read_json, write_json
 from input_pipeline.identities import UNKNOWN_CAMERA
@@ -166,14 +166,6 @@ class PreparedDataset:
     train: PreparedSplit
     query: PreparedSplit
     gallery: PreparedSplit
-
-
-def relative_name(path: pathlib.Path, *, root: pathlib.Path) -> str:
-    """`path` relative to the dataset's root, with forward slashes."""
-    # For a hundred thousand files os.path.relpath alone would take a second.
-    text, above = str(path), f"{root}{os.sep}"
-    name = text[len(above) :] if text.startswith(above) else os.path.relpath(path, root)
-    return pathlib.PurePath(name).as_posix()
 
 
 def folder_name(dataset: str) -> str:

@@ -13,12 +13,18 @@ import numpy as np
 
 from input_pipeline import store
 from input_pipeline.check import Checked, check_dataset
-from input_pipeline.dataset import NUM_PARTS, ReidDataset, Sample, refuse_shared_people
+from input_pipeline.dataset import NUM_PARTS, ReidDataset, Sample
 from input_pipeline.errors import DataError, UserError, combined, printable
 from input_pipeline.files import cache_folder, default_data_dir, user_path
 from input_pipeline.identities import UNKNOWN_CAMERA
 from input_pipeline.loader import Batch, decode_split
-from input_pipeline.readers import Reading, parse_spec, read_each, split_specs
+from input_pipeline.readers import (
+    Reading,
+    parse_spec,
+    read_each,
+    refuse_shared_people,
+    split_specs,
+)
 from input_pipeline.store import PreparedSplit
 from magnifier_jax.config import Config, DataConfig
 from magnifier_jax.training.manifest import Manifest, list_people

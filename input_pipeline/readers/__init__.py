@@ -15,14 +15,15 @@ import dataclasses
 import difflib
 import importlib
 import inspect
+import itertools
 import pathlib
 import pkgutil
 import warnings
 from collections.abc import Sequence
 from types import ModuleType
 
-from input_pipeline.dataset import ReidDataset
-from input_pipeline.errors import DataError, FilesError
+from input_pipeline.dataset import IncompleteDatasetError, ReidDataset
+from input_pipeline.errors import DataError
 from input_pipeline.files import user_path
 from input_pipeline.readers._files import plain
 from input_pipeline.readers._splits import without_junk
@@ -184,11 +185,53 @@ def read_each(
             dataset = read_dataset(text, root, progress=progress, allow_outside=allow_outside)
             reading = Reading(text, dataset)
         except DataError as error:
-            reading = Reading(text, error.rest if isinstance(error, FilesError) else None, error)
+            rest = error.rest if isinstance(error, IncompleteDatasetError) else None
+            reading = Reading(text, rest, error)
         if reading.dataset and any(reading.is_of(other) for other in readings):
             raise DataError(f"the dataset {text!r} is named twice: name it once")
         readings.append(reading)
     return tuple(readings)
+
+
+def refuse_shared_people(readings: Sequence[Reading]) -> None:
+    """Refuses training sets that would teach one person as two.
+
+    Raises:
+        DataError: Two sets are known to show the same people, or share an image file, be it by a
+            link; both are named.
+    """
+    for one, other in itertools.combinations(readings, 2):
+        both = f"the training sets {one.spec!r} and {other.spec!r}"
+        if one.people and one.people == other.people:
+            raise DataError(
+                f"{both} show the same people of {one.people}, who would be learned as different "
+                "ones: train on one of them"
+            )
+    if len(readings) < 2:
+        return
+    owners: dict[tuple[int, int], Reading] = {}
+    for reading in readings:
+        files = _training_files(reading.dataset) if reading.dataset else {}
+        for file, name in files.items():
+            owner = owners.setdefault(file, reading)
+            if owner is not reading:
+                raise DataError(
+                    f"the training sets {owner.spec!r} and {reading.spec!r} share the image "
+                    f"{name}, so that people would be learned as different ones: train on one of "
+                    "them, or take the images out of one"
+                )
+
+
+def _training_files(dataset: ReidDataset) -> dict[tuple[int, int], str]:
+    """Device and number of each training image's file, and its name in the dataset."""
+    files = {}
+    for sample in dataset.train:
+        try:
+            status = sample.path.stat()
+        except OSError:  # Who looks at the files reports it.
+            continue
+        files[status.st_dev, status.st_ino] = str(sample.path.relative_to(dataset.root))
+    return files
 
 
 def _module(spec: DatasetSpec) -> ModuleType:

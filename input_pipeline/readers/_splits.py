@@ -8,8 +8,8 @@ import re
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from input_pipeline.dataset import SPLITS, ReidDataset, Sample
-from input_pipeline.errors import DataError, FilesError, Problem
+from input_pipeline.dataset import SPLITS, IncompleteDatasetError, ReidDataset, Sample
+from input_pipeline.errors import DataError, Problem
 from input_pipeline.identities import (
     JUNK,
     LARGEST,
@@ -80,9 +80,9 @@ def checked(
         notices: What else is worth knowing of the dataset.
 
     Raises:
-        FilesError: There are problems, a split that is there has no images, query or gallery is
-            there without the other, or an identity is in training and in query or gallery. The
-            dataset is its `rest`.
+        IncompleteDatasetError: There are problems, a split that is there has no images, query or
+            gallery is there without the other, or an identity is in training and in query or
+            gallery. The dataset is its `rest`.
     """
     if names:
         called = {number: name for name, number in names.items() if number != JUNK}
@@ -95,7 +95,7 @@ def checked(
     if disjoint:
         found += _shared_identities(dataset, own=bool(source))
     if found:
-        raise FilesError("", found, rest=dataset)
+        raise IncompleteDatasetError(found, rest=dataset)
     for split, expected in (published or {}).items():
         if split in splits:
             what = f"{title}: the {split} split in {dataset.root}"
@@ -238,8 +238,8 @@ def read_three_folders(
             folders, and a notice says what was taken as identities.
 
     Raises:
-        FilesError: Folders are missing or empty, names do not parse, or an identity is in both
-            training and test; all of this at once.
+        IncompleteDatasetError: Folders are missing or empty, names do not parse, or an identity is
+            in both training and test; all of this at once.
     """
     labels = _files.label_tree(root)
     present = _files.splits_to_read(root, folders)

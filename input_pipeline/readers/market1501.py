@@ -6,8 +6,8 @@ import dataclasses
 import pathlib
 import re
 
-from input_pipeline.dataset import ReidDataset, Sample
-from input_pipeline.errors import DataError, FilesError, Problem
+from input_pipeline.dataset import IncompleteDatasetError, ReidDataset, Sample
+from input_pipeline.errors import DataError, Problem
 from input_pipeline.identities import UNKNOWN_CAMERA
 from input_pipeline.readers import _files
 from input_pipeline.readers._splits import (
@@ -61,8 +61,8 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
             example="0002_c1s1_000451_03.jpg",
             published=PUBLISHED,
         )
-    except FilesError as error:
-        if error.rest is None or not variant:
+    except IncompleteDatasetError as error:
+        if not variant:
             raise
         dataset, problems = error.rest, list(error.problems)
     if not variant:
@@ -72,7 +72,7 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
         dataset, name="market1501_500k", gallery=dataset.gallery + distractors
     )
     if problems:
-        raise FilesError("", problems, rest=dataset)
+        raise IncompleteDatasetError(problems, rest=dataset)
     return dataset
 
 

@@ -5,9 +5,8 @@ import shutil
 
 import pytest
 
-from input_pipeline.dataset import refuse_shared_people
 from input_pipeline.errors import DataError
-from input_pipeline.readers import Reading, read_dataset
+from input_pipeline.readers import Reading, read_dataset, refuse_shared_people
 from tests import layouts
 
 

@@ -30,7 +30,7 @@ from PIL import (  # noqa: F401
 
 from input_pipeline.dataset import NUM_PARTS
 from input_pipeline.errors import UserError
-from input_pipeline.integrity import check_jpeg, check_png
+from input_pipeline.integrity import check_whole
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 """Formats that are opened, by their contents; some others that Pillow knows start programs."""
@@ -44,7 +44,6 @@ _SIXTEEN_BIT = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
 _PNG_GRAY, _PNG_RGB = 0, 2  # color types in the header of a PNG
 _FEW_LEVELS = 32  # gray levels; an image of fewer shows too little
 _DIM = 64  # of 256 levels
-_JPEG = b"\xff\xd8"
 
 # It is refused by its size here; Pillow would say so a second time.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -220,7 +219,7 @@ def encode_image(path: pathlib.Path, *, proven: Proven | None = None) -> Encoded
         return EncodedImage(data, proven.size)
     try:
         with open_image(data) as image:
-            if not _check_whole(image, data) or image.mode != "RGB":
+            if not check_whole(data) or image.mode != "RGB":
                 image.load()
             upright = image.getexif().get(_ORIENTATION, 1) == 1
             if upright and image.mode == "RGB" and _is_plain(data, image.format, _PNG_RGB):
@@ -309,17 +308,10 @@ def _read_classes(data: bytes) -> tuple[np.ndarray, bool]:
     try:
         with open_image(data) as image:
             classes = np.asarray(image)
-            _check_whole(image, data)
+            check_whole(data)
             return classes, image.mode == "L" and _is_plain(data, image.format, _PNG_GRAY)
     except Exception as error:  # Pillow raises whatever the decoder of the format raises
         raise ValueError(_reason(error)) from error
-
-
-def _check_whole(image: Image.Image, data: bytes) -> bool:
-    """Refuses what is not whole; returns whether Pillow need not decode it to be sure."""
-    if image.format == "PNG":
-        check_png(data)
-    return data.startswith(_JPEG) and check_jpeg(data)
 
 
 def _read(path: pathlib.Path) -> bytes:

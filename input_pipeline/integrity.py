@@ -18,9 +18,25 @@ try:
 except ImportError:  # There are no wheels for a few platforms.
     simplejpeg = None
 
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
+
+
+def check_whole(data: bytes) -> bool:
+    """Refuses a PNG or JPEG that is not whole; other formats are left to their decoder.
+
+    Returns:
+        Whether Pillow need not decode it to be sure.
+
+    Raises:
+        ValueError: It is cut off or damaged; the message is the reason alone.
+    """
+    if data.startswith(_PNG):
+        check_png(data)
+    return data.startswith(_JPEG) and check_jpeg(data)
+
+
 # --- PNG ----------------------------------------------------------------------------------------
 
-_SIGNATURE = 8  # bytes before the first chunk
 _AROUND = 12  # bytes of a chunk besides its content: length, kind and checksum
 
 
@@ -36,7 +52,7 @@ def check_png(data: bytes) -> None:
     Raises:
         ValueError: If a chunk is missing or its checksum is wrong; the message is the reason alone.
     """
-    view, start, kind = memoryview(data), _SIGNATURE, b""
+    view, start, kind = memoryview(data), len(_PNG), b""
     while kind != b"IEND":
         if start + _AROUND > len(data):
             raise ValueError("the PNG is truncated")

@@ -10,10 +10,11 @@ import sys
 from collections.abc import Sequence
 
 from input_pipeline import console, readers
-from input_pipeline.check import Checked, Scan, SplitStatistics, check_dataset
+from input_pipeline.check import Checked, Scan, check_dataset
 from input_pipeline.dataset import NUM_PARTS, PART_NAMES, SPLITS, ReidDataset
 from input_pipeline.errors import combined, printable, problems_of
 from input_pipeline.files import claim_output, default_data_dir, user_path
+from input_pipeline.findings import SplitStatistics
 from input_pipeline.images import MAX_PIXELS, set_max_pixels
 from input_pipeline.part_labels import FORMATS
 from input_pipeline.part_labels.sheet import write_sheet
@@ -200,16 +201,16 @@ def format_table(splits: dict[str, SplitStatistics]) -> str:
             f"{spread:>24}{split.labelled:>11,}"
         )
     lines.append("(images per identity: fewest / median / most)")
-    labelled = {name: split for name, split in splits.items() if split.labelled}
-    if labelled:
+    labeled = {name: split for name, split in splits.items() if split.labelled}
+    if labeled:
         lines.append("")
-        heads = "".join(f"{f'{name}: pixels':>18}{'images':>10}" for name in labelled)
+        heads = "".join(f"{f'{name}: pixels':>18}{'images':>10}" for name in labeled)
         lines.append(f"{'part':<12}{heads}")
-        for part in range(max(len(split.pixels) for split in labelled.values())):
+        for part in range(max(len(split.pixels) for split in labeled.values())):
             part_name = PART_NAMES[part] if part < NUM_PARTS else f"part {part}"
             shares = "".join(
                 f"{split.pixels[part]:>18.1%}{split.present[part]:>10.0%}"
-                for split in labelled.values()
+                for split in labeled.values()
             )
             lines.append(f"{part_name:<12}{shares}")
     return "\n".join(lines)

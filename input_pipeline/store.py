@@ -7,7 +7,6 @@ import hashlib
 import os
 import pathlib
 import re
-import shutil
 import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ import numpy as np
 
 from input_pipeline.dataset import NUM_PARTS, SPLITS, ReidDataset, Sample, relative_name
 from input_pipeline.errors import DataError
-from input_pipeline.files import checksum, only_one, read_json, write_json
+from input_pipeline.files import only_one
 from input_pipeline.identities import UNKNOWN_CAMERA
 from input_pipeline.images import Proven
 
@@ -82,7 +81,6 @@ _MAX_INT32 = np.iinfo(np.int32).max
 
 _FORMAT = 2
 """Raised whenever the same files would be prepared in another way; older ones are made again."""
-_SEAL = "checksums.json"
 PIECE = 20_000  # images that are written, or lost by an interruption, together
 
 
@@ -332,7 +330,6 @@ def _write_piece(
         with only_one(folder / "lock", doing=f"prepares {piece.name}"):
             if ReidSplit.is_in(folder):
                 return False
-            _remove_leftovers(folder)
             builder = ReidSplit(
                 data_dir=folder,
                 name=piece.name,
@@ -343,7 +340,6 @@ def _write_piece(
                 progress=progress,
             )
             builder.write()
-            _seal(folder)
     except (OSError, RuntimeError) as error:  # The latter is what array_record makes of the former.
         raise DataError(
             f"cannot write the prepared dataset to {folder}: {_cause(error)}; choose another "
@@ -360,33 +356,6 @@ def _cause(error: OSError | RuntimeError) -> str:
     return told[1] if told else " ".join(str(error).split())[:200]
 
 
-def _seal(folder: pathlib.Path) -> None:
-    """Notes sizes and checksums of what was written, for `_check_seal`.
-
-    Records are many and carry checksums of their own, so that their size is enough.
-    """
-    sealed = {}
-    for path in sorted(folder.glob("*/*/*")):
-        size = path.stat().st_size
-        crc = checksum(path.read_bytes()) if path.suffix == ".json" else None
-        sealed[path.relative_to(folder).as_posix()] = [size, crc]
-    write_json(folder / _SEAL, {"files": sealed}, checksum=True)
-
-
-def _check_seal(folder: pathlib.Path) -> None:
-    """Refuses files that are not what was written; older folders have no seal.
-
-    Raises:
-        ValueError: A file is missing or differs.
-    """
-    if not (folder / _SEAL).exists():
-        return
-    for name, (size, crc) in read_json(folder / _SEAL, what="seal", checksum=True)["files"].items():
-        path = folder / name
-        if path.stat().st_size != size or (crc is not None and checksum(path.read_bytes()) != crc):
-            raise ValueError(f"{name} is not as it was written")
-
-
 def _open(pieces: Sequence[_Piece], *, root: pathlib.Path) -> PreparedSplit:
     """The images that were written into the folders of `pieces`, one after the other."""
     from input_pipeline.builder import ReidSplit
@@ -394,8 +363,7 @@ def _open(pieces: Sequence[_Piece], *, root: pathlib.Path) -> PreparedSplit:
     num_parts, sources = [np.zeros(0, np.int32)], []
     for piece in pieces:
         try:
-            _check_seal(piece.folder)
-            builder = ReidSplit(data_dir=piece.folder)
+            builder = ReidSplit.open(piece.folder)
             records = Records(piece.folder, builder.source())
             metadata = builder.info.metadata
             # The samples are known, and have to be what was prepared.
@@ -454,13 +422,6 @@ def _state(path: pathlib.Path, *, root: pathlib.Path) -> bytes:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     name = relative_name(path, root=root)
     return f"{name} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape")
-
-
-def _remove_leftovers(folder: pathlib.Path) -> None:
-    """Removes what a killed process was writing; nobody else writes while we hold the lock."""
-    (folder / _SEAL).unlink(missing_ok=True)
-    for leftover in folder.glob("*/incomplete.*"):
-        shutil.rmtree(leftover)
 
 
 def _shifted(arrays: Sequence[np.ndarray]) -> np.ndarray:

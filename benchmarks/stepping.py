@@ -22,9 +22,15 @@ from magnifier_jax.config import Config
 from magnifier_jax.datasets import TrainingSet, open_pictures
 from magnifier_jax.devices import enable_compilation_cache, make_mesh, put_batch, put_replicated
 from magnifier_jax.model import BackboneSpec
-from magnifier_jax.training.batches import Step, steps_from
 from magnifier_jax.training.manifest import Manifest, Person
-from magnifier_jax.training.step import TrainBatch, build_model, initial_state, make_train_step
+from magnifier_jax.training.step import (
+    Step,
+    TrainBatch,
+    build_model,
+    initial_state,
+    make_train_step,
+    steps_from,
+)
 
 IMAGE_SIZE = (128, 64)  # of the files, as in Market-1501
 PRECISIONS = ("float32", "bf16")

@@ -27,7 +27,6 @@ from magnifier_jax.embedding.network import Trained, checkpoint_metadata
 from magnifier_jax.evaluation import Evaluator, Score, evaluation_record
 from magnifier_jax.evaluation.report.report import write_report
 from magnifier_jax.model import MagnifierNet
-from magnifier_jax.training.batches import steps_from
 from magnifier_jax.training.interruption import watch_for_stop
 from magnifier_jax.training.log import RunLog
 from magnifier_jax.training.state import (
@@ -37,7 +36,7 @@ from magnifier_jax.training.state import (
     starting_state,
     training_record,
 )
-from magnifier_jax.training.step import Metrics, TrainState, abstract_state, build_model
+from magnifier_jax.training.step import Metrics, TrainState, abstract_state, build_model, steps_from
 from magnifier_jax.training.untrained import read_untrained, write_untrained
 from magnifier_jax.workdir import WorkDirectory
 

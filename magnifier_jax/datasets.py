@@ -85,21 +85,6 @@ def open_test_sets(config: Config, *, progress: bool = True) -> tuple[TestSet, .
     return list_sets(config, train=False, progress=progress).open(progress=progress)[1]
 
 
-def open_all_sets(
-    config: Config, *, progress: bool = True
-) -> tuple[TrainingSet, tuple[TestSet, ...]]:
-    """Both, after looking at the files of all sets, so that everything wrong is said at once.
-
-    Raises:
-        UserError: No folder is configured.
-        DataError: Datasets cannot be used, or training sets show the same people.
-    """
-    listing = list_sets(config, progress=progress)
-    training, test_sets = listing.open(progress=progress)
-    assert training is not None
-    return training, test_sets
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Listing:
     """The datasets of a configuration as their readers list them: no file has been opened yet.

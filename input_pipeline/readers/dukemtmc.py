@@ -6,7 +6,6 @@ import pathlib
 import re
 
 from input_pipeline.dataset import ReidDataset
-from input_pipeline.errors import DataError
 from input_pipeline.readers import _files
 from input_pipeline.readers._splits import FOLDERS, Count, by_pattern, read_three_folders
 
@@ -26,18 +25,15 @@ NAME = re.compile(r"(?P<identity>\d{4})_c(?P<camera>[1-8])_f\d{7}\.(jpg|jpeg|png
 EXAMPLE = "0001_c2_f0046182.jpg"
 
 
-def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
+def read(root: pathlib.Path) -> ReidDataset:
     """Reads DukeMTMC-reID (withdrawn by its authors).
 
     Args:
         root: The dataset's folder, or the folder that holds it.
-        variant: There is none.
 
     Raises:
         DataError: The folder or its files cannot be used.
     """
-    if variant:
-        raise DataError(f"{TITLE} has no variant {variant!r}: leave it out")
     root = _files.find_root(
         root, title=TITLE, folders=USUAL_FOLDERS, contents=tuple(FOLDERS.values())
     )

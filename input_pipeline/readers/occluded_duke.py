@@ -9,7 +9,6 @@ from __future__ import annotations
 import pathlib
 
 from input_pipeline.dataset import ReidDataset
-from input_pipeline.errors import DataError
 from input_pipeline.readers import _files
 from input_pipeline.readers._splits import FOLDERS, Count, by_pattern, read_three_folders
 from input_pipeline.readers.dukemtmc import EXAMPLE, NAME, NOTICE, PEOPLE
@@ -25,18 +24,15 @@ PUBLISHED = {
 }
 
 
-def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
+def read(root: pathlib.Path) -> ReidDataset:
     """Reads Occluded-Duke.
 
     Args:
         root: The dataset's folder, or the folder that holds it.
-        variant: There is none.
 
     Raises:
         DataError: The folder or its files cannot be used.
     """
-    if variant:
-        raise DataError(f"{TITLE} has no variant {variant!r}: leave it out")
     root = _files.find_root(
         root, title=TITLE, folders=USUAL_FOLDERS, contents=tuple(FOLDERS.values())
     )

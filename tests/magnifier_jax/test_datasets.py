@@ -8,7 +8,7 @@ import pytest
 from input_pipeline import check, prepare
 from input_pipeline.errors import DataError, UserError
 from magnifier_jax import datasets
-from magnifier_jax.datasets import open_all_sets, open_test_sets, open_training_set
+from magnifier_jax.datasets import list_sets, open_test_sets, open_training_set
 from tests import layouts
 from tests.magnifier_jax.conftest import tiny_config
 
@@ -62,6 +62,10 @@ def on(tiny_run, tmp_path):
         return with_data(tiny_run.config, **options, **changes)
 
     return configure
+
+
+def open_all_sets(config, *, progress=True):
+    return list_sets(config, progress=progress).open(progress=progress)
 
 
 def opened(config):

@@ -6,24 +6,24 @@ import argparse
 import pathlib
 import sys
 from collections.abc import Sequence
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from input_pipeline import console
 from input_pipeline.errors import UserError
 from input_pipeline.files import claim_output, open_whole, user_path, write_json, writing
 from input_pipeline.image_folder import JUNK
-from input_pipeline.images import read_image
-from magnifier_jax.devices import enable_compilation_cache, make_mesh
-from magnifier_jax.embedding.network import load_trained
-from magnifier_jax.evaluation.explain import (
-    Explainer,
-    Explanation,
-    MatchExplanation,
-    PartStatistics,
-)
-from magnifier_jax.retrieval import Gallery
 from magnifier_jax.tables import table
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from magnifier_jax.evaluation.explain import (
+        Explainer,
+        Explanation,
+        MatchExplanation,
+        PartStatistics,
+    )
+    from magnifier_jax.retrieval import Gallery
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,6 +98,13 @@ def _explain_images(
     options: argparse.Namespace, query: pathlib.Path, matches: list[pathlib.Path]
 ) -> tuple[Explanation, list[pathlib.Path]]:
     """The explanation, and the files of the matches."""
+    import numpy as np
+
+    from magnifier_jax.devices import enable_compilation_cache, make_mesh
+    from magnifier_jax.embedding.network import load_trained
+    from magnifier_jax.evaluation.explain import Explainer
+    from magnifier_jax.retrieval import Gallery
+
     gallery = None if options.gallery is None else Gallery.load(user_path(options.gallery))
     enable_compilation_cache()
     trained = load_trained(user_path(options.workdir), make_mesh(), which=options.checkpoint)
@@ -112,6 +119,8 @@ def _explain_images(
 
 
 def _read(path: pathlib.Path, size: tuple[int, int]) -> np.ndarray:
+    from input_pipeline.images import read_image
+
     try:
         return read_image(path, image_size=size)
     except ValueError as error:
@@ -120,6 +129,10 @@ def _read(path: pathlib.Path, size: tuple[int, int]) -> np.ndarray:
 
 def _usual(gallery: Gallery) -> PartStatistics | None:
     """How similar parts usually are, by the gallery's people; None where it does not tell."""
+    import numpy as np
+
+    from magnifier_jax.evaluation.explain import PartStatistics
+
     if gallery.parts is None or gallery.visible is None or gallery.identities is None:
         return None
     known = np.array([str(identity) != str(JUNK) for identity in gallery.identities])

@@ -11,17 +11,6 @@ from collections.abc import Sequence
 from input_pipeline import console
 from input_pipeline.errors import UserError
 from input_pipeline.files import claim_output, read_json, reading, user_path, write_text
-from magnifier_jax.datasets import open_test_sets
-from magnifier_jax.devices import enable_compilation_cache, make_mesh
-from magnifier_jax.embedding.network import load_trained
-from magnifier_jax.evaluation.evaluate import Evaluator, Score
-from magnifier_jax.evaluation.report.comparison import Run, compare_runs
-from magnifier_jax.evaluation.report.report import write_report
-from magnifier_jax.evaluation.report.sections import robustness_file
-from magnifier_jax.evaluation.robustness import read_robustness
-from magnifier_jax.training.log import read_records
-from magnifier_jax.training.untrained import read_untrained
-from magnifier_jax.workdir import WorkDirectory, distinct_names
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,6 +54,14 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _renew(path: pathlib.Path, options: argparse.Namespace) -> None:
+    from magnifier_jax.datasets import open_test_sets
+    from magnifier_jax.devices import enable_compilation_cache, make_mesh
+    from magnifier_jax.embedding.network import load_trained
+    from magnifier_jax.evaluation.evaluate import Evaluator
+    from magnifier_jax.evaluation.report.report import write_report
+    from magnifier_jax.training.untrained import read_untrained
+    from magnifier_jax.workdir import WorkDirectory
+
     enable_compilation_cache()
     mesh = make_mesh()
     workdir = WorkDirectory(path)
@@ -92,6 +89,13 @@ def _renew(path: pathlib.Path, options: argparse.Namespace) -> None:
 
 
 def _compare(workdirs: Sequence[pathlib.Path], output: pathlib.Path) -> None:
+    from magnifier_jax.evaluation.evaluate import Score
+    from magnifier_jax.evaluation.report.comparison import Run, compare_runs
+    from magnifier_jax.evaluation.report.sections import robustness_file
+    from magnifier_jax.evaluation.robustness import read_robustness
+    from magnifier_jax.training.log import read_records
+    from magnifier_jax.workdir import WorkDirectory, distinct_names
+
     names = distinct_names(workdirs)
     runs = []
     for name, path in zip(names, workdirs, strict=True):

@@ -11,12 +11,6 @@ from collections.abc import Sequence
 from input_pipeline import console
 from input_pipeline.errors import UserError
 from input_pipeline.files import claim_output, user_path, write_json
-from magnifier_jax.devices import enable_compilation_cache, make_mesh
-from magnifier_jax.embedding.network import load_trained
-from magnifier_jax.evaluation.ground_truth import open_study
-from magnifier_jax.evaluation.hiding import measure_robustness
-from magnifier_jax.evaluation.report.sections import robustness_file
-from magnifier_jax.workdir import distinct_names
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,6 +59,13 @@ def _parser() -> console.Parser:
 def _measure(options: argparse.Namespace) -> None:
     if options.seed < 0:
         raise UserError(f"--seed must be 0 or more, not {options.seed}")
+    from magnifier_jax.devices import enable_compilation_cache, make_mesh
+    from magnifier_jax.embedding.network import load_trained
+    from magnifier_jax.evaluation.ground_truth import open_study
+    from magnifier_jax.evaluation.hiding import measure_robustness
+    from magnifier_jax.evaluation.report.sections import robustness_file
+    from magnifier_jax.workdir import distinct_names
+
     workdirs = [user_path(path) for path in options.workdir]
     names = distinct_names(workdirs)
     enable_compilation_cache()

@@ -19,7 +19,7 @@ from configs import default
 from input_pipeline.sampler import IdentitySampler
 from input_pipeline.store import PreparedSplit, prepare
 from magnifier_jax.config import Config
-from magnifier_jax.datasets import TrainingSet, open_pictures
+from magnifier_jax.datasets import TrainingSet, open_images
 from magnifier_jax.devices import enable_compilation_cache, make_mesh, put_batch, put_replicated
 from magnifier_jax.model import BackboneSpec
 from magnifier_jax.training.manifest import Manifest, Person
@@ -206,7 +206,7 @@ class JaxStepper:
     def fixed_steps(self) -> Iterator[Step]:
         """Steps on one batch that stays on the device."""
         step = make_train_step(self._config, self._model, self._mesh)
-        images = open_pictures(self._data.split, self._config.data, parts=True, progress=False)
+        images = open_images(self._data.split, self._config.data, parts=True, progress=False)
         [batch] = images.batches([self._sampler.batch(0)])
         labels = self._data.labels[batch.ids]
         fixed = put_batch(TrainBatch(batch.images, batch.parts, labels), self._mesh)

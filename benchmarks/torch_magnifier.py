@@ -176,7 +176,7 @@ class MagnifierNet(nn.Module):
         """Runs the network.
 
         Args:
-            images: Normalised `[N, 3, H, W]`.
+            images: Normalized `[N, 3, H, W]`.
             part_labels: Part classes `[N, H/8, W/8]`; None takes the parsing head's best guess.
             hidden: Booleans `[8]`, True for the parts that the adversarial branch cannot see.
         """

@@ -77,7 +77,7 @@ def check_dataset(
 ) -> Checked:
     """Chooses the part labels of the training images, and looks at every file.
 
-    Query and gallery have no part maps afterwards: nobody learns from them.
+    Query and gallery have no part maps afterward: nobody learns from them.
 
     Args:
         reading: What came of reading the dataset.

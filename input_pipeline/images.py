@@ -424,7 +424,7 @@ def resize_image(image: Image.Image, *, image_size: tuple[int, int]) -> np.ndarr
 
 
 def decode_parts(data: bytes, *, image_size: tuple[int, int]) -> np.ndarray:
-    """Decodes a part map and resizes it by true nearest neighbour, so that no class is invented.
+    """Decodes a part map and resizes it by true nearest neighbor, so that no class is invented.
 
     Args:
         data: Single-channel 8-bit PNG, as a prepared split stores it.

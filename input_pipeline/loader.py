@@ -133,8 +133,8 @@ def stream(
     """Reads, decodes and resizes batches in the background, in the order of `batches`.
 
     Images are resized as by Pillow's bilinear filter, which is antialiased when it shrinks; one
-    that grows may differ from Pillow's by one grey level. Part maps are resized by true nearest
-    neighbour and are equal to those of `input_pipeline.loader`.
+    that grows may differ from Pillow's by one gray level. Part maps are resized by true nearest
+    neighbor and are equal to those of `input_pipeline.loader`.
 
     Args:
         split: The prepared split.

@@ -255,7 +255,7 @@ def prepare(
 def concatenate(splits: Sequence[PreparedSplit], names: Sequence[str]) -> PreparedSplit:
     """Joins splits of several datasets into one, as a mixed training or test set.
 
-    Identities and cameras of different splits never coincide afterwards: each split's are shifted
+    Identities and cameras of different splits never coincide afterward: each split's are shifted
     past those of the splits before it. Image names get the dataset's name as first folder.
 
     Args:

@@ -354,7 +354,7 @@ def _prepared_folder(data: DataConfig) -> pathlib.Path:
     return user_path(data.prepared) if data.prepared else default_data_dir()
 
 
-class Pictures(Protocol):
+class ImageSource(Protocol):
     """Decoded images of one split, by their positions in it."""
 
     def __len__(self) -> int: ...
@@ -411,7 +411,7 @@ class Resident:
             yield Batch(self.images[chosen], parts, chosen)
 
 
-def open_pictures(
+def open_images(
     split: PreparedSplit, data: DataConfig, *, parts: bool, progress: bool = True
 ) -> Streamed | Resident:
     """Makes a split's images available as `data.placement` says."""

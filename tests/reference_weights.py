@@ -24,7 +24,7 @@ class ReferenceBatch:
     """A batch in our layouts.
 
     Attributes:
-        images: Normalised pictures, float32 `[N, H, W, 3]`.
+        images: Normalized images, float32 `[N, H, W, 3]`.
         part_labels: Part classes, int64 `[N, H/8, W/8]`.
         labels: Identities, int64 `[N]`.
     """

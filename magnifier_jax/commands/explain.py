@@ -36,7 +36,7 @@ def _parser() -> console.Parser:
         prog="magnifier explain",
         description="Says why a network finds a query and other images alike: part by part, of "
         "the parts that both show; how much each branch adds to the squared distance; and where "
-        "in both images the likeness lies. Draws it all as one picture.",
+        "in both images the likeness lies. Draws it all as one image.",
     )
     add = parser.add_argument
     add("--workdir", type=pathlib.Path, required=True, help="work directory of a training run")
@@ -62,7 +62,7 @@ def _parser() -> console.Parser:
         "--output",
         type=pathlib.Path,
         metavar="FILE.png",
-        help="picture to write; if not given, it is named after the query, "
+        help="PNG to write; if not given, it is named after the query, "
         "image.explanation.png, in the current folder. The numbers go beside it, as .json",
     )
     add("--force", action="store_true", help="replace these files if they are there")
@@ -81,17 +81,17 @@ def _explain(options: argparse.Namespace) -> None:
             raise UserError(f"There is no image {path}.")
     sources = (query, *matches)
     with (
-        claim_output(output, force=options.force, sources=sources) as picture,
+        claim_output(output, force=options.force, sources=sources) as drawing,
         claim_output(output.with_suffix(".json"), force=options.force, sources=sources) as numbers,
     ):
         found, names = _explain_images(options, query, matches)
         print(_table(found, [path.name for path in names]))
-        with writing(picture), open_whole(picture) as file:
+        with writing(drawing), open_whole(drawing) as file:
             drawn = found.draw(title=query.name, captions=[path.name for path in names])
             drawn.save(file, "PNG")
         images = [str(path) for path in names]
         write_json(numbers, {"query": str(query), "images": images, **found.to_mapping()})
-        print(f"Picture: {picture}   Numbers: {numbers}")
+        print(f"Drawing: {drawing}   Numbers: {numbers}")
 
 
 def _explain_images(

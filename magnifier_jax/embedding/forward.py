@@ -12,7 +12,7 @@ import tqdm
 from flax import struct
 from jax.sharding import Mesh
 
-from magnifier_jax.datasets import Pictures
+from magnifier_jax.datasets import ImageSource
 from magnifier_jax.devices import fetch, put_batch, replicated, split_over
 from magnifier_jax.embedding.embeddings import Embeddings
 from magnifier_jax.model import MagnifierNet, Outputs
@@ -99,7 +99,7 @@ def unit_length(vectors: jax.Array) -> jax.Array:
 def embed_split(
     embed: EmbedFunction,
     variables: Any,
-    images: Pictures,
+    images: ImageSource,
     *,
     batch_size: int,
     mesh: Mesh,

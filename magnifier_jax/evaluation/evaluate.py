@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from input_pipeline.store import PreparedSplit
 from magnifier_jax import retrieval, tables
 from magnifier_jax.config import Config
-from magnifier_jax.datasets import Pictures, TestSet, open_pictures
+from magnifier_jax.datasets import ImageSource, TestSet, open_images
 from magnifier_jax.embedding.embeddings import Embeddings
 from magnifier_jax.embedding.forward import embed_split, make_embed
 from magnifier_jax.model import MagnifierNet
@@ -153,8 +153,8 @@ class Evaluator:
             for test_set in test_sets
         ]
 
-    def _open(self, split: PreparedSplit) -> Pictures:
-        return open_pictures(split, self._config.data, parts=False, progress=self._progress)
+    def _open(self, split: PreparedSplit) -> ImageSource:
+        return open_images(split, self._config.data, parts=False, progress=self._progress)
 
     def __call__(self, variables: Any) -> tuple[Score, ...]:
         """Measures the network with these variables on every test set."""
@@ -245,7 +245,7 @@ def evaluation_record(
 def table(scores: Sequence[Score], *, untrained: Sequence[Score] = ()) -> str:
     """The results as text: one line a test set and way of ranking, or a sentence without any."""
     if not scores:
-        return "Not measured yet: the run stopped before. The same call goes on from there."
+        return "Not measured yet: the run stopped before. The same call resumes from there."
     ranks = ranks_to_show(scores[0].plain.cmc)
     header = ["", "mAP", "mINP", *(f"rank-{rank}" for rank in ranks), "queries"]
     rows = [header]

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from input_pipeline.files import user_path
 from magnifier_jax.checkpoints.reader import Which
-from magnifier_jax.datasets import open_pictures, open_training_set
+from magnifier_jax.datasets import open_images, open_training_set
 from magnifier_jax.devices import make_mesh, put_replicated
 from magnifier_jax.embedding.forward import embed_split, make_embed
 from magnifier_jax.embedding.model import Model, load
@@ -99,7 +99,7 @@ def project_training_set(trained: Trained, settings: ExportSettings, mesh: Mesh)
     embedded = embed_split(
         make_embed(function.model, mesh),
         put_replicated(function.variables, mesh),
-        open_pictures(split, config.data, parts=False, progress=progress),
+        open_images(split, config.data, parts=False, progress=progress),
         batch_size=config.evaluate.batch_size,
         mesh=mesh,
         title="Embedding the training set",

@@ -51,8 +51,8 @@ def fit_projection(descriptors: np.ndarray, dimension: int) -> Projection:
             f"{size:,} numbers give at most {most:,}."
         )
     mean = descriptors.mean(0, dtype=np.float64)
-    centred = descriptors.astype(np.float64) - mean
-    variances, directions = np.linalg.eigh(centred.T @ centred)
+    centered = descriptors.astype(np.float64) - mean
+    variances, directions = np.linalg.eigh(centered.T @ centered)
     components = directions[:, ::-1][:, :dimension]
     # An eigenvector's sign is arbitrary; this choice makes the file the same every time.
     strongest = np.abs(components).argmax(0)

@@ -57,7 +57,7 @@ class Tensor:
         storage: Whatever `read_pickle`'s caller made of the storage's persistent id.
         offset: First element, in elements of the storage.
         shape: Size of each axis.
-        strides: Elements between neighbours on each axis.
+        strides: Elements between neighbors on each axis.
         dtype: Type, if not the storage's.
     """
 

@@ -70,7 +70,7 @@ class _Branch(nn.Module):
 
 
 class GlobalBranch(_Branch):
-    """Average-pools the whole picture."""
+    """Average-pools the whole image."""
 
     @nn.compact
     def __call__(self, features: jax.Array, *, train: bool) -> BranchOutputs:

@@ -28,7 +28,7 @@ def convolution(
     dtype: Dtype,
     param_dtype: Dtype = jnp.float32,
 ) -> nn.Module:
-    """A bias-free convolution padded by `kernel // 2`, with He initialisation by fan-out."""
+    """A bias-free convolution padded by `kernel // 2`, with He initialization by fan-out."""
     types = {"dtype": dtype, "param_dtype": param_dtype}
     if kernel == 1:
         return PointwiseConvolution(features, stride, name=name, **types)
@@ -84,16 +84,16 @@ def _pointwise_by_convolution(x: jax.Array, kernel: jax.Array, *, stride: int) -
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation over every axis but the last `feature_axes`.
+    """Batch normalization over every axis but the last `feature_axes`.
 
     Batch statistics are those of the whole (global) batch, computed in two passes in at least
     float32. The running variance is the unbiased one, as in PyTorch; flax keeps the biased one.
 
     Attributes:
         feature_axes: How many trailing axes have statistics of their own: 1 for `[N, h, w, C]`,
-            2 for part embeddings `[N, P, C]` that are each normalised separately.
+            2 for part embeddings `[N, P, C]` that are each normalized separately.
         train_bias: Whether the bias is a parameter. A neck's bias is not: it stays at its
-            initial value and lives among the statistics, so that no optimiser ever sees it.
+            initial value and lives among the statistics, so that no optimizer ever sees it.
     """
 
     feature_axes: int = 1
@@ -103,7 +103,7 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Normalises `x`; with `train` by the batch's statistics, which the running ones follow."""
+        """Normalizes `x`; with `train` by the batch's statistics, which the running ones follow."""
         shape = x.shape[x.ndim - self.feature_axes :]
         scale = self.param("scale", nn.initializers.ones, shape, self.param_dtype)
         if self.train_bias:
@@ -132,7 +132,7 @@ class BatchNorm(nn.Module):
 def _normalize(
     x: jax.Array, scale: jax.Array, bias: jax.Array, dtype: Dtype
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The normalised batch in `dtype`, and its mean and biased variance.
+    """The normalized batch in `dtype`, and its mean and biased variance.
 
     The gradient is that of Ioffe and Szegedy, "Batch Normalization", ICML 2015, written out: two
     sums over the batch where differentiating the mean and the variance takes four. Mean and
@@ -148,10 +148,10 @@ def _normalize_forward(
     wide = x.astype(scale.dtype)
     mean = wide.mean(axes)
     # Centring first keeps the digits that a product with a large mean would lose.
-    centred = wide - _expand(mean, x.ndim)
-    var = jnp.square(centred).mean(axes)
+    centered = wide - _expand(mean, x.ndim)
+    var = jnp.square(centered).mean(axes)
     inverse = jax.lax.rsqrt(var + BATCH_NORM_EPSILON)
-    y = centred * _expand(scale * inverse, x.ndim) + _expand(bias, x.ndim)
+    y = centered * _expand(scale * inverse, x.ndim) + _expand(bias, x.ndim)
     return (y.astype(dtype), mean, var), (x, scale, mean, inverse)
 
 
@@ -162,12 +162,12 @@ def _normalize_backward(
     axes = tuple(range(x.ndim - scale.ndim))
     count = x.size // scale.size
     dy = gradients[0].astype(scale.dtype)
-    centred = x.astype(scale.dtype) - _expand(mean, x.ndim)
+    centered = x.astype(scale.dtype) - _expand(mean, x.ndim)
     bias_gradient = dy.sum(axes)
-    scale_gradient = (dy * centred).sum(axes) * inverse
+    scale_gradient = (dy * centered).sum(axes) * inverse
     slope = _expand(scale_gradient * inverse / count, x.ndim)
     dx = _expand(scale * inverse, x.ndim) * (
-        dy - _expand(bias_gradient / count, x.ndim) - centred * slope
+        dy - _expand(bias_gradient / count, x.ndim) - centered * slope
     )
     return dx.astype(x.dtype), scale_gradient, bias_gradient
 

@@ -18,7 +18,7 @@ class LSTM(nn.Module):
 
     Hochreiter and Schmidhuber, "Long Short-Term Memory", Neural Computation 1997, with PyTorch's
     parameters: gates in the order input, forget, cell, output, and a bias on the input's and on
-    the hidden state's side. Both are kept because an optimiser moves their sum twice as fast as
+    the hidden state's side. Both are kept because an optimizer moves their sum twice as fast as
     it would move a single one.
 
     The input's part of the gates does not depend on the recurrence, so one matrix product makes

@@ -28,17 +28,17 @@ from magnifier_jax.model.resnet import Backbone, BackboneSpec
 class Outputs:
     """Everything that the network makes of a batch; None for what is switched off.
 
-    N pictures, K training identities, P parts, h × w cells of the trunk.
+    N images, K training identities, P parts, h × w cells of the trunk.
 
     Attributes:
-        descriptor: The necks of the branches side by side, `[N, D]`, not normalised.
+        descriptor: The necks of the branches side by side, `[N, D]`, not normalized.
         global_embedding: `[N, C4]`.
         global_logits: `[N, K]`.
         adversarial_embedding: `[N, C3]`.
         adversarial_logits: `[N, K]`.
         fusion_embedding: `[N, C3]`.
         fusion_logits: `[N, K]`.
-        part_embeddings: `[N, P, C3]`, zeros where a picture does not show the part.
+        part_embeddings: `[N, P, C3]`, zeros where an image does not show the part.
         part_necks: The same after each part's own neck, `[N, P, C3]`.
         part_logits: Identity scores of each part alone, `[N, P, K]`.
         parsing_logits: Part scores of each cell, `[N, 2h, 2w, P]`.
@@ -106,7 +106,7 @@ class MagnifierNet(nn.Module):
         """Runs the network.
 
         Args:
-            images: Normalised pictures `[N, H, W, 3]`; H and W divide by the trunk's stride.
+            images: Normalized images `[N, H, W, 3]`; H and W divide by the trunk's stride.
             train: Whether batch norms use the batch's statistics, and the branches the given
                 part labels.
             part_labels: Part classes `[N, 2h, 2w]` at the backbone's `label_stride`. Needed with
@@ -163,7 +163,7 @@ class MagnifierNet(nn.Module):
         stride = self.backbone.trunk_stride
         if images.shape[1] % stride or images.shape[2] % stride:
             height, width = images.shape[1:3]
-            raise ValueError(f"Pictures of {height} × {width} do not divide by {stride}.")
+            raise ValueError(f"Images of {height} × {width} do not divide by {stride}.")
         if not (self.use_global or self.use_adversarial or self.use_fusion):
             raise ValueError("At least one branch must be on.")
         if self.use_fusion and not self.use_parsing:

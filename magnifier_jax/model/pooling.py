@@ -101,7 +101,7 @@ def part_max_pool(features: jax.Array, part_map: jax.Array, *, num_parts: int) -
         num_parts: P.
 
     Returns:
-        `[N, P, C]`; zeros for a part that a picture does not show.
+        `[N, P, C]`; zeros for a part that an image does not show.
     """
     pooled = [
         max_of_cells(jnp.where((part_map == part)[..., None], features, 0))

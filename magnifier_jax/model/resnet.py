@@ -65,7 +65,7 @@ BACKBONES: Mapping[str, BackboneSpec] = MappingProxyType(
         "resnet34": BackboneSpec((3, 4, 6, 3), bottleneck=False),
         "resnet50": BackboneSpec((3, 4, 6, 3)),
         "resnet101": BackboneSpec((3, 4, 23, 3)),
-        # For pictures of about 64 × 32 on a CPU: a total stride of 4 keeps the parts apart.
+        # For images of about 64 × 32 on a CPU: a total stride of 4 keeps the parts apart.
         "small": BackboneSpec((1, 1, 1, 1), width=16, **_SMALL_INPUT),  # type: ignore[arg-type]
         # The least network with every piece, for tests.
         "tiny": BackboneSpec((1, 1, 1, 1), width=4, **_SMALL_INPUT),  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from input_pipeline.sampler import IdentitySampler, process_slice
 from magnifier_jax.config import Config
-from magnifier_jax.datasets import Resident, TrainingSet, open_pictures
+from magnifier_jax.datasets import Resident, TrainingSet, open_images
 from magnifier_jax.devices import put_batch, put_replicated, replicated, split_over
 from magnifier_jax.model import BACKBONES, MagnifierNet, draw_occluded_parts
 from magnifier_jax.training.augmentation import augment
@@ -239,7 +239,7 @@ def steps_from(
     are decoded before this returns.
     """
     parts = config.data.part_labels != "none"
-    images = open_pictures(data.split, config.data, parts=parts, progress=progress)
+    images = open_images(data.split, config.data, parts=parts, progress=progress)
     index, count = jax.process_index(), jax.process_count()
 
     def ids() -> Iterator[np.ndarray]:

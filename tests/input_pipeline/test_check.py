@@ -130,13 +130,13 @@ def test_a_bad_part_map_is_refused_by_name(dataset, damage, message):
 def test_other_modes_are_accepted_and_become_rgb(dataset, mode):
     path = dataset.gallery[0].path
     with Image.open(path) as image:
-        grey = image.convert("L")
+        gray = image.convert("L")
         other = (
-            Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+            Image.fromarray(np.asarray(gray).astype(np.uint16) * 257)
             if mode == "I;16"
             else image.convert(mode)
         )
-        expected = np.asarray((grey if mode in ("L", "I;16") else image).convert("RGB"))
+        expected = np.asarray((gray if mode in ("L", "I;16") else image).convert("RGB"))
     # The content decides, not the suffix: this is a PNG or a CMYK JPEG called .jpg.
     other.save(path, format="JPEG" if mode == "CMYK" else "PNG")
     assert scan(dataset, progress=False).problems == ()

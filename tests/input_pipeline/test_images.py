@@ -79,8 +79,8 @@ def test_sixteen_bits_keep_their_upper_eight(tmp_path):
     encoded = encode_image(path)
     data, size = encoded.data, encoded.size
     assert size == (2, 3)
-    grey = [[0, 0, 1], [0x12, 0x80, 0xFF]]
-    np.testing.assert_array_equal(np.asarray(opened(data)), np.stack([grey] * 3, -1))
+    gray = [[0, 0, 1], [0x12, 0x80, 0xFF]]
+    np.testing.assert_array_equal(np.asarray(opened(data)), np.stack([gray] * 3, -1))
 
 
 def test_sixteen_bit_rgb_is_not_kept_as_it_is(tmp_path):

@@ -135,7 +135,7 @@ class View:
         y: Row of the ground point in pixels.
         scale: Pixels per body height.
         pitch: How far the camera looks down, in radians.
-        light: Where light comes from: image right, image down, towards the camera.
+        light: Where light comes from: image right, image down, toward the camera.
     """
 
     x: float

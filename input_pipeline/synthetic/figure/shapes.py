@@ -177,7 +177,7 @@ def _radius_tables(
     """Radii at `_STEPS` positions from the tip of one rounded end to that of the other.
 
     The first are the outline's; the second do not shrink at the ends, so that the shading of a
-    limb goes on smoothly into its neighbor's.
+    limb runs smoothly into its neighbor's.
     """
     total = length + caps[0] + caps[1]
     along = _MIDDLES * total - caps[0]

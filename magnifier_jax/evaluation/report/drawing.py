@@ -54,7 +54,7 @@ def ranking_sheet(
     cell: tuple[int, int] = (192, 96),
     columns: int = 10,
 ) -> Image.Image:
-    """Draws queries, and beside each its matches with green, red or grey borders.
+    """Draws queries, and beside each its matches with green, red or gray borders.
 
     Args:
         rankings: One or more.

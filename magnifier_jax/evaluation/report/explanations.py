@@ -1,4 +1,4 @@
-"""Explanations as pictures: part maps, heat maps and bars beside the images."""
+"""Explanations as drawings: part maps, heat maps and bars beside the images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BRANCH_COLORS = ((59, 111, 212), (217, 96, 59), (47, 158, 99))
 
 
 def heat_overlay(image: np.ndarray, heat: np.ndarray, *, strongest: float) -> np.ndarray:
-    """An image in grey under its heat map: red where it speaks for likeness, blue against it.
+    """An image in gray under its heat map: red where it speaks for likeness, blue against it.
 
     Args:
         image: uint8 `[H, W, 3]`.
@@ -30,11 +30,11 @@ def heat_overlay(image: np.ndarray, heat: np.ndarray, *, strongest: float) -> np
     Returns:
         uint8 `[H, W, 3]`.
     """
-    grey = image.mean(-1, keepdims=True) * 0.75 + 40
+    gray = image.mean(-1, keepdims=True) * 0.75 + 40
     shares = np.clip(stretch(heat, image.shape[:2]) / max(strongest, 1e-12), -1, 1)[..., None]
     color = np.where(shares > 0, _ALIKE, _UNLIKE)
     opacity = 0.75 * np.abs(shares) ** 0.7
-    return np.clip(np.rint((1 - opacity) * grey + opacity * color), 0, 255).astype(np.uint8)
+    return np.clip(np.rint((1 - opacity) * gray + opacity * color), 0, 255).astype(np.uint8)
 
 
 def match_panels(

@@ -54,7 +54,7 @@ def test_a_part_map_of_another_size_is_refused(tmp_path):
 
 def test_sixteen_bit_pictures_and_palette_maps_are_shown_as_they_are_used(tmp_path):
     dataset = layouts.read("market1501", tmp_path)
-    picture, parts = tmp_path / "grey.png", tmp_path / "palette.png"
+    picture, parts = tmp_path / "gray.png", tmp_path / "palette.png"
     Image.fromarray(np.full((64, 32), 100 * 257, np.uint16)).save(picture)
     palette = Image.fromarray(np.full((64, 32), 3, np.uint8)).convert("P")
     palette.putpalette(bytes(range(24)))

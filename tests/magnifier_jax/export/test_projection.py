@@ -16,8 +16,8 @@ def data(count=200, size=12):
 def test_against_singular_vectors():
     points = data()
     projection = fit_projection(points, 3)
-    centred = points - points.mean(0)
-    _, values, vectors = np.linalg.svd(centred, full_matrices=False)
+    centered = points - points.mean(0)
+    _, values, vectors = np.linalg.svd(centered, full_matrices=False)
     cosines = np.abs((projection.components.T * vectors[:3]).sum(1))
     np.testing.assert_allclose(cosines, 1, atol=1e-5)
     assert projection.explained == pytest.approx((values[:3] ** 2).sum() / (values**2).sum())

@@ -36,7 +36,7 @@ def test_running_statistics_by_hand() -> None:
     y, new = norm.apply(variables, x, train=True, mutable=["batch_stats"])
     np.testing.assert_allclose(new["batch_stats"]["mean"], [0.2], rtol=1e-6)
     np.testing.assert_allclose(new["batch_stats"]["var"], [0.9 + 0.4], rtol=1e-6)
-    # The batch itself is normalised by the biased variance, 8/3.
+    # The batch itself is normalized by the biased variance, 8/3.
     np.testing.assert_allclose(y[:, 0], [-np.sqrt(1.5), 0, np.sqrt(1.5)], atol=1e-5)
 
 
@@ -82,8 +82,8 @@ def test_gradient_of_batch_norm(feature_axes: int) -> None:
 
     def definition(params: dict, x: jax.Array) -> jax.Array:
         axes = tuple(range(x.ndim - feature_axes))
-        centred = x - x.mean(axes, keepdims=True)
-        normed = centred / jnp.sqrt(jnp.square(centred).mean(axes, keepdims=True) + 1e-5)
+        centered = x - x.mean(axes, keepdims=True)
+        normed = centered / jnp.sqrt(jnp.square(centered).mean(axes, keepdims=True) + 1e-5)
         lead = (1,) * len(axes)
         scale, bias = (
             params[name].reshape(lead + params[name].shape) for name in ("scale", "bias")

@@ -11,7 +11,7 @@ import pytest
 
 from input_pipeline.errors import DataError, UserError
 from magnifier_jax.checkpoints import CheckpointReader
-from magnifier_jax.datasets import open_pictures, open_training_set
+from magnifier_jax.datasets import open_images, open_training_set
 from magnifier_jax.devices import make_mesh
 from magnifier_jax.embedding.network import load_trained
 from magnifier_jax.training import loop
@@ -189,11 +189,11 @@ def test_both_placements_train_alike(tiny_run, tmp_path, mesh):
     split = open_training_set(config, progress=False).split
     ids = [np.arange(len(split))]
     streamed, resident = (
-        next(iter(open_pictures(split, settings, parts=True, progress=False).batches(ids)))
+        next(iter(open_images(split, settings, parts=True, progress=False).batches(ids)))
         for settings in (data, tiny_run.config.data)
     )
     np.testing.assert_array_equal(streamed.parts, resident.parts)
-    # TensorFlow's and Pillow's decoders may differ by a grey level here and there.
+    # TensorFlow's and Pillow's decoders may differ by a gray level here and there.
     np.testing.assert_allclose(streamed.images.astype(int), resident.images, atol=2)
     workdir = WorkDirectory(tmp_path / "stream")
     train(config, workdir, mesh=mesh, progress=False)

@@ -23,7 +23,7 @@ ROWS = ("baseline", "sab", "sfb", "nodiversity", "all")
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """Shares in per cent, of one run."""
+    """Shares in percent, of one run."""
 
     mean_average_precision: float
     rank1: float

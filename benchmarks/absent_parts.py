@@ -128,7 +128,7 @@ def main() -> None:
     mesh = make_mesh()
     for workdir in options.workdir:
         measure(workdir.name, load_trained(workdir, mesh))
-    print("mAP in per cent (share of the mAP with nothing absent)")
+    print("mAP in percent (share of the mAP with nothing absent)")
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ def main() -> None:
     found: dict[str, list[NetworkRobustness]] = {}
     for row, paths in runs.items():
         found[row], every = every[: len(paths)], every[len(paths) :]
-    print("mAP in per cent (loss in points, share that is kept); means over the seeds in brackets")
+    print("mAP in percent (loss in points, share that is kept); means over the seeds in brackets")
     print_rows(found)
     for row, networks in found.items():
         if len(networks[0].clean) > 1:

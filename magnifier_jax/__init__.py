@@ -7,7 +7,8 @@
     gallery = mj.Gallery.build(found, names=found.names)
     gallery.search(model.embed(crops), top=5)
 
-Importing this package takes no time and imports no jax: each name is imported when it is used.
+Importing this package is fast and does not import jax: each name is imported when it is first used.
+Errors that a user can fix are subclasses of `MagnifierError`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from input_pipeline.errors import DataError as DataError
+    from input_pipeline.errors import MagnifierError as MagnifierError
+    from input_pipeline.errors import UserError as UserError
     from magnifier_jax.api import train as train
     from magnifier_jax.config import Config as Config
     from magnifier_jax.embedding.embeddings import Embeddings as Embeddings
@@ -35,9 +39,12 @@ __version__ = "0.1.0"
 # Each name of the front door, and the module that has it.
 _HOMES = {
     "Config": "magnifier_jax.config",
+    "DataError": "input_pipeline.errors",
     "Embeddings": "magnifier_jax.embedding.embeddings",
     "Gallery": "magnifier_jax.retrieval",
+    "MagnifierError": "input_pipeline.errors",
     "Model": "magnifier_jax.embedding.model",
+    "UserError": "input_pipeline.errors",
     "embed_folder": "magnifier_jax.embedding.folder",
     "evaluate": "magnifier_jax.retrieval",
     "explain": "magnifier_jax.evaluation.explain",
@@ -53,9 +60,12 @@ _CALLABLE = {"export": "magnifier_jax.export"}
 
 __all__ = [
     "Config",
+    "DataError",
     "Embeddings",
     "Gallery",
+    "MagnifierError",
     "Model",
+    "UserError",
     "__version__",
     "embed_folder",
     "evaluate",

@@ -46,6 +46,16 @@ class Embeddings:
         """Number of images."""
         return len(self.descriptors)
 
+    def __repr__(self) -> str:
+        """Shapes instead of numbers."""
+        shapes = [
+            f"{name} {list(array.shape)}"
+            for name in ("descriptors", "parts", "visible", "part_maps")
+            if (array := getattr(self, name)) is not None
+        ]
+        left_out = f", {len(self.problems)} left out" if self.problems else ""
+        return f"Embeddings({', '.join(shapes)}{left_out})"
+
 
 def visible_parts(part_shares: NDArray[np.floating]) -> NDArray[np.bool_]:
     """Which parts images show, bool `[N, P]`; never the background, which is no part of anybody.

@@ -258,7 +258,7 @@ def table(scores: Sequence[Score], *, untrained: Sequence[Score] = ()) -> str:
         for variant, found in score.variants().items():
             rows.append(_row(f"{score.name}, {variant}", found, ranks))
     kinds = {score.plain.average_precision for score in scores}
-    note = f"per cent; average precision: {', '.join(sorted(kinds))}"
+    note = f"percent; average precision: {', '.join(sorted(kinds))}"
     return f"{tables.table(rows[0], rows[1:])}\n{note}"
 
 

@@ -134,7 +134,7 @@ class Robustness:
             texts.append(self._comparison())
         texts += [text for network in self.networks if (text := _confusion_table(network))]
         note = (
-            f"mAP in per cent (loss in points) on {self.test_set}; the {_SIDES[self.side]} behind "
+            f"mAP in percent (loss in points) on {self.test_set}; the {_SIDES[self.side]} behind "
             f"drawn objects, seed {self.seed}; regions from {self.part_maps}"
         )
         return "\n\n".join([*texts, note])

@@ -123,8 +123,8 @@ def choose_settings(
 
 def _check_known(option: str, value: object, known: Sequence[str]) -> None:
     if value is not None and value not in known:
-        hint = suggest(str(value), known) or f"; there are {', '.join(known)}."
-        raise UserError(f"--{option}={value!s} does not exist{hint}")
+        hint = suggest(str(value), known) or f"; choose from {', '.join(known)}."
+        raise UserError(f"There is no {option} {str(value)!r}{hint}")
 
 
 def _check_consumer(

@@ -67,6 +67,15 @@ class Gallery:
     model: str = ""
     notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """Shapes instead of numbers."""
+        shapes = [
+            f"{name} {list(array.shape)}"
+            for name in ("descriptors", "parts", "identities", "cameras")
+            if (array := getattr(self, name)) is not None
+        ]
+        return f"Gallery({', '.join(shapes)}, metric={self.metric!r})"
+
     @classmethod
     def build(
         cls,

@@ -62,6 +62,16 @@ class Evaluation:
     ignored_gallery: int = 0
     self_matches: int = 0
 
+    def __repr__(self) -> str:
+        """The measures that papers report."""
+        ranks = ", ".join(
+            f"rank-{k} {self.cmc[k - 1]:.2%}" for k in (1, 5, 10) if k <= len(self.cmc)
+        )
+        return (
+            f"Evaluation(mAP {self.mAP:.2%}, mINP {self.mINP:.2%}, {ranks}, "
+            f"{self.valid_queries} of {self.queries} queries, gallery of {self.gallery})"
+        )
+
     def summary(self) -> dict[str, object]:
         """What a report or a JSON file keeps: everything but the per-query numbers."""
         return {

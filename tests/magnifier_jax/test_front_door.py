@@ -124,3 +124,24 @@ def test_training_resumes_a_finished_run(tiny_run):
     done = mj.train(tiny_run.config, tiny_run.workdir.path, progress=False)
     assert done.step == tiny_run.result.step
     assert done.finished
+
+
+def test_what_people_print_is_short():
+    descriptors = np.eye(3, 4, dtype=np.float32)
+    found = mj.Embeddings(descriptors, part_maps=np.zeros((3, 2, 1), np.uint8))
+    assert repr(found) == "Embeddings(descriptors [3, 4], part_maps [3, 2, 1])"
+    gallery = mj.Gallery.build(found, names=["a", "b", "c"], cameras=[1, 2, 3])
+    assert repr(gallery) == "Gallery(descriptors [3, 4], cameras [3], metric='euclidean')"
+    query = descriptors[:2] + np.float32(0.1)
+    measured = mj.evaluate(query, found, [0, 1], [0, 1, 2], camera_filter=False, max_rank=5)
+    assert repr(measured) == (
+        "Evaluation(mAP 100.00%, mINP 100.00%, rank-1 100.00%, rank-5 100.00%, "
+        "2 of 2 queries, gallery of 3)"
+    )
+
+
+def test_errors_can_be_caught_by_their_root():
+    assert issubclass(mj.UserError, mj.MagnifierError)
+    assert issubclass(mj.DataError, mj.MagnifierError)
+    with pytest.raises(mj.MagnifierError, match="does not exist"):
+        mj.load("runs/nowhere")

@@ -44,12 +44,12 @@ def test_boxmot_decides_what_it_is_fed():
         ({"export_format": "tflite", "batch": 10**9}, "--batch is 1000000000 but must be"),
         ({"export_format": "folder", "dimension": 4}, "--dimension does not go with"),
         ({"export_format": "onnx", "dimension": 2.5}, "--dimension is 2.5 but must be"),
-        ({"export_format": "onx"}, r"--format=onx does not exist, did you mean 'onnx'\?"),
-        ({"export_format": "onnx", "layout": "nchw"}, "--layout=nchw does not exist"),
-        ({"export_format": "onnx", "precision": "float16"}, "--precision=float16 does not exist"),
-        ({"export_format": "onnx", "normalise": "in"}, "--normalise=in does not exist"),
-        ({"export_format": "onnx", "l2": True}, "--l2=True does not exist"),
-        ({"consumer": "BoxMOT"}, "--for=BoxMOT does not exist"),
+        ({"export_format": "onx"}, r"There is no format 'onx', did you mean 'onnx'\?"),
+        ({"export_format": "onnx", "layout": "nchw"}, r"There is no layout 'nchw'"),
+        ({"export_format": "onnx", "precision": "float16"}, r"There is no precision 'float16'"),
+        ({"export_format": "onnx", "normalise": "in"}, r"There is no normalise 'in'"),
+        ({"export_format": "onnx", "l2": True}, r"There is no l2 'True'"),
+        ({"consumer": "BoxMOT"}, r"There is no for 'BoxMOT'"),
     ],
 )
 def test_what_does_not_go_together_is_refused(options, message):

@@ -231,8 +231,7 @@ def identify(
         folders_are_people: Whether the user said that each person has a folder, so that names count
             only where folders are cameras.
     """
-    places = [_Place.of(name, folder) for name in names]
-    places = _with_leading_numbers(places)
+    places = _with_leading_numbers([_Place.of(name, folder) for name in names])
     persons = _person_folders(places)
     by_folder = _folders_decide(places, persons, folders_are_people=folders_are_people)
     who = tuple(
@@ -297,14 +296,8 @@ class _Place:
         """The camera in its name, else that of the nearest folder that is not the person's."""
         if self.named is not None and self.named.camera is not None:
             return self.named.camera
-        return next(
-            (
-                camera
-                for camera in (camera_in_name(self.name), self.folder_camera(person))
-                if camera is not None
-            ),
-            None,
-        )
+        camera = camera_in_name(self.name)
+        return self.folder_camera(person) if camera is None else camera
 
     def folder_camera(self, person: str | None) -> int | None:
         cameras = [camera_of_folder(part) for part in self.above if part != person]

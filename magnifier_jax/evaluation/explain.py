@@ -255,7 +255,7 @@ class Explanation:
         return {"matches": [match.to_mapping() for match in self.matches]}
 
     def draw(self, *, title: str = "", captions: Sequence[str] = ()) -> Image.Image:
-        """Draws the explanation as one drawing; see `report.explanations`."""
+        """Draws the explanation as one image; see `report.explanations`."""
         from magnifier_jax.evaluation.report.explanations import explanation_sheet
 
         return explanation_sheet(self, title=title, captions=captions)

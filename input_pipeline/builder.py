@@ -32,15 +32,18 @@ _SEAL = "checksums.json"
 
 @dataclasses.dataclass(frozen=True)
 class _Example:
+    """What is written of an image: its record, and what the metadata say of it."""
+
     record: dict[str, Any]
-    num_parts: int
+    metadata: Mapping[str, int]
 
 
 class ReidSplit(tfds.core.GeneratorBasedBuilder):
     """Encoded images and part maps of one split, in the order of its samples.
 
     The metadata of the dataset repeat the names, identities and cameras of all images, and say
-    how many part classes each takes, so that they are known without reading a record.
+    how many part classes each takes and what its checksums are, so that they are known without
+    reading a record.
 
     Args:
         data_dir: Folder of this split and this version of its source files.
@@ -123,7 +126,10 @@ class ReidSplit(tfds.core.GeneratorBasedBuilder):
             "names": [relative_name(sample.path, root=self._root) for sample in self._samples],
             "identities": [sample.identity for sample in self._samples],
             "cameras": [sample.camera for sample in self._samples],
-            "num_parts": [0] * len(self._samples),  # known, and put in, when they are encoded
+            # Known, and put in, when they are encoded.
+            "num_parts": [0] * len(self._samples),
+            "image_checksums": [0] * len(self._samples),
+            "part_checksums": [0] * len(self._samples),
         }
         return tfds.core.DatasetInfo(
             builder=self,
@@ -163,7 +169,8 @@ class ReidSplit(tfds.core.GeneratorBasedBuilder):
                     if isinstance(example, str):
                         bad.append(example)
                     elif not bad:
-                        self.info.metadata["num_parts"][start + offset] = example.num_parts
+                        for field, value in example.metadata.items():
+                            self.info.metadata[field][start + offset] = value
                         yield start + offset, example.record
         if bad:
             more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
@@ -197,7 +204,12 @@ class ReidSplit(tfds.core.GeneratorBasedBuilder):
             "identity": sample.identity,
             "camera": sample.camera,
         }
-        return _Example(record, parts.num_parts)
+        metadata = {
+            "num_parts": parts.num_parts,
+            "image_checksums": checksum(image.data),
+            "part_checksums": checksum(parts.data),
+        }
+        return _Example(record, metadata)
 
 
 def _remove_leftovers(folder: pathlib.Path) -> None:

@@ -71,7 +71,8 @@ def is_junk(identity: object) -> bool:
     if isinstance(identity, bytes):
         identity = identity.decode("utf-8", "replace")
     if isinstance(identity, str):
-        return _MINUS_ONE.fullmatch(one_spelling(identity).strip()) is not None
+        # Compatibility forms too: keyboards for Chinese and Japanese write digits of full width.
+        return _MINUS_ONE.fullmatch(unicodedata.normalize("NFKC", identity).strip()) is not None
     return bool(identity == JUNK)
 
 

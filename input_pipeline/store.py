@@ -95,6 +95,8 @@ class PreparedSplit:
         num_parts: Number of classes that each image's part map takes (its largest one plus 1),
             int32 `[n]`; 0 where there is no part map.
         sources: Records that hold the images one after the other.
+        checksums: CRC-32 of each encoded image and part map, uint32 `[n, 2]`; None if an older
+            version prepared them.
     """
 
     identities: np.ndarray
@@ -102,6 +104,7 @@ class PreparedSplit:
     names: tuple[str, ...]
     num_parts: np.ndarray
     sources: tuple[Records, ...] = dataclasses.field(repr=False)
+    checksums: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -277,7 +280,14 @@ def concatenate(splits: Sequence[PreparedSplit], names: Sequence[str]) -> Prepar
         ),
         num_parts=np.concatenate([split.num_parts for split in splits]),
         sources=tuple(source for split in splits for source in split.sources),
+        checksums=_joined([split.checksums for split in splits]),
     )
+
+
+def _joined(checksums: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """All checksums, or None where some are not known."""
+    known = [values for values in checksums if values is not None]
+    return np.concatenate(known) if known and len(known) == len(checksums) else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -361,6 +371,7 @@ def _open(pieces: Sequence[_Piece], *, root: pathlib.Path) -> PreparedSplit:
     from input_pipeline.builder import ReidSplit
 
     num_parts, sources = [np.zeros(0, np.int32)], []
+    checksums: list[np.ndarray | None] = [np.zeros((0, 2), np.uint32)]
     for piece in pieces:
         try:
             builder = ReidSplit.open(piece.folder)
@@ -371,6 +382,7 @@ def _open(pieces: Sequence[_Piece], *, root: pathlib.Path) -> PreparedSplit:
                 if list(metadata[field]) != values:
                     raise ValueError(f"other {field} were written")
             num_parts.append(np.asarray(metadata["num_parts"]).astype(np.int32))
+            checksums.append(_checksums(metadata))
             if not len(records) == len(num_parts[-1]) == len(piece.samples):
                 raise ValueError("the number of records is wrong")
         except Exception as error:  # TFDS raises whatever the content of its files leads it to
@@ -384,7 +396,15 @@ def _open(pieces: Sequence[_Piece], *, root: pathlib.Path) -> PreparedSplit:
         names=tuple(relative_name(sample.path, root=root) for sample in samples),
         num_parts=np.concatenate(num_parts),
         sources=tuple(sources),
+        checksums=_joined(checksums),
     )
+
+
+def _checksums(metadata: Mapping[str, Any]) -> np.ndarray | None:
+    if "image_checksums" not in metadata:
+        return None
+    columns = [metadata["image_checksums"], metadata["part_checksums"]]
+    return np.stack([np.asarray(column).astype(np.uint32) for column in columns], axis=1)
 
 
 def _tell_other_versions(folder: pathlib.Path, split: str, current: Sequence[pathlib.Path]) -> None:

@@ -401,16 +401,18 @@ def _refuse_impossible(config: Config) -> None:
     both = occlusion.upper_parts + occlusion.lower_parts
     if len(set(both)) != len(both):
         raise UserError(
-            f"config.occlusion names a part twice: {occlusion.upper_parts}, {occlusion.lower_parts}"
+            "config.occlusion.upper_parts and config.occlusion.lower_parts name a part twice: "
+            f"{occlusion.upper_parts}, {occlusion.lower_parts}"
         )
-    for group in occlusion.groups:
+    for side, group in zip(("upper", "lower"), occlusion.groups, strict=True):
         if group.count > len(group.parts):
             raise UserError(
-                f"config.occlusion cannot hide {group.count} of the parts {group.parts}."
+                f"config.occlusion.{side}_count cannot hide {group.count} of the parts "
+                f"{group.parts} of config.occlusion.{side}_parts."
             )
         if any(not 0 <= part < model.num_parts for part in group.parts):
             raise UserError(
-                f"config.occlusion names parts {group.parts}, but there are only "
+                f"config.occlusion.{side}_parts names parts {group.parts}, but there are only "
                 f"0…{model.num_parts - 1}."
             )
 

@@ -303,7 +303,7 @@ def _join(
     if config.data.part_labels != "none":
         split.require_parts(num_parts=config.model.num_parts)
     identities, labels = np.unique(split.identities, return_inverse=True)
-    manifest = list_people(titles, datasets)
+    manifest = list_people(titles, datasets, [split.checksums for split in splits])
     if len(manifest.identities) != len(identities):
         raise UserError("Two training sets share identity numbers; this is a bug.")
     return TrainingSet(split, labels.astype(np.int32), manifest)

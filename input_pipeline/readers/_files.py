@@ -157,12 +157,14 @@ def splits_to_read(root: pathlib.Path, folders: Mapping[str, str]) -> tuple[str,
         folders: Name of the file or folder of each split in it.
 
     Returns:
-        `train`, or `query` and `gallery`, where only these are there; otherwise all, so that
-        reading them finds out what is missing.
+        `train` where only that is there, and `query` and `gallery` where `train` is not but one
+        of them is; otherwise all. Reading them finds out what is missing.
     """
     there = {split for split, name in folders.items() if os.path.lexists(root / name)}
-    if there in ({"train"}, {"query", "gallery"}):
-        return tuple(split for split in folders if split in there)
+    if there == {"train"}:
+        return ("train",)
+    if there and "train" not in there:
+        return tuple(split for split in folders if split != "train")
     return tuple(folders)
 
 

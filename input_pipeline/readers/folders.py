@@ -26,7 +26,7 @@ from input_pipeline.identities import (
 from input_pipeline.readers import _files
 from input_pipeline.readers._splits import FOLDERS, checked, is_separate
 
-TITLE = "A folder per identity"
+TITLE = "data with a folder per identity"
 
 
 def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:

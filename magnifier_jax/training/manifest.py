@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
+
 from input_pipeline.dataset import ReidDataset, Sample
 from input_pipeline.errors import DataError
 from input_pipeline.files import checksum
@@ -20,11 +22,30 @@ class Person:
         images: How many there are.
         files: CRC-32 of each image's name, camera and size in bytes, in their order.
         part_labels: CRC-32 of the size of each image's part map, or of there being none.
+        contents: CRC-32 of what is in the images, and of what is in their part maps; None before
+            they are prepared, or where an older version prepared them.
     """
 
     images: int
     files: int
     part_labels: int
+    contents: tuple[int, int] | None = None
+
+    def to_json(self) -> list[int]:
+        """What a checkpoint holds."""
+        return [self.images, self.files, self.part_labels, *(self.contents or ())]
+
+    @classmethod
+    def from_json(cls, numbers: Sequence[int]) -> Person:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            ValueError: It is not that.
+        """
+        if len(numbers) not in (3, 5):
+            raise ValueError(f"a person has {len(numbers)} numbers")
+        images, files, part_labels, *contents = map(int, numbers)
+        return cls(images, files, part_labels, (contents[0], contents[1]) if contents else None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,8 +64,8 @@ class Manifest:
         return tuple(self.people)
 
     def to_json(self) -> dict[str, list[int]]:
-        """What a checkpoint holds: images, and the two checksums, by person."""
-        return {name: list(dataclasses.astuple(person)) for name, person in self.people.items()}
+        """What a checkpoint holds: images and checksums, by person."""
+        return {name: person.to_json() for name, person in self.people.items()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Sequence[int]]) -> Manifest:
@@ -53,37 +74,45 @@ class Manifest:
         Raises:
             ValueError: It is not that.
         """
-        people = {}
-        for name, numbers in value.items():
-            if len(numbers) != len(dataclasses.fields(Person)):
-                raise ValueError(f"{name!r} has {len(numbers)} numbers")
-            people[str(name)] = Person(*(int(number) for number in numbers))
-        return cls(people)
+        return cls({str(name): Person.from_json(numbers) for name, numbers in value.items()})
 
 
-def list_people(titles: Sequence[str], datasets: Sequence[ReidDataset]) -> Manifest:
+def list_people(
+    titles: Sequence[str],
+    datasets: Sequence[ReidDataset],
+    checksums: Sequence[np.ndarray | None] | None = None,
+) -> Manifest:
     """Makes the manifest of training sets that are learned from together.
 
     Args:
         titles: A name for each dataset, all different.
         datasets: What their readers found, with the part maps that are going to be used.
+        checksums: Those of each dataset's training images and part maps, uint32 `[n, 2]`, where
+            they are known.
 
     Raises:
         DataError: A file cannot be looked at.
     """
     people: dict[str, Person] = {}
-    for title, dataset in zip(titles, datasets, strict=True):
-        by_number: dict[int, list[Sample]] = {}
-        for sample in dataset.train:
-            by_number.setdefault(sample.identity, []).append(sample)
-        for number in sorted(by_number):
-            samples = by_number[number]
+    known = checksums or [None] * len(datasets)
+    for title, dataset, contents in zip(titles, datasets, known, strict=True):
+        by_number: dict[int, list[int]] = {}
+        for place, sample in enumerate(dataset.train):
+            by_number.setdefault(sample.identity, []).append(place)
+        for number, places in sorted(by_number.items()):
+            samples = [dataset.train[place] for place in places]
             people[f"{title}/{dataset.name_of(number)}"] = Person(
                 len(samples),
                 checksum("".join(_file(sample, dataset) for sample in samples).encode()),
                 checksum("".join(_parts(sample) for sample in samples).encode()),
+                None if contents is None else _contents(contents[places]),
             )
     return Manifest(people)
+
+
+def _contents(checksums: np.ndarray) -> tuple[int, int]:
+    images, part_maps = checksums.astype("<u4").T
+    return checksum(images.tobytes()), checksum(part_maps.tobytes())
 
 
 def _file(sample: Sample, dataset: ReidDataset) -> str:
@@ -148,26 +177,39 @@ def compare(before: Manifest, after: Manifest, *, part_labels: bool = True) -> C
 
 
 def _renamed(before: Manifest, after: Manifest) -> Manifest:
-    """The manifest with the name that its only dataset has now: data may have been moved."""
-    old, new = ({name.split("/")[0] for name in m.people} for m in (before, after))
-    if len(old) != 1 or len(new) != 1:
+    """The manifest with the names that its datasets have now: data may have been moved."""
+    old, new = (
+        list(dict.fromkeys(name.split("/")[0] for name in m.people)) for m in (before, after)
+    )
+    if len(old) != len(new) or set(old) == set(new):
         return before
-    (title,), (others,) = new, old
+    titles = dict(zip(old, new, strict=True))
+    if any(title in new and title != now for title, now in titles.items()):
+        return before
     return Manifest(
-        {f"{title}{name[len(others) :]}": person for name, person in before.people.items()}
+        {
+            f"{titles[title]}/{person}": images
+            for (title, _, person), images in (
+                (name.partition("/"), images) for name, images in before.people.items()
+            )
+        }
     )
 
 
 def _image_changes(before: Manifest, after: Manifest, *, part_labels: bool) -> Iterator[str]:
     for name, old in before.people.items():
         new = after.people.get(name)
-        if new is None or new == old:
+        if new is None:
             continue
+        # What is in the files tells more than their sizes, where it is known of both.
+        known = old.contents is not None and new.contents is not None
+        (old_images, old_parts) = (old.contents if known else None) or (0, old.part_labels)
+        (new_images, new_parts) = (new.contents if known else None) or (0, new.part_labels)
         if new.images != old.images:
             yield f"{name} has {new.images} images instead of {old.images}"
-        elif new.files != old.files:
+        elif new.files != old.files or new_images != old_images:
             yield f"{name} has other images or cameras"
-        elif part_labels:
+        elif part_labels and new_parts != old_parts:
             yield f"{name} has other part labels"
 
 

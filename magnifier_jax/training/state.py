@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 
 from input_pipeline.errors import UserError
 from input_pipeline.files import user_path
+from input_pipeline.readers import parse_spec, split_specs
 from magnifier_jax.checkpoints import CheckpointReader
 from magnifier_jax.checkpoints.reader import identities_in
 from magnifier_jax.config import Config
@@ -192,8 +193,12 @@ def check_resumable(
     reader = CheckpointReader(workdir.checkpoints)
     if reader.latest_step() is None:
         return
-    before = Config.from_mapping(reader.read_metadata().get("config", {}), stored=True)
+    metadata = reader.read_metadata()
+    before = Config.from_mapping(metadata.get("config", {}), stored=True)
     found = differences(before.to_mapping(), config.to_mapping())
+    # Where the data lies decides nothing, for people and images are compared one by one.
+    if _IMAGES in metadata and _kinds(before.data.train) == _kinds(config.data.train):
+        found.pop("data.train", None)
     changed = [text for name, text in found.items() if not _among(name, FREE_FIELDS)]
     if changed and not allow_changes:
         raise UserError(
@@ -207,6 +212,11 @@ def check_resumable(
     ignored = [text for name, text in found.items() if _among(name, ["init"])]
     if ignored:
         say(f"Ignored, for the run resumes from its own checkpoint: {', '.join(ignored)}")
+
+
+def _kinds(specs: str) -> list[tuple[str, str]]:
+    """Reader and variant of each dataset, without the folder."""
+    return [(spec.name, spec.variant) for spec in map(parse_spec, split_specs(specs))]
 
 
 def check_same_people(workdir: WorkDirectory, listing: Listing) -> None:

@@ -77,7 +77,7 @@ def test_cameras_of_folders(name, camera):
     assert camera_of_folder(name) == camera
 
 
-@pytest.mark.parametrize("text", ["-1", "-0001", " -1 ", "-1.0", "−1", "-01.00", "－1", "-1,0"])
+@pytest.mark.parametrize("text", ["-1", "-0001", " -1 ", "-1.0", "−1", "-01.00", "－１", "-1,0"])
 def test_junk_in_every_spelling(text):
     assert is_junk(text)
     assert is_junk(text.encode())

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from input_pipeline.check import scan
-from input_pipeline.errors import DataError
+from input_pipeline.errors import DataError, FilesError
 from input_pipeline.readers import csv, folders, market_style
 from input_pipeline.readers._files import name_of
 from tests import layouts
@@ -67,6 +67,20 @@ def test_a_query_without_a_gallery_is_refused(tmp_path, layout):
     shutil.rmtree(whole.root / name)
     with pytest.raises(DataError, match=f"{name}: this folder of .* is missing"):
         (market_style if layout == "market_style" else folders).read(whole.root)
+
+
+@pytest.mark.parametrize("layout", ["market_style", "folders"])
+@pytest.mark.parametrize("missing", ["query", "gallery"])
+def test_half_a_test_set_alone_lacks_its_other_half_only(tmp_path, layout, missing):
+    root = layouts.read(layout, tmp_path).root
+    names = {"query": "query", "gallery": "gallery", "train": "train"}
+    if layout == "market_style":
+        names |= {"gallery": "bounding_box_test", "train": "bounding_box_train"}
+    shutil.rmtree(root / names["train"])
+    shutil.rmtree(root / names[missing])
+    with pytest.raises(FilesError) as caught:
+        (market_style if layout == "market_style" else folders).read(root)
+    assert [problem.path.name for problem in caught.value.problems] == [names[missing]]
 
 
 def test_layouts_that_are_mistaken_for_each_other_are_told_apart(tmp_path):

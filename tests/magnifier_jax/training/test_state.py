@@ -1,8 +1,11 @@
 import dataclasses
+import json
+import os
 
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from input_pipeline.errors import MagnifierError, UserError
 from magnifier_jax.checkpoints import CheckpointStore
@@ -10,7 +13,7 @@ from magnifier_jax.datasets import list_sets
 from magnifier_jax.devices import make_mesh
 from magnifier_jax.embedding.network import load_trained
 from magnifier_jax.interop import to_torch_state_dict, write_safetensors, write_torch_file
-from magnifier_jax.training.manifest import Manifest
+from magnifier_jax.training.manifest import Changes, Manifest, Person, compare
 from magnifier_jax.training.state import (
     check_resumable,
     check_same_images,
@@ -317,6 +320,84 @@ def test_changed_part_labels_are_noticed(people, tmp_path):
     check_same_images(workdir, changed, part_labels=False)
     with pytest.raises(UserError, match="shop/ben has other part labels"):
         check_same_images(workdir, changed)
+
+
+def paint(path, color):
+    """Writes an image of one color as BMP: all such files have the same size."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (16, 32), color).save(path)
+
+
+def test_people_swapped_for_others_with_files_of_the_same_size_are_noticed(people, tmp_path):
+    root, found = people
+    for person in (root / "train").iterdir():
+        for path in person.iterdir():
+            path.unlink()
+        paint(person / "c1_1.bmp", tuple(person.name.encode()))
+        paint(person / "c2_1.bmp", tuple(person.name.upper().encode()))
+    where = {"prepared": str(tmp_path / "prepared"), "part_labels": "none"}
+    before = found(**where).open_training(progress=False).manifest
+    assert all(person.contents is not None for person in before.people.values())
+    assert Manifest.from_json(json.loads(json.dumps(before.to_json()))) == before
+    workdir = saved(tmp_path / "run", before.identities, before)
+    for place, path in enumerate(sorted(root.rglob("train/*/*.bmp"))):
+        os.utime(path, (place, place))
+    check_same_images(workdir, found(**where).open_training(progress=False).manifest)
+    swap(root)
+    now = found(**where)
+    resume(workdir, now, part_labels=False)  # names, cameras and sizes are the same
+    with pytest.raises(UserError, match="shop/ben has other images or cameras; shop/tom has other"):
+        check_same_images(workdir, now.open_training(progress=False).manifest)
+
+
+def test_part_maps_of_the_same_size_are_compared_by_what_is_in_them():
+    person = Person(images=4, files=1, part_labels=2, contents=(3, 4))
+    other = dataclasses.replace(person, contents=(3, 5))
+    before, after = (Manifest({"shop/ben": someone}) for someone in (person, other))
+    assert compare(before, after).images == ("shop/ben has other part labels",)
+    assert compare(before, before).images == ()
+    # Sizes are all that is known of what an older version prepared.
+    older = Manifest({"shop/ben": dataclasses.replace(person, contents=None)})
+    assert compare(older, after).images == ()
+
+
+def test_several_datasets_that_were_moved_keep_their_people():
+    person = Person(images=4, files=1, part_labels=2)
+
+    def of(*names):
+        return Manifest(dict.fromkeys(names, person))
+
+    before = of("shop/ben", "mall/ben", "mall/a/b")
+    assert compare(before, of("store/ben", "mall/ben", "mall/a/b")) == Changes()
+    assert compare(before, of("new_shop/ben", "new_mall/ben", "new_mall/a/b")) == Changes()
+    # Another order of the same datasets is another order of the classifiers.
+    assert compare(before, of("mall/ben", "mall/a/b", "shop/ben")).people
+    assert compare(before, of("mall/ben", "shop/ben", "shop/a/b")).people
+
+
+def test_the_folder_of_the_data_may_change(people, tmp_path):
+    root, found = people
+    listing = found(train=f"folders@{root}")
+    config, manifest = listing.config, listing.manifest()
+
+    def at(train):
+        return dataclasses.replace(config, data=dataclasses.replace(config.data, train=train))
+
+    for name, record in (("run", training_record(manifest)), ("older", {})):
+        workdir = WorkDirectory(tmp_path / name)
+        metadata = {"config": config.to_mapping(), "identities": list(manifest.identities)}
+        with CheckpointStore(workdir.checkpoints) as store:
+            store.save(
+                1, variables={"a": np.zeros(1)}, optimizer={}, metadata={**metadata, **record}
+            )
+        check_resumable(workdir, at(f"folders@{root}"))
+        if record:
+            check_resumable(workdir, at("folders@/elsewhere/shop"))
+        else:
+            with pytest.raises(UserError, match=r"data\.train"):
+                check_resumable(workdir, at("folders@/elsewhere/shop"))
+        with pytest.raises(UserError, match=r"data\.train"):
+            check_resumable(workdir, at("csv@/elsewhere/shop"))
 
 
 @pytest.mark.parametrize("record", [7, [1], {"a": 3}, {"a": [1, 2]}, {"a": [1, 2, "x"]}])

@@ -43,7 +43,8 @@ class Parser(argparse.ArgumentParser):
     """
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parses as `argparse` does, after respelling options."""
+        """Parses as `argparse` does, after respelling options; help may be printed anywhere."""
+        prepare_terminal()
         given = sys.argv[1:] if args is None else list(args)
         return super().parse_known_args(
             [self._respelled(argument) for argument in given], namespace

@@ -99,11 +99,16 @@ def _parser() -> console.Parser:
     )
     parser.add_argument("--query", type=Path, required=True, help=_FILE_HELP)
     parser.add_argument("--gallery", type=Path, required=True, help="the same for the gallery")
-    parser.add_argument("--metric", choices=["euclidean", "cosine"], default="euclidean")
     parser.add_argument(
-        "--average-precision", choices=["rectangular", "trapezoid"], default="rectangular"
+        "--metric", choices=["euclidean", "cosine"], default="euclidean", help="distance"
     )
-    parser.add_argument("--max-rank", type=int, default=50, help="length of the CMC curve")
+    parser.add_argument(
+        "--average-precision",
+        choices=["rectangular", "trapezoid"],
+        default="rectangular",
+        help="area under the curve; trapezoid as the Market-1501 MATLAB code",
+    )
+    parser.add_argument("--max-rank", type=int, default=50, help="length of the CMC curve (50)")
     parser.add_argument(
         "--no-camera-filter",
         action="store_true",
@@ -115,13 +120,13 @@ def _parser() -> console.Parser:
         help="also rank images of identity -1, which are left out as Market-1501 does",
     )
     parser.add_argument("--rerank", action="store_true", help="also with k-reciprocal re-ranking")
-    parser.add_argument("--k1", type=int, default=20)
-    parser.add_argument("--k2", type=int, default=6)
-    parser.add_argument("--original-weight", type=float, default=0.3, help="λ of re-ranking")
+    parser.add_argument("--k1", type=int, default=20, help="neighbors of re-ranking (20)")
+    parser.add_argument("--k2", type=int, default=6, help="nearest of them that are averaged (6)")
+    parser.add_argument("--original-weight", type=float, default=0.3, help="λ of re-ranking (0.3)")
     parser.add_argument(
         "--expand", type=int, metavar="K", help="also with queries expanded by K neighbors"
     )
-    parser.add_argument("--alpha", type=float, default=3.0, help="α of query expansion")
+    parser.add_argument("--alpha", type=float, default=3.0, help="α of query expansion (3)")
     parser.add_argument(
         "--single-shot", type=int, metavar="N", help="old CUHK03 protocol with N drawn galleries"
     )

@@ -393,7 +393,8 @@ def _not_loadable(place: pathlib.Path) -> str:
     if place.suffix == ".npz":
         return f"{place} is no network: Gallery.load reads galleries."
     if place.suffix == ".json":
-        return f"{place} is no network: give the file beside it, {place.with_suffix('')}."
+        beside = place.with_suffix("")
+        return f"{place} is no network: give {beside if beside.exists() else place.parent}."
     known = ", ".join((*_WEIGHTS, ".onnx"))
     return (
         f"{place} is no work directory and no file of a kind that can be loaded ({known}): "

@@ -31,6 +31,9 @@ _COLLAPSE_SPREAD = 3e-3
 # Squared norms may be this many times the squared distance of neighbors before float64 is used.
 # Distances between neighbors are then right to about 1e-6 in float32.
 _MOST_CANCELLATION = 8
+# The same for the share of rows that lie nearest to others, such as look-alikes among strangers.
+_MOST_CANCELLATION_OF_FEW = 256
+_FEW = 0.1
 # Squared norms that float32 holds with room for products of two.
 SQUARED_RANGE = (1e-24, 1e24)
 # Differences of two rows of this norm are still float32 numbers.
@@ -177,7 +180,13 @@ def check_descriptors(values: Vectors, *, name: str) -> Descriptors:
     Raises:
       UserError: for a wrong shape or type, no rows, or rows that hold NaN or infinity, named.
     """
-    array = np.asarray(vectors_of(values))
+    given = vectors_of(values)
+    if isinstance(given, np.ma.MaskedArray) and given.dtype.kind == "f":
+        given = given.filled(np.nan)
+    try:
+        array = np.asarray(given)
+    except ValueError as error:
+        raise UserError(f"{name} descriptors are not all of the same length") from error
     if array.ndim != 2 or not array.shape[1]:
         raise UserError(f"{name} descriptors must have shape [N, D], not {list(array.shape)}")
     if not len(array):
@@ -271,32 +280,38 @@ class Spacing:
     Attributes:
       rows: float64 [n, D], of unit length for cosine distance.
       center: float64 [D], their median, which a few far rows do not move.
-      nearest: Typical squared distance of one to the next other one; 0 if all are equal.
+      apart: float64 [n], squared distance of each different row to the next one; empty if all
+        are equal.
       rounding: Relative rounding of the type in which the descriptors came.
       metric: 'euclidean' or 'cosine'.
     """
 
     rows: NDArray[np.float64]
     center: NDArray[np.float64]
-    nearest: float
+    apart: NDArray[np.float64]
     rounding: float
     metric: Metric
 
     @classmethod
     def of(cls, gallery: Descriptors, *, metric: Metric) -> Spacing:
-        """Looks at up to 128 rows at even distances."""
+        """Looks at up to 128 rows."""
         if metric not in ("euclidean", "cosine"):
             raise UserError(f"unknown metric {metric!r}; choose 'euclidean' or 'cosine'")
         rows = sample(gallery, metric=metric)
         center = np.median(rows, axis=0)
         different = np.stack(list({row.tobytes(): row for row in rows}.values())) - center
-        nearest = 0.0
+        apart = np.empty(0)
         if len(different) > 1:
             squared = _squared_distances(different, different)
             np.fill_diagonal(squared, np.inf)
-            nearest = float(np.median(squared.min(axis=1)))
+            apart = squared.min(axis=1)
         rounding = max(float(np.finfo(part.dtype).eps) for part in gallery.parts)
-        return cls(rows, center, nearest, rounding, metric)
+        return cls(rows, center, apart, rounding, metric)
+
+    @property
+    def nearest(self) -> float:
+        """Typical squared distance of a row to the next other one; 0 if all are equal."""
+        return float(np.median(self.apart)) if len(self.apart) else 0.0
 
     def needs_float64(
         self, query: Descriptors, gallery: Descriptors, *, asked: NDArray[np.float64]
@@ -307,17 +322,16 @@ class Spacing:
         largest = 1.0
         if self.metric == "euclidean":
             largest = float(max(query.squared_norms.max(), gallery.squared_norms.max()))
-        return largest > _MOST_CANCELLATION * self._nearest_to(asked)
+        groups = [part for part in (self.apart, self._apart_from(asked)) if len(part)]
+        return not groups or any(_cancels(largest, part) for part in groups)
 
-    def _nearest_to(self, asked: NDArray[np.float64]) -> float:
-        """As `nearest`, of the gallery's rows and of the queries, whichever are nearer."""
+    def _apart_from(self, asked: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Squared distance of each query that is not in the gallery's sample to the next row."""
         known = {row.tobytes() for row in self.rows}
         asked = asked[[row.tobytes() not in known for row in asked]]
         if not len(asked):
-            return self.nearest
-        squared = _squared_distances(asked - self.center, self.rows - self.center)
-        nearest = float(np.median(squared.min(axis=1)))
-        return min(nearest, self.nearest) if self.nearest else nearest
+            return np.empty(0)
+        return _squared_distances(asked - self.center, self.rows - self.center).min(axis=1)
 
     def in_float64(self, descriptors: Descriptors) -> Descriptors:
         """The same rows for distances in float64, seen from the middle of the gallery."""
@@ -405,14 +419,22 @@ def check_widths(query: Descriptors, gallery: Descriptors) -> None:
         )
 
 
-def evenly(total: int) -> NDArray[np.int64]:
-    """Up to 128 row numbers at even distances: int64 [n]."""
-    return np.arange(0, total, -(-total // _SAMPLE))
+def _cancels(largest: float, apart: NDArray[np.float64]) -> bool:
+    """Whether float32 loses the distances of typical neighbors, or all of those of near ones."""
+    near = _MOST_CANCELLATION_OF_FEW * np.quantile(apart, _FEW)
+    return largest > min(_MOST_CANCELLATION * float(np.median(apart)), float(near))
+
+
+def chosen_rows(total: int) -> NDArray[np.int64]:
+    """Up to 128 row numbers, ascending: int64 [n]; at random, for what is in a row may repeat."""
+    if total <= _SAMPLE:
+        return np.arange(total)
+    return np.sort(np.random.default_rng(0).choice(total, _SAMPLE, replace=False))
 
 
 def sample(descriptors: Descriptors, *, metric: Metric) -> NDArray[np.float64]:
-    """Rows at even distances [n, D], of unit length for cosine distance."""
-    indices = evenly(len(descriptors))
+    """Some rows [n, D], of unit length for cosine distance."""
+    indices = chosen_rows(len(descriptors))
     # In float64, whatever distances are computed in, for what came may be float64.
     rows = dataclasses.replace(descriptors, squared_norms=np.zeros(0)).take(indices)
     return np.asarray(unit_rows(rows) if metric == "cosine" else rows, np.float64) + 0.0

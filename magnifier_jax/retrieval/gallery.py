@@ -15,7 +15,7 @@ from numpy.lib import format as npy
 from numpy.typing import ArrayLike, NDArray
 
 from input_pipeline.errors import DataError, UserError
-from input_pipeline.files import claim_output, open_whole, writing
+from input_pipeline.files import claim_output, open_whole, user_path, writing
 from magnifier_jax.retrieval.descriptors import (
     Embedded,
     Metric,
@@ -30,6 +30,7 @@ from magnifier_jax.retrieval.labels import read_labels
 from magnifier_jax.retrieval.search import Searcher, SearchResult
 
 _ROWS_AT_ONCE = 2048
+_LONGEST_LIST = 10**8
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -131,17 +132,19 @@ class Gallery:
         embeddings, seen = None, None
         if parts is not None and visible is not None:
             embeddings, seen = check_parts(parts, visible, total=total, name="gallery")
-        numbers = np.arange(total) if ids is None else np.array(ids, np.int64)
+        numbers = _labels(np.arange(total) if ids is None else ids, total=total, what="ids")
         after = int(numbers.max()) + 1 if next_id is None else int(next_id)
-        if numbers.shape != (total,) or len(np.unique(numbers)) < total or numbers.min() < 0:
+        if len(np.unique(numbers)) < total or numbers.min() < 0:
             raise UserError(f"ids must be {total} different whole numbers, not below 0")
         if after <= numbers.max():
             raise UserError(f"next_id must be above all ids, not {after}")
         return cls(
             descriptors=checked.parts[0],
             names=texts,
-            identities=_labels(identities, total=total, what="identities", kinds="iuU"),
-            cameras=_labels(cameras, total=total, what="cameras", kinds="iu"),
+            identities=None
+            if identities is None
+            else _labels(identities, total=total, what="identities", text=True),
+            cameras=None if cameras is None else _labels(cameras, total=total, what="cameras"),
             parts=embeddings,
             visible=seen,
             ids=numbers,
@@ -334,7 +337,7 @@ class Gallery:
           UserError: if the file is not there.
           DataError: if it is damaged or is not a gallery.
         """
-        fields = read_gallery(Path(path))
+        fields = read_gallery(user_path(path))
         try:
             return cls.build(fields.pop("descriptors"), **fields)
         except (ValueError, TypeError, OverflowError) as error:
@@ -349,8 +352,14 @@ class Gallery:
         descriptors are written as unit vectors, for an index by inner product.
 
         Raises:
-          UserError: if the folder cannot be written, or another process is writing it.
+          UserError: if the folder cannot be written, another process is writing it, or the ids
+            are too far apart for such a list.
         """
+        if self.next_id > _LONGEST_LIST:
+            raise UserError(
+                f"the list of names would have {self.next_id:,} entries, for ids are so large; "
+                "build the gallery with smaller ids, or without"
+            )
         names: list[str | None] = [None] * self.next_id
         for number, name in zip(self.ids.tolist(), self.names.tolist(), strict=True):
             names[number] = name
@@ -373,12 +382,13 @@ class Gallery:
             file.write(np.ascontiguousarray(rows, "<f4").tobytes())
 
 
-def _labels(values: ArrayLike | None, *, total: int, what: str, kinds: str) -> NDArray[Any] | None:
-    if values is None:
-        return None
+def _labels(values: ArrayLike, *, total: int, what: str, text: bool = False) -> NDArray[Any]:
     labels = read_labels(values, name=what, missing=what == "cameras")
-    if labels.shape != (total,) or labels.dtype.kind not in kinds:
-        allowed = "whole numbers or text" if "U" in kinds else "whole numbers"
+    # Where one is missing, tables hold whole numbers as floating-point ones.
+    if labels.dtype.kind == "f" and (abs(labels) < 2**53).all() and (labels % 1 == 0).all():
+        labels = labels.astype(np.int64)
+    if labels.shape != (total,) or labels.dtype.kind not in ("iuU" if text else "iu"):
+        allowed = "whole numbers or text" if text else "whole numbers"
         raise UserError(f"{what} must be {total} of {allowed}, one for each image")
     if labels.dtype.kind == "U":
         return labels

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import numbers
-import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -17,12 +16,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from input_pipeline.errors import UserError
-from input_pipeline.identities import JUNK, UNKNOWN_CAMERA, is_junk, is_unknown_camera, one_spelling
+from input_pipeline.identities import (
+    JUNK,
+    UNKNOWN_CAMERA,
+    is_junk,
+    is_unknown_camera,
+    near_spelling_notices,
+    one_spelling,
+)
 from magnifier_jax.retrieval.descriptors import Descriptors, RetrievalWarning
 
 Array = ArrayLike | jax.Array
 
-_NUMBER = re.compile(r"[+-]?(\d+)(\.0*)?")
 _PIECES = 16
 _COLUMNS = 32
 _ROWS_AT_ONCE = 2048
@@ -35,7 +40,7 @@ class SelfMatchWarning(RetrievalWarning):
 
 
 class SpellingWarning(RetrievalWarning):
-    """Labels that look like one number are different, for they are text."""
+    """Text labels that count as different are written almost alike, such as `4` and `0004`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +163,9 @@ def _is(identities: NDArray[Any], ignored: int | str | None) -> NDArray[np.bool_
     if is_junk(ignored):
         ignored = JUNK
     if isinstance(ignored, str):
-        return np.zeros(identities.shape, bool)
+        raise UserError(
+            f"the ignored identity is text, {ignored!r}, and the identities are numbers"
+        )
     return np.asarray(identities == ignored, bool)
 
 
@@ -173,7 +180,7 @@ def make_labels(query: Labeled, gallery: Labeled, *, camera_filter: bool) -> Lab
     query_ids, gallery_ids = _number(
         query.identities, gallery.identities, names=[f"{name} identities" for name in names]
     )
-    _warn_of_spellings(query.identities, gallery.identities)
+    _warn_of_spellings(query.identities, gallery.identities, kind="identities")
     query_cameras = np.full(len(query.rows), -2, np.int32)
     gallery_cameras = np.full(len(gallery.rows), -1, np.int32)
     if camera_filter:
@@ -183,6 +190,7 @@ def make_labels(query: Labeled, gallery: Labeled, *, camera_filter: bool) -> Lab
                 "or turn it off (camera_filter=False, or --no-camera-filter)"
             )
         asked, searched = _known(query.cameras), _known(gallery.cameras)
+        _warn_of_spellings(query.cameras[asked], gallery.cameras[searched], kind="cameras")
         if asked.any() and searched.any():
             query_cameras[asked], gallery_cameras[searched] = _number(
                 query.cameras[asked],
@@ -229,6 +237,9 @@ def read_labels(values: Array, *, name: str, missing: bool = False) -> NDArray[A
         labels = np.char.decode(labels, "utf-8", "surrogateescape")
     if labels.dtype.kind in "UT":
         names, places = np.unique(labels.astype(str), return_inverse=True)
+        if not missing and "" in names:
+            row = np.flatnonzero(labels == "")[0]
+            raise UserError(f"{name} are empty text in row {row}; leave these images out")
         return np.array([one_spelling(text) for text in names.tolist()], str)[places]
     if labels.dtype.kind not in "biufO":
         raise UserError(f"{name} must be numbers or text, not {labels.dtype}")
@@ -255,7 +266,7 @@ def _from_objects(labels: NDArray[Any], *, name: str, missing: bool) -> NDArray[
     known = [value for value in values if value is not None]
     text = [isinstance(value, str) for value in known]
     odd = [value for value in known if not isinstance(value, str | int | float)]
-    if odd or any(text) != all(text):
+    if odd or (any(text) and not all(text)):
         found = ", ".join(sorted({type(value).__name__ for value in labels.reshape(-1).tolist()}))
         what = "of a type that cannot be compared" if odd else "of different types"
         raise UserError(f"{name} are {what} ({found}); give all as numbers or all as text")
@@ -333,26 +344,11 @@ def _number(
     return found[0], found[1]
 
 
-def _warn_of_spellings(*identities: NDArray[Any]) -> None:
-    """Says so if a number is there in several spellings, as text."""
-    seen: dict[str, str] = {}
-    names: Iterable[str] = (
-        name for ids in identities if ids.dtype.kind == "U" for name in np.unique(ids).tolist()
-    )
-    for name in names:
-        match = _NUMBER.fullmatch(name.strip())
-        if not match:
-            continue
-        sign = "-" if name.strip().startswith("-") else ""
-        other = seen.setdefault(sign + match[1].lstrip("0"), name)
-        if other != name:
-            warnings.warn(
-                f"the identities {other!r} and {name!r} are different people here, for they are "
-                "text; write them alike, or give numbers",
-                SpellingWarning,
-                stacklevel=4,
-            )
-            return
+def _warn_of_spellings(*labels: NDArray[Any], kind: str) -> None:
+    """Says so if text that counts as different may well be meant as one."""
+    names = {name for each in labels if each.dtype.kind == "U" for name in np.unique(each).tolist()}
+    for notice in near_spelling_notices(names, kind=kind):
+        warnings.warn(f"{notice}, or give numbers", SpellingWarning, stacklevel=4)
 
 
 # --- Queries that are in the gallery --------------------------------------------------------------

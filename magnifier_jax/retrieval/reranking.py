@@ -63,6 +63,8 @@ class ReRanking:
     held_bytes: int = 2**28
 
     def __post_init__(self) -> None:
+        if self.held_bytes < 0:
+            raise UserError(f"held_bytes must be at least 0, not {self.held_bytes}")
         if self.k1 < 1 or self.k2 < 1:
             raise UserError(f"k1 and k2 must be at least 1, not {self.k1} and {self.k2}")
         if not 0 <= self.original_weight <= 1:

@@ -29,7 +29,7 @@ from magnifier_jax.retrieval.descriptors import (
     check_descriptors,
     check_parts,
     check_widths,
-    evenly,
+    chosen_rows,
     sample,
     unit_rows,
     vectors_of,
@@ -334,7 +334,7 @@ class Searchable:
     def sample(self) -> Side:
         """Some rows with parts, in float64."""
         assert self.visible is not None
-        rows = evenly(len(self))
+        rows = chosen_rows(len(self))
         visible = self.visible[rows].astype(np.float64)
         vectors = self.descriptors.take(rows).astype(np.float64)
         return Side(

@@ -97,7 +97,7 @@ def verify(
     Raises:
       UserError: for input that cannot be compared, or without pairs of either kind.
     """
-    if not rates or not all(0 <= rate < 1 for rate in rates):
+    if not len(rates) or not all(0 <= rate < 1 for rate in rates):
         raise UserError(f"false positive rates must be at least 0 and below 1, not {list(rates)}")
     queries = check_descriptors(query, name="query")
     candidates = check_descriptors(gallery, name="gallery")

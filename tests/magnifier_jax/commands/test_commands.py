@@ -1,5 +1,6 @@
 """`magnifier COMMAND`, and the older calls that equal it."""
 
+import os
 import subprocess
 import sys
 
@@ -19,11 +20,12 @@ finally:
 """
 
 
-def run(*arguments, code=None):
+def run(*arguments, code=None, encoding="utf-8"):
     start = ["-c", code] if code else ["-m", "magnifier_jax"]
     return subprocess.run(
-        [sys.executable, *start, *arguments], capture_output=True, text=True, cwd=ROOT, check=False
-    )
+        [sys.executable, *start, *arguments], capture_output=True, encoding=encoding, cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": encoding}, check=False,
+    )  # fmt: skip
 
 
 def test_help_lists_every_command_at_once():

@@ -165,7 +165,7 @@ def test_spellings_of_one_number_are_said(files, tmp_path, capsys):
         np.savez(tmp_path / f"{side}.npz", **arrays)
     assert main(files) == 2
     errors = capsys.readouterr().err
-    assert "warning: the identities '0' and '0000' are different people here" in errors
+    assert "warning: different identities with almost the same name: '0', '0000'; " in errors
     assert "error: no query has a match" in errors
 
 

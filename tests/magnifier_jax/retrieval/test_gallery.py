@@ -379,3 +379,34 @@ def test_labels_of_galleries_are_exact():
     assert large.identities.tolist() == [2**62 + 1, 5]
     assert draw(2, identities=["Zoe\u0308", "b"]).identities.tolist() == ["Zo\u00eb", "b"]
     assert draw(2, cameras=[None, 3]).cameras.tolist() == [-1, 3]
+
+
+def test_labels_as_tables_hold_them():
+    values, names = np.eye(3, dtype=np.float32), ["a", "b", "c"]
+    assert Gallery.build(values, names=names, cameras=[None] * 3).cameras.tolist() == [-1] * 3
+    found = Gallery.build(values, names=names, cameras=[1.0, np.nan, 3.0], ids=[5.0, 7.0, 9.0])
+    assert found.cameras.dtype == found.ids.dtype == np.int64
+    assert found.cameras.tolist() == [1, -1, 3]
+    for ids in ([0.5, 1.5, 2.5], ["a", "b", "c"], [1, 2]):
+        with pytest.raises(UserError, match="ids must be 3"):
+            Gallery.build(values, names=names, ids=ids)
+
+
+def test_ids_too_large_for_a_list(tmp_path):
+    gallery = Gallery.build(np.eye(2, dtype=np.float32), names=["a", "b"], ids=[1, 2**40])
+    with pytest.raises(UserError, match="smaller ids"):
+        gallery.export_vectors(tmp_path)
+
+
+def test_a_gallery_at_home_is_loaded_from_where_it_was_saved(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Gallery.build(np.eye(2, dtype=np.float32), names=["a", "b"]).save("~/g.npz")
+    assert Gallery.load("~/g.npz").names.tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "values", [[[1.0, 2.0], [1.0]], np.ma.MaskedArray([[1.0, 2.0]], [[True, False]])]
+)
+def test_descriptors_with_holes_are_refused(values):
+    with pytest.raises(UserError, match="descriptors"):
+        Gallery.build(values, names=["a", "b"][: len(values)])

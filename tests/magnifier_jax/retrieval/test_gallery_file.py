@@ -133,7 +133,7 @@ HEADER = {"descr": "<f4", "fortran_order": False, "shape": (3, 2)}
         ("descriptors", b"not an array", "magic string"),
         ("descriptors", b"\x93NUMPY\x09\x00", "unknown version"),
         ("identities", entry_of(HEADER | {"descr": "<M8[s]", "shape": (3,)}, bytes(24)), "numbers"),
-        ("cameras", entry_of(HEADER | {"shape": (3,)}, bytes(12)), "whole numbers"),
+        ("cameras", entry_of(HEADER | {"shape": (3,)}, b"abcd" * 3), "whole numbers"),
         ("identities", entry_of(HEADER | {"descr": "<i8", "shape": (2,)}, bytes(16)), "must be 3"),
         ("visible", entry_of(HEADER | {"descr": "|b1"}, bytes(5)), "not of the size"),
         ("ids", entry_of(HEADER | {"descr": "<i8", "shape": (3,)}, bytes(24)), "different"),

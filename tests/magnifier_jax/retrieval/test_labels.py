@@ -27,6 +27,8 @@ ZOE = "Zo\u00eb", unicodedata.normalize("NFD", "Zo\u00eb")
         (np.array([None, 1], object), np.array([None, 2, 2, 2], object)),
         (np.array([None, "a"], object), np.array(["", "b", None, "b"], object)),
         ([-1, -1], ["a", "b", "c", "d"]),
+        ([None, None], ["a", "b", "c", "d"]),
+        ([None, None], [None, None, None, None]),
         ([np.nan, 1], [np.nan, 2, 2, 2]),
         (np.array([np.nan, "a"], object), np.array([np.nan, "b", "b", "b"], object)),
         (["unknown", "a"], ["unknown", "b", "b", "b"]),
@@ -133,14 +135,27 @@ def test_numbers_are_compared_exactly(query, gallery):
     assert filtered.valid_queries == 1
 
 
-def test_numbers_in_several_spellings_are_said():
-    for other in ("4", "4.0", "+4", "04"):
-        ids = ["0004", "b"], [other, "b", "0004", "b"]
-        with pytest.warns(retrieval.SpellingWarning, match="different people here"):
+def test_labels_in_several_spellings_are_said():
+    for one, other in (("0004", "4"), ("4", "4.0"), ("4", "+4"), ("Ann", "ann"), ("Ann", "Ann ")):
+        ids = [one, "b"], [other, "b", one, "b"]
+        with pytest.warns(retrieval.SpellingWarning, match="different identities"):
             retrieval.evaluate(QUERY, GALLERY, *ids, camera_filter=False)
+        with pytest.warns(retrieval.SpellingWarning, match="different cameras"):
+            retrieval.evaluate(QUERY, GALLERY, *IDS, ["x", one], [other, "z", "z", "z"])
+    retrieval.evaluate(QUERY, GALLERY, *IDS, ["NaN", "x"], ["nan", "", "-1", "-01"])
     retrieval.evaluate(
         QUERY, GALLERY, ["0004", "x4"], ["0004", "x4", "5", "x"], camera_filter=False
     )
+
+
+def test_an_identity_that_is_not_there_is_nobody():
+    with pytest.raises(UserError, match="identities are empty text in row 1"):
+        retrieval.evaluate(QUERY, GALLERY, ["a", "b"], ["a", "", "b", ""], camera_filter=False)
+
+
+def test_text_that_numbers_cannot_equal_is_not_ignored_in_silence():
+    with pytest.raises(UserError, match="is text"):
+        retrieval.evaluate(QUERY, GALLERY, *IDS, camera_filter=False, ignored_identity="0")
 
 
 def shared_rows(count):

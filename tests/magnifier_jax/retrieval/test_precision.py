@@ -237,6 +237,30 @@ def test_a_far_query_of_an_ordinary_gallery():
         np.testing.assert_array_equal(found.indices, order)
 
 
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_a_few_look_alikes_among_strangers(metric):
+    generator = np.random.default_rng(1)
+    strangers = generator.standard_normal((970, 64))
+    strangers /= np.linalg.norm(strangers, axis=1, keepdims=True)
+    alike = strangers[0] + 1e-4 * generator.standard_normal((30, 64))
+    gallery = np.concatenate([strangers, alike])[generator.permutation(1000)].astype(np.float32)
+    query = np.concatenate([strangers[:50], alike]).astype(np.float32)
+    found = Gallery.build(gallery, names=np.arange(1000).astype(str), metric=metric).search(query)
+    exact = [part.astype(np.float64) for part in (query, gallery)]
+    if metric == "cosine":
+        exact = [part / np.linalg.norm(part, axis=1, keepdims=True) for part in exact]
+    order = np.argsort(exact_distances(*exact), axis=1, kind="stable")[:, :10]
+    np.testing.assert_array_equal(found.indices, order)
+
+
+def test_rows_that_repeat_in_even_steps():
+    generator = np.random.default_rng(2)
+    gallery = generator.standard_normal((256, 16))
+    gallery[1::2] = 1 + 1e-5 * gallery[1::2]
+    query, ids = gallery[::3] + 1e-6, np.arange(256)
+    assert retrieval.evaluate(query, gallery, ids[::3], ids, camera_filter=False).cmc[0] == 1
+
+
 def test_unit_vectors_stay_in_float32_and_are_not_copied():
     generator = np.random.default_rng(0)
     values = generator.standard_normal((900, 64)).astype(np.float32)

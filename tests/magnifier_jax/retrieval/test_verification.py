@@ -114,3 +114,9 @@ def test_bad_detections_are_in_no_pair():
         values[:10], values, ids[:10], ids, camera_filter=False, ignored_identity=None
     )
     assert everything.different_pairs > result.different_pairs
+
+
+def test_rates_as_an_array():
+    case = [[1.0], [2.0]], [[1.5], [3.0]], [0, 1], [0, 1]
+    found = retrieval.verify(*case, rates=np.array([0.0, 0.5]), camera_filter=False)
+    assert [point.allowed_rate for point in found.points] == [0, 0.5]

@@ -26,7 +26,7 @@ from input_pipeline.identities import (
 from input_pipeline.readers import _files
 from input_pipeline.readers._splits import FOLDERS, checked, is_separate
 
-TITLE = "data with a folder per identity"
+TITLE = "Folder-per-identity data"
 
 
 def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:

@@ -39,7 +39,7 @@ def _parser() -> console.Parser:
         type=pathlib.Path,
         required=True,
         metavar="DIR",
-        help="folder of images (.jpg, .jpeg, .png), with everything under it",
+        help="folder of images (JPEG, PNG, BMP, TIFF, WebP), with everything under it",
     )
     add("--output", type=pathlib.Path, required=True, metavar="FILE.npz", help="file to write")
     add("--force", action="store_true", help="replace the file if it is there")

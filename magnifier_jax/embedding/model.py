@@ -393,8 +393,8 @@ def _not_loadable(place: pathlib.Path) -> str:
     if place.suffix == ".npz":
         return f"{place} is no network: Gallery.load reads galleries."
     if place.suffix == ".json":
-        beside = place.with_suffix("")
-        return f"{place} is no network: give {beside if beside.exists() else place.parent}."
+        beside = place.parent if place.name == "config.json" else place.with_suffix("")
+        return f"{place} is no network: give the one that it belongs to, {beside}."
     known = ", ".join((*_WEIGHTS, ".onnx"))
     return (
         f"{place} is no work directory and no file of a kind that can be loaded ({known}): "

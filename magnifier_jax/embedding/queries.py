@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from input_pipeline.errors import UserError, printable
+from input_pipeline.errors import FilesError, UserError, printable
 from input_pipeline.files import user_path
 from input_pipeline.identities import UNKNOWN_CAMERA, Who, is_junk, one_spelling, who_is_on
 from input_pipeline.images import read_image
@@ -128,7 +128,10 @@ def search_images(
             f"{_note(gallery, 'workdir')}) than the one in {network.path}: name its work directory "
             "with --workdir, or embed the images again with `magnifier embed`."
         )
-    result = _find(gallery, network.embed(paths), paths, top=top, parts=parts)
+    embedded = network.embed(paths, skip_bad=True)
+    if embedded.problems:
+        raise FilesError("Give other queries", embedded.problems)
+    result = _find(gallery, embedded, paths, top=top, parts=parts)
     found = tuple(_matches(gallery, path, result, i, folder) for i, path in enumerate(paths))
     return Matches(found, gallery.identities is not None, folder)
 

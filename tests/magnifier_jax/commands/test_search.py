@@ -199,3 +199,12 @@ def test_notes_that_a_stranger_wrote_are_one_line(gallery, query, tmp_path, caps
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert error.strip().isprintable()
+
+
+def test_a_query_that_cannot_be_read_is_one_line(gallery, query, tmp_path, capsys):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"%!PS")
+    assert search.main([f"--gallery={gallery}", "--query", str(query), str(broken)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {broken}: not an image")
+    assert error.endswith(". Give other queries\n")

@@ -139,7 +139,8 @@ def _explain(error: Exception) -> str:
     if wrong:
         return f"{wrong[1]} must be True or False, not {wrong[2]!r}."
     if isinstance(error, (AttributeError, KeyError)):
-        return f"the configuration has no such field: {error.args[0]}"
+        name = str(error.args[0]).strip("'\"")
+        return f"the configuration has no field {name!r}; docs/configuration.md lists them all."
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if "parsing config file" in lines[0] and len(lines) > 1:
         return f"{lines[0].split(':')[0]} has a mistake; {lines[-1]}"
@@ -160,7 +161,9 @@ def _find_file(argv: Sequence[str]) -> list[str]:
         if not path.is_file():
             known = [str(other) for other in path.parent.glob("*.py") if other.stem[0] != "_"]
             known += configs.names()
-            raise UserError(f"--config: there is no file {path}{suggest(str(path), known)}")
+            near = suggest(str(path), known)
+            hint = near or f"; give a file or one of {', '.join(configs.names())}."
+            raise UserError(f"--config: there is no file {path}{hint}")
         if equals:
             arguments[index] = f"{name}={found}"
         else:

@@ -96,7 +96,7 @@ def distinct_names(workdirs: Sequence[pathlib.Path]) -> list[str]:
     """
     resolved = [path.resolve() for path in workdirs]
     if len(set(resolved)) < len(resolved):
-        raise UserError("the same work directory is named twice: name it once")
+        raise UserError("The same work directory is named twice: name it once.")
     for depth in range(1, max(len(path.parts) for path in resolved) + 1):
         names = ["/".join(path.parts[-depth:]) for path in resolved]
         if len(set(names)) == len(names):

@@ -71,7 +71,7 @@ def _parser() -> console.Parser:
 
 def _explain(options: argparse.Namespace) -> None:
     if not options.matches and options.gallery is None:
-        raise UserError("name images with --matches, or a gallery file with --gallery")
+        raise UserError("There is nothing to compare with: give --matches or --gallery.")
     output = user_path(options.output or f"{options.query.stem}.explanation.png")
     if output.suffix.lower() != ".png":
         raise UserError(f"--output {output} must end with .png.")

@@ -42,7 +42,7 @@ def _report(options: argparse.Namespace) -> None:
     workdirs = [user_path(path) for path in options.workdir]
     missing = [path for path in workdirs if not path.is_dir()]
     if missing:
-        raise UserError(f"there is no work directory {missing[0]}")
+        raise UserError(f"There is no work directory {missing[0]}.")
     if len(workdirs) == 1:
         if options.output is not None:
             raise UserError("--output is for several runs; one run's page is its report.html")

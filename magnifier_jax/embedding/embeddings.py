@@ -15,7 +15,7 @@ VISIBLE_SHARE = 0.005
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Embeddings:
-    """What a network says of N images, in the order in which they were given.
+    """What a network computes for N images, in the order in which they were given.
 
     Attributes:
         descriptors: float32 `[N, D]` of unit length.

@@ -66,7 +66,8 @@ class Model:
     def __repr__(self) -> str:
         """What it is and where it came from."""
         height, width = self.image_size
-        return f"Model({str(self.path)!r}, images {height} × {width}, {self.dimension} numbers)"
+        what = f"images {height} × {width}, descriptors [N, {self.dimension}]"
+        return f"Model({str(self.path)!r}, {what})"
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -75,7 +76,7 @@ class Model:
 
     @property
     def dimension(self) -> int:
-        """Numbers in a descriptor."""
+        """Length D of a descriptor."""
         return self._network.dimension
 
     @property
@@ -148,7 +149,8 @@ class Model:
             progress: Whether to show a progress bar.
 
         Returns:
-            A descriptor `[D]` for each image, and what the network says of body parts.
+            Descriptors float32 `[N, D]`, one row for each image in the given order, and part
+            embeddings, visible parts and part maps where the network has them.
 
         Raises:
             UserError: There are no images, an array is not what an image is, or an image in memory
@@ -340,6 +342,9 @@ def load(
             an object, a mapping, or a run's `config.json`.
         devices: The devices that it runs on; None is all of this process.
 
+    Returns:
+        A model whose `embed` takes images and whose `evaluate` takes test sets.
+
     Raises:
         UserError: There is nothing there that can be loaded, or something else is needed too.
         DataError: A file cannot be read.
@@ -391,12 +396,12 @@ def _configuration(
 
 def _not_loadable(place: pathlib.Path) -> str:
     if place.suffix == ".npz":
-        return f"{place} is no network: Gallery.load reads galleries."
+        return f"{place} is not a network: Gallery.load reads galleries."
     if place.suffix == ".json":
         beside = place.parent if place.name == "config.json" else place.with_suffix("")
         return f"{place} is no network: give the one that it belongs to, {beside}."
     known = ", ".join((*_WEIGHTS, ".onnx"))
     return (
-        f"{place} is no work directory and no file of a kind that can be loaded ({known}): "
+        f"{place} is not a work directory, nor of a kind that can be loaded ({known}): "
         "export the network to one of these."
     )

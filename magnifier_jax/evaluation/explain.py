@@ -385,7 +385,7 @@ def explain(
     """
     trained: Trained = getattr(model, "trained", model)
     if not len(matches):
-        raise UserError("name one match or more")
+        raise UserError("There is nothing to explain: give one match or more.")
     size = trained.config.data.image_size
     images = np.stack([_open(image, size) for image in matches])
     return Explainer(trained, statistics=statistics).explain(_open(query, size), images)
@@ -399,7 +399,7 @@ def _open(image: ImageLike, size: tuple[int, int]) -> np.ndarray:
         except ValueError as error:
             raise DataError(f"{path} cannot be read: {error}") from error
     if isinstance(image, np.ndarray) and (image.dtype != np.uint8 or image.shape[2:] != (3,)):
-        raise UserError(f"an image is uint8 RGB [H, W, 3], not {image.dtype} {list(image.shape)}")
+        raise UserError(f"An image is uint8 RGB [H, W, 3], not {image.dtype} {list(image.shape)}")
     opened = Image.fromarray(image) if isinstance(image, np.ndarray) else image.convert("RGB")
     return resize_image(opened, image_size=size)
 

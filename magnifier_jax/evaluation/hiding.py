@@ -155,7 +155,7 @@ def robustness(
     named = models if isinstance(models, Mapping) else {"network": models}
     networks = {name: getattr(model, "trained", model) for name, model in named.items()}
     if not networks:
-        raise UserError("name a network to measure")
+        raise UserError("There is no network to measure: give one or more.")
     first = next(iter(networks.values()))
     study = open_study(first.config, data=data, root=root, progress=progress)
     return measure_robustness(
@@ -199,9 +199,9 @@ def measure_robustness(
         UserError: There is no network, or this is one of several processes.
     """
     if not networks:
-        raise UserError("name a network to measure")
+        raise UserError("There is no network to measure: give one or more.")
     if jax.process_count() > 1:
-        raise UserError("robustness is measured by one process; start it without the others")
+        raise UserError("Robustness is measured by one process: start it without the others.")
     mesh = mesh or make_mesh()
     compared = [_Network(name, trained, mesh) for name, trained in networks.items()]
     sides = {"query": test_set.query, "gallery": test_set.gallery}

@@ -200,6 +200,7 @@ def _confusion_table(network: NetworkRobustness) -> str:
                 ", ".join(f"{part} {count}" for part, count in list(found.by_part.items())[:3]),
             ]
         rows.append(row)
-    last = "most differ in" if any(found.by_part for found in network.confusions.values()) else ""
+    known = any(found.by_part for found in network.confusions.values())
+    last = "most differ in" if known else "hardest impostor"
     header = [f"{network.name}, compared", "first match wrong", "look-alikes", "mAP in groups"]
     return table([*header, "rank-1 in groups", last], rows, left=(0, 5))

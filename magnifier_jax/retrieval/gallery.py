@@ -238,7 +238,13 @@ class Gallery:
 
         Args:
           found: Descriptors [Nq, D], or one [D], or embeddings that have them.
-          top: How many; at most the whole gallery is returned.
+          top: Number of matches k for each query; at most the whole gallery.
+
+        Returns:
+          Indices, distances and names [Nq, k], nearest first; identities and cameras where known.
+
+        Raises:
+          UserError: if the descriptors do not fit the gallery's or are not finite.
         """
         return self._default_searcher.search(found, top=top)
 
@@ -257,7 +263,13 @@ class Gallery:
         Args:
           parts: Part embeddings of the queries [Nq, P, E], or embeddings that have them.
           visible: Which parts each query shows [Nq, P]; those of the embeddings if not given.
-          top: How many; at most the whole gallery is returned.
+          top: Number of matches k for each query; at most the whole gallery.
+
+        Returns:
+          Indices, distances and names [Nq, k], nearest first; identities and cameras where known.
+
+        Raises:
+          UserError: if the gallery or the query has no part embeddings, or they do not fit.
         """
         return self._default_searcher.search_parts(parts, visible, top=top)
 

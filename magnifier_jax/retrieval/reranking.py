@@ -101,6 +101,9 @@ def rerank(
       metric: Original distance: squared Euclidean, or the same between unit vectors ('cosine').
       blocks: How much is worked on at a time, and on which devices.
 
+    Yields:
+      The first query's index and the distances `values` [B, Ng] of B queries at a time, in order.
+
     Raises:
       UserError: for descriptors that cannot be compared.
     """

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from magnifier_jax.evaluation.explain import Explanation, MatchExplanation, PartSimilarity
 from magnifier_jax.evaluation.heat_maps import stretch
 from magnifier_jax.evaluation.report.drawing import FAINT, INK, PAPER, overlay, part_color
 from magnifier_jax.evaluation.report.drawing import font as text_font
+
+if TYPE_CHECKING:
+    from magnifier_jax.evaluation.explain import Explanation, MatchExplanation, PartSimilarity
 
 _CELL = (192, 96)  # Height and width of each image.
 _GAP, _MARGIN, _LINE = 8, 20, 17

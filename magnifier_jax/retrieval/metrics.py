@@ -95,9 +95,9 @@ def ranks_to_show(cmc: Sequence[float] | NDArray[np.float64]) -> tuple[int, ...]
 
 
 NO_VALID_QUERY = (
-    "no query has a match in the gallery: no gallery image shows the identity of a query from "
-    "another camera; if the images have no camera numbers, or all the same one, turn the camera "
-    "filter off (camera_filter=False, or --no-camera-filter), otherwise check the identities"
+    "no query has a match in the gallery: no gallery image shows the identity of a query (from "
+    "another camera, if the camera filter is on); check the identities or, if one camera took all "
+    "images, turn the camera filter off (camera_filter=False, or --no-camera-filter)"
 )
 
 

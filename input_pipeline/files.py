@@ -372,8 +372,8 @@ def reading(path: str | os.PathLike[str], *, what: str, advice: str = "") -> Ite
     except MagnifierError:
         raise
     except Exception as error:
-        # Without a number it is no error of the system, but of a parser about the content.
-        if isinstance(error, OSError) and error.errno is not None:
+        # A bare one without a number is no error of the system, but of a parser about the content.
+        if isinstance(error, OSError) and (error.errno is not None or type(error) is not OSError):
             reason = error.strerror or str(error)
             raise DataError(f"{os.fspath(path)} cannot be read: {reason}.") from error
         reason = " ".join(str(error).split())[:200] or type(error).__name__

@@ -163,7 +163,7 @@ def test_command() -> None:
     ("arguments", "words"),
     [
         ("cpu --backbone tiny --size 30 20", "image_size"),
-        ("cpu --devices 0", "1 or more"),
+        ("cpu --devices 0", "from 1 on"),
         ("cpu --batch 9 --devices 2", "does not divide"),
     ],
 )

@@ -350,7 +350,8 @@ def test_of_two_writers_of_one_output_one_writes_and_the_other_is_told(tmp_path,
     content = path.read_text()
     assert content in ("a" * 10_000, "b" * 10_000)
     refused = [each for each in told if each not in "ab"]
-    assert all(f"{path} is in use by process" in each for each in refused)
+    # The holder's name may not be written yet.
+    assert all(f"{path} is in use by " in each for each in refused)
     assert len(refused) < 2
     assert names(tmp_path) == ["x"]
 

@@ -14,7 +14,7 @@ from tests.command import QUICK
 
 ROOT = pathlib.Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "colab").glob("*.ipynb"))
-MOST_BYTES = 300_000
+MOST_BYTES = 400_000
 
 
 def code_cells(path: pathlib.Path) -> list[nbformat.NotebookNode]:

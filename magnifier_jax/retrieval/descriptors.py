@@ -298,7 +298,8 @@ class Spacing:
         if metric not in ("euclidean", "cosine"):
             raise UserError(f"unknown metric {metric!r}; choose 'euclidean' or 'cosine'")
         rows = sample(gallery, metric=metric)
-        center = np.median(rows, axis=0)
+        # A median along contiguous numbers takes half of the time.
+        center = np.median(np.ascontiguousarray(rows.T), axis=1)
         different = np.stack(list({row.tobytes(): row for row in rows}.values())) - center
         apart = np.empty(0)
         if len(different) > 1:

@@ -45,6 +45,7 @@ from magnifier_jax.retrieval.distances import (
 )
 
 _PAIR_BYTES = 2**23
+_NEAR = 16  # times a squared distance, against both squared lengths: near, where it is less
 # Parts of unit length that are nearer than this need float64, as descriptors do.
 _LEAST_PART_DISTANCE = 1 / 16
 
@@ -446,15 +447,20 @@ def _stream_nearest(
 
 
 def _refined(found: Nearest, query: Descriptors, gallery: Descriptors) -> Nearest:
-    """The same rows by the lengths of differences, which lose nothing where rows are near."""
-    total, k = found.indices.shape
-    distances = np.empty((total, k), np.float32)
-    step = max(1, _PAIR_BYTES // (4 * k * query.width))
-    for start in range(0, total, step):
-        rows = np.arange(start, min(start + step, total))
-        near = gallery.take(found.indices[rows].reshape(-1)).reshape(len(rows), k, -1)
-        near = near - query.take(rows)[:, None]
-        distances[rows] = np.sqrt(np.einsum("qkd,qkd->qk", near, near))
+    """The same rows, the near ones by the length of their difference, which loses nothing there.
+
+    Farther ones are as exact already as float32 can say.
+    """
+    lengths = query.squared_norms[:, None] + gallery.squared_norms[found.indices]
+    rows, places = np.nonzero(_NEAR * found.distances**2 < lengths)
+    if not len(rows):
+        return found
+    distances = found.distances.copy()
+    step = max(1, _PAIR_BYTES // (4 * query.width))
+    for start in range(0, len(rows), step):
+        row, place = rows[start : start + step], places[start : start + step]
+        difference = gallery.take(found.indices[row, place]) - query.take(row)
+        distances[row, place] = np.sqrt(np.einsum("nd,nd->n", difference, difference))
     order = np.lexsort((found.indices, distances))
     return Nearest(
         indices=np.take_along_axis(found.indices, order, axis=1),

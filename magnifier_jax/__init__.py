@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from magnifier_jax.evaluation.explain import explain as explain
     from magnifier_jax.evaluation.hiding import robustness as robustness
     from magnifier_jax.export.call import export_model as export
-    from magnifier_jax.retrieval import Gallery as Gallery
+    from magnifier_jax.gallery import Gallery as Gallery
     from magnifier_jax.retrieval import evaluate as evaluate
     from magnifier_jax.retrieval import rerank as rerank
 
@@ -41,7 +41,7 @@ _HOMES = {
     "Config": "magnifier_jax.config",
     "DataError": "input_pipeline.errors",
     "Embeddings": "magnifier_jax.embedding.embeddings",
-    "Gallery": "magnifier_jax.retrieval",
+    "Gallery": "magnifier_jax.gallery",
     "MagnifierError": "input_pipeline.errors",
     "Model": "magnifier_jax.embedding.model",
     "UserError": "input_pipeline.errors",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         MatchExplanation,
         PartStatistics,
     )
-    from magnifier_jax.retrieval import Gallery
+    from magnifier_jax.gallery import Gallery
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -103,7 +103,7 @@ def _explain_images(
     from magnifier_jax.devices import enable_compilation_cache, make_mesh
     from magnifier_jax.embedding.network import load_trained
     from magnifier_jax.evaluation.explain import Explainer
-    from magnifier_jax.retrieval import Gallery
+    from magnifier_jax.gallery import Gallery
 
     gallery = None if options.gallery is None else Gallery.load(user_path(options.gallery))
     enable_compilation_cache()

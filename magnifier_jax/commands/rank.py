@@ -61,7 +61,7 @@ def read_set(path: Path) -> LabeledSet:
     Raises:
       UserError: if the file or an array in it is missing.
     """
-    from magnifier_jax.retrieval.gallery_file import read_arrays
+    from magnifier_jax.gallery.npz import read_arrays
 
     known = {name: (name, *others) for name, others in _OTHER_NAMES.items()}
     arrays = read_arrays(path, only=sum(known.values(), ()), wanted=_FILE_HELP)

@@ -15,7 +15,7 @@ from input_pipeline.files import claim_output, open_whole, user_path, writing
 
 if TYPE_CHECKING:
     from magnifier_jax.embedding.queries import Matches
-    from magnifier_jax.retrieval import Gallery
+    from magnifier_jax.gallery import Gallery
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,7 +67,7 @@ def _parser() -> console.Parser:
 
 def _search(options: argparse.Namespace) -> None:
     from magnifier_jax.embedding.queries import search_images
-    from magnifier_jax.retrieval import Gallery
+    from magnifier_jax.gallery import Gallery
 
     queries = [user_path(path) for path in options.query]
     output = _output(options.output, queries[0])

@@ -19,7 +19,7 @@ from input_pipeline.image_folder import ImageFolder, list_folder
 from magnifier_jax.embedding.embeddings import Embeddings
 from magnifier_jax.embedding.journal import Chunk, Journal
 from magnifier_jax.embedding.model import Model
-from magnifier_jax.retrieval import file_header
+from magnifier_jax.gallery import file_header
 
 _CHUNK = 512  # images that an interruption can cost
 

@@ -24,7 +24,7 @@ from input_pipeline.files import (
     write_json,
     writing,
 )
-from magnifier_jax.retrieval import seal
+from magnifier_jax.gallery import seal
 
 _ARRAYS = ("descriptors", "parts", "visible")
 _ROWS_AT_ONCE = 1024

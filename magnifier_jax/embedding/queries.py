@@ -19,7 +19,7 @@ from input_pipeline.images import read_image
 from magnifier_jax.embedding.embeddings import Embeddings
 from magnifier_jax.embedding.model import Model, load
 from magnifier_jax.evaluation.report.drawing import Mark, Ranking, Shown, ranking_sheet
-from magnifier_jax.retrieval import Gallery, SearchResult
+from magnifier_jax.gallery import Gallery, SearchResult
 from magnifier_jax.tables import table
 
 DRAWN = 50

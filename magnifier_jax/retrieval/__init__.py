@@ -3,17 +3,29 @@
 Everything is exact, runs on all devices, and never holds the full distance matrix.
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from magnifier_jax.retrieval.descriptors import CollapsedDescriptorsWarning, RetrievalWarning
 from magnifier_jax.retrieval.distances import Blocks
 from magnifier_jax.retrieval.expansion import QueryExpansion, expand_queries
-from magnifier_jax.retrieval.gallery import Gallery
-from magnifier_jax.retrieval.gallery_file import file_header, seal
 from magnifier_jax.retrieval.labels import SelfMatchWarning, SpellingWarning
 from magnifier_jax.retrieval.metrics import Evaluation
 from magnifier_jax.retrieval.ranking import SingleShot, evaluate
 from magnifier_jax.retrieval.reranking import DistanceBlock, ReRanking, rerank
-from magnifier_jax.retrieval.search import Searcher, SearchResult
 from magnifier_jax.retrieval.verification import OperatingPoint, Verification, verify
+
+if TYPE_CHECKING:
+    from magnifier_jax.gallery import Gallery as Gallery
+    from magnifier_jax.gallery import Searcher as Searcher
+    from magnifier_jax.gallery import SearchResult as SearchResult
+    from magnifier_jax.gallery import file_header as file_header
+    from magnifier_jax.gallery import seal as seal
+
+# Galleries are built on retrieval, and are found here too, as in earlier versions.
+_IN_GALLERY = ("Gallery", "SearchResult", "Searcher", "file_header", "seal")
 
 __all__ = [
     "Blocks",
@@ -38,3 +50,10 @@ __all__ = [
     "seal",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is in `magnifier_jax.gallery` when it is used for the first time."""
+    if name not in _IN_GALLERY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("magnifier_jax.gallery"), name)

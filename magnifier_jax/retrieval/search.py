@@ -9,30 +9,20 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from input_pipeline.errors import UserError
 from magnifier_jax.retrieval.descriptors import (
     SQUARED_RANGE,
     Descriptors,
-    Embedded,
     Metric,
-    Spacing,
-    Vectors,
-    check_descriptors,
-    check_parts,
-    check_widths,
     chosen_rows,
-    sample,
     unit_rows,
-    vectors_of,
 )
 from magnifier_jax.retrieval.distances import (
     LANES,
@@ -46,164 +36,6 @@ from magnifier_jax.retrieval.distances import (
 
 _PAIR_BYTES = 2**23
 _NEAR = 16  # times a squared distance, against both squared lengths: near, where it is less
-# Parts of unit length that are nearer than this need float64, as descriptors do.
-_LEAST_PART_DISTANCE = 1 / 16
-
-
-@dataclasses.dataclass(frozen=True)
-class SearchResult:
-    """What a search found, nearest first; ties in gallery order.
-
-    Attributes:
-      indices: int32 [Nq, k], rows of the gallery.
-      distances: float32 [Nq, k].
-      names: str [Nq, k].
-      identities: [Nq, k], of the gallery's type; None if the gallery has none.
-      cameras: int64 [Nq, k], -1 where one is not known; None if the gallery has none.
-    """
-
-    indices: NDArray[np.int32]
-    distances: NDArray[np.float32]
-    names: NDArray[np.str_]
-    identities: NDArray[Any] | None = None
-    cameras: NDArray[np.int64] | None = None
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Searcher:
-    """Searches a gallery; made by `Gallery.searcher`.
-
-    Attributes:
-      descriptors: [N, D].
-      names: str [N].
-      identities: [N] or None.
-      cameras: int64 [N] or None.
-      parts: [N, P, E] or None.
-      visible: bool [N, P] or None.
-      metric: How descriptors are compared.
-      blocks: How much is worked on at a time, and on which devices.
-      device_bytes: Up to this size the gallery stays on the devices between searches.
-    """
-
-    descriptors: NDArray[np.floating]
-    names: NDArray[np.str_]
-    identities: NDArray[Any] | None
-    cameras: NDArray[np.int64] | None
-    parts: NDArray[np.floating] | None
-    visible: NDArray[np.bool_] | None
-    metric: Metric
-    blocks: Blocks
-    device_bytes: int
-
-    def search(self, found: Vectors, *, top: int = 10) -> SearchResult:
-        """The images most like each query, as `Gallery.search`."""
-        values = np.asarray(vectors_of(found))
-        query = check_descriptors(values[None] if values.ndim == 1 else values, name="query")
-        gallery, spacing = self._whole, self._spacing
-        check_widths(query, gallery)
-        asked = sample(query, metric=self.metric)
-        if spacing.needs_float64(query, gallery, asked=asked):
-            query, gallery = spacing.in_float64(query), self._whole_in_float64
-        return self._find(Searchable(query), Searchable(gallery), top=top)
-
-    def search_parts(
-        self,
-        parts: ArrayLike | Embedded,
-        visible: ArrayLike | None = None,
-        *,
-        top: int = 10,
-    ) -> SearchResult:
-        """The images most like each query by what both show, as `Gallery.search_parts`."""
-        if self.parts is None:
-            raise UserError(
-                "this gallery has no part embeddings to search by; make it again with them"
-            )
-        values: Any = parts
-        if visible is None:
-            values, visible = getattr(parts, "parts", None), getattr(parts, "visible", None)
-        if values is None or visible is None:
-            raise UserError("a search by parts needs the queries' part embeddings and visibility")
-        embeddings, seen = check_parts(values, visible, total=None, name="query")
-        if embeddings.shape[1:] != self.parts.shape[1:]:
-            raise UserError(
-                f"query parts have shape {list(embeddings.shape[1:])} and those of the gallery "
-                f"{list(self.parts.shape[1:])}; both must come from the same model"
-            )
-        query, gallery = Searchable(_flat(embeddings, name="query part"), seen), self._by_parts
-        if _nearest_part_distance(query, self._part_sample) < _LEAST_PART_DISTANCE:
-            query, gallery = query.in_float64(), self._by_parts_in_float64
-        return self._find(query, gallery, top=top)
-
-    @functools.cached_property
-    def _whole(self) -> Descriptors:
-        return check_descriptors(self.descriptors, name="gallery")
-
-    @functools.cached_property
-    def _spacing(self) -> Spacing:
-        spacing = Spacing.of(self._whole, metric=self.metric)
-        spacing.warn(spacing.rows, stacklevel=6)
-        return spacing
-
-    @functools.cached_property
-    def _whole_in_float64(self) -> Descriptors:
-        return self._spacing.in_float64(self._whole)
-
-    @functools.cached_property
-    def _by_parts(self) -> Searchable:
-        assert self.parts is not None
-        return Searchable(_flat(self.parts, name="gallery part"), self.visible)
-
-    @functools.cached_property
-    def _by_parts_in_float64(self) -> Searchable:
-        return self._by_parts.in_float64()
-
-    @functools.cached_property
-    def _part_sample(self) -> Side:
-        return self._by_parts.sample()
-
-    @functools.cached_property
-    def _kept(self) -> dict[tuple[bool, np.dtype[Any]], list[Side]]:
-        """Blocks on the devices, of whole images or parts, in each precision."""
-        return {}
-
-    def _sides(self, gallery: Searchable) -> list[Side] | None:
-        size = gallery.dtype.itemsize * len(gallery) * gallery.descriptors.width
-        if size > self.device_bytes:
-            return None
-        key = (gallery.visible is None, gallery.dtype)
-        if key not in self._kept:
-            with precision(gallery.dtype):
-                blocks = gallery_blocks(gallery, blocks=self.blocks, mesh=self.blocks.mesh())
-                self._kept[key] = list(blocks)
-        return self._kept[key]
-
-    def _find(self, query: Searchable, gallery: Searchable, *, top: int) -> SearchResult:
-        if top < 1:
-            raise UserError(f"top must be at least 1, not {top}")
-        found = find_nearest(
-            query,
-            gallery,
-            k=min(top, len(gallery)),
-            metric=self.metric,
-            blocks=self.blocks,
-            on_device=self._sides(gallery),
-        )
-        rows = found.indices
-        return SearchResult(
-            indices=rows,
-            distances=found.distances.astype(np.float32),
-            names=self.names[rows],
-            identities=None if self.identities is None else self.identities[rows],
-            cameras=None if self.cameras is None else self.cameras[rows],
-        )
-
-
-def _flat(parts: NDArray[np.floating], *, name: str) -> Descriptors:
-    return check_descriptors(parts.reshape(len(parts), -1), name=name)
-
-
-# --- The search itself ---
-
 # Where two images share no visible part: behind everything, but before padding.
 _NOTHING_SHARED = np.finfo(np.float32).max
 
@@ -213,7 +45,7 @@ class Nearest:
     """The nearest gallery rows, nearest first; ties in gallery order.
 
     Attributes:
-      indices: int32 [Nq, k].
+      indices: int32 [Nq, k]; -1 behind the last one, where rows were excluded.
       distances: [Nq, k], in the type of the descriptors; infinite where query and gallery image
         share no visible part.
     """
@@ -231,11 +63,13 @@ class Side:
       vectors: [B, D], in the type of the descriptors.
       norms: [B], squared; infinite for rows that are only padding.
       visible: [B, parts], 1 where a part is seen; None to compare whole images.
+      groups: int32 [B, G], or None; see `Searchable`.
     """
 
     vectors: jax.Array | NDArray[np.floating]
     norms: jax.Array | NDArray[np.floating]
     visible: jax.Array | NDArray[np.floating] | None
+    groups: jax.Array | NDArray[np.int32] | None = None
 
 
 def _distances(query: Side, gallery: Side, *, metric: Metric) -> jax.Array:
@@ -277,6 +111,9 @@ def _merge(
     ) -> tuple[jax.Array, jax.Array]:
         k = distances.shape[1]
         found = _distances(query, gallery, metric=metric)
+        if query.groups is not None and gallery.groups is not None:
+            same = query.groups[:, None, :] == gallery.groups[None, :, :]
+            found = jnp.where(jnp.any(same, axis=2), jnp.inf, found)
         nearest, places = smallest(found, min(k, found.shape[1]))
         both = jnp.concatenate([distances, nearest], axis=1)
         both_indices = jnp.concatenate([indices, places + start], axis=1)
@@ -299,10 +136,14 @@ class Searchable:
     Attributes:
       descriptors: What is compared.
       visible: bool [N, parts], or None to compare whole images.
+      groups: int32 [N, G], or None. A gallery row is no match of a query that has the same number
+        in the same column, such as that of its camera; -1 in a gallery and -2 in a query stand for
+        what is not known, and are the same as nothing.
     """
 
     descriptors: Descriptors
     visible: NDArray[np.bool_] | None = None
+    groups: NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -332,6 +173,13 @@ class Searchable:
         visible[: len(part)] = self.visible[start : start + rows]
         return Side(vectors=_unit_parts(vectors, visible), norms=norms, visible=visible)
 
+    def side_groups(self, start: int, *, rows: int) -> NDArray[np.int32] | None:
+        """The groups of rows `start : start + rows`, padded."""
+        if self.groups is None:
+            return None
+        part = self.groups[start : start + rows]
+        return np.pad(part, ((0, rows - len(part)), (0, 0)), constant_values=-3)
+
     def sample(self) -> Side:
         """Some rows with parts, in float64."""
         assert self.visible is not None
@@ -357,7 +205,7 @@ def _unit_parts(
     return unit.reshape(vectors.shape)
 
 
-def _nearest_part_distance(query: Searchable, gallery: Side) -> float:
+def nearest_part_distance(query: Searchable, gallery: Side) -> float:
     """How far an image compared by parts typically is from the next other one, in a sample."""
     vectors, visible = np.asarray(gallery.vectors), np.asarray(gallery.visible)
     found = []
@@ -429,7 +277,9 @@ def _stream_nearest(
     indices = np.empty((len(query), k), np.int32)
     distances = np.empty((len(query), k), dtype)
     for first in range(0, len(query), rows):
-        side = jax.device_put(query.side(first, rows=rows, padding=0), by_row)
+        asked = query.side(first, rows=rows, padding=0)
+        asked = dataclasses.replace(asked, groups=query.side_groups(first, rows=rows))
+        side = jax.device_put(asked, by_row)
         state = (
             jnp.full((rows, k), jnp.inf, dtype, device=by_row),
             jnp.full((rows, k), -1, jnp.int32, device=by_row),
@@ -438,11 +288,16 @@ def _stream_nearest(
         for number, part in enumerate(sides):
             state[0].block_until_ready()
             start = np.int32(number * step)
+            if gallery.groups is not None:
+                part = dataclasses.replace(
+                    part, groups=gallery.side_groups(number * step, rows=step)
+                )
             state = _merge(*state, side, part, start, mesh=mesh, metric=metric)
         real = min(rows, len(query) - first)
         distances[first : first + real] = np.asarray(state[0])[:real]
-        distances[distances == _NOTHING_SHARED] = np.inf
         indices[first : first + real] = np.asarray(state[1])[:real]
+    indices[np.isinf(distances)] = -1
+    distances[distances == _NOTHING_SHARED] = np.inf
     return Nearest(indices=indices, distances=distances)
 
 

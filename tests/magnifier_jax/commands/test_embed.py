@@ -11,7 +11,7 @@ import pytest
 from input_pipeline import files
 from magnifier_jax.commands import embed
 from magnifier_jax.embedding import folder, journal
-from magnifier_jax.retrieval import Gallery
+from magnifier_jax.gallery import Gallery
 from tests.command import QUICK, ROOT
 
 pytestmark = pytest.mark.usefixtures("quick_compiling")

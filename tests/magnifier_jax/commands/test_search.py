@@ -8,7 +8,7 @@ from PIL import Image
 from magnifier_jax.commands import embed, search
 from magnifier_jax.embedding import queries
 from magnifier_jax.evaluation.report.drawing import Mark
-from magnifier_jax.retrieval import Gallery
+from magnifier_jax.gallery import Gallery
 
 pytestmark = pytest.mark.usefixtures("quick_compiling", "elsewhere")
 

@@ -8,7 +8,7 @@ import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.lib import format as npy
@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from input_pipeline.errors import DataError, UserError
 from input_pipeline.files import claim_output, open_whole, user_path, writing
+from magnifier_jax.gallery.npz import file_header, read_gallery, write_arrays
+from magnifier_jax.gallery.searcher import Rows, Searcher, SearchResult
 from magnifier_jax.retrieval.descriptors import (
     Embedded,
     Metric,
@@ -25,9 +27,11 @@ from magnifier_jax.retrieval.descriptors import (
     unit_rows,
 )
 from magnifier_jax.retrieval.distances import Blocks
-from magnifier_jax.retrieval.gallery_file import file_header, read_gallery, write_arrays
 from magnifier_jax.retrieval.labels import read_labels
-from magnifier_jax.retrieval.search import Searcher, SearchResult
+from magnifier_jax.retrieval.search import Searchable
+
+if TYPE_CHECKING:
+    from magnifier_jax.gallery.store import GalleryStore
 
 _ROWS_AT_ONCE = 2048
 _LONGEST_LIST = 10**8
@@ -230,7 +234,21 @@ class Gallery:
         }
         return dataclasses.replace(self, **fields)
 
-    def search(self, found: Vectors, *, top: int = 10) -> SearchResult:
+    @classmethod
+    def open(cls, place: str | Path, **settings: Any) -> GalleryStore:
+        """A gallery on disk or in object storage that grows; see `GalleryStore.open`."""
+        from magnifier_jax.gallery.store import GalleryStore
+
+        return GalleryStore.open(place, **settings)
+
+    def search(
+        self,
+        found: Vectors,
+        *,
+        top: int = 10,
+        exclude: Mapping[str, ArrayLike] | None = None,
+        max_distance: float | None = None,
+    ) -> SearchResult:
         """The images most like each query; exact.
 
         The descriptors are kept on the devices between searches if they fit; `searcher` decides
@@ -239,6 +257,10 @@ class Gallery:
         Args:
           found: Descriptors [Nq, D], or one [D], or embeddings that have them.
           top: Number of matches k for each query; at most the whole gallery.
+          exclude: For `camera`, `identity` or `name` the values of the queries [Nq]: images with
+            the query's own value are no matches, such as those of its camera. What is not known
+            equals nothing.
+          max_distance: Images farther than this are no matches.
 
         Returns:
           Indices, distances and names [Nq, k], nearest first; identities and cameras where known.
@@ -246,7 +268,9 @@ class Gallery:
         Raises:
           UserError: if the descriptors do not fit the gallery's or are not finite.
         """
-        return self._default_searcher.search(found, top=top)
+        return self._default_searcher.search(
+            found, top=top, exclude=exclude, max_distance=max_distance
+        )
 
     def search_parts(
         self,
@@ -254,6 +278,8 @@ class Gallery:
         visible: ArrayLike | None = None,
         *,
         top: int = 10,
+        exclude: Mapping[str, ArrayLike] | None = None,
+        max_distance: float | None = None,
     ) -> SearchResult:
         """The images most like each query by the parts that both show.
 
@@ -264,6 +290,8 @@ class Gallery:
           parts: Part embeddings of the queries [Nq, P, E], or embeddings that have them.
           visible: Which parts each query shows [Nq, P]; those of the embeddings if not given.
           top: Number of matches k for each query; at most the whole gallery.
+          exclude: As for `search`.
+          max_distance: As for `search`.
 
         Returns:
           Indices, distances and names [Nq, k], nearest first; identities and cameras where known.
@@ -271,7 +299,9 @@ class Gallery:
         Raises:
           UserError: if the gallery or the query has no part embeddings, or they do not fit.
         """
-        return self._default_searcher.search_parts(parts, visible, top=top)
+        return self._default_searcher.search_parts(
+            parts, visible, top=top, exclude=exclude, max_distance=max_distance
+        )
 
     def searcher(self, *, blocks: Blocks | None = None, device_bytes: int = 2**30) -> Searcher:
         """Something that searches this gallery with a bound on memory.
@@ -281,13 +311,17 @@ class Gallery:
           device_bytes: A gallery up to this size is kept on each device between searches; a
             larger one passes through in blocks.
         """
+        parts, shape = None, (0, 0)
+        if self.parts is not None:
+            flat = self.parts.reshape(len(self), -1)
+            parts = Searchable(check_descriptors(flat, name="gallery part"), self.visible)
+            shape = self.parts.shape[1:]
         return Searcher(
-            descriptors=self.descriptors,
-            names=self.names,
-            identities=self.identities,
-            cameras=self.cameras,
-            parts=self.parts,
-            visible=self.visible,
+            whole=check_descriptors(self.descriptors, name="gallery"),
+            parts=parts,
+            parts_shape=shape,
+            describe=self._rows,
+            values_of=self._values,
             metric=self.metric,
             blocks=blocks or Blocks(),
             device_bytes=device_bytes,
@@ -296,6 +330,21 @@ class Gallery:
     @functools.cached_property
     def _default_searcher(self) -> Searcher:
         return self.searcher()
+
+    def _rows(self, rows: NDArray[np.int64]) -> Rows:
+        return Rows(
+            names=self.names[rows],
+            identities=None if self.identities is None else self.identities[rows],
+            cameras=None if self.cameras is None else self.cameras[rows],
+        )
+
+    def _values(self, column: str) -> NDArray[Any]:
+        known = {"name": self.names, "identity": self.identities, "camera": self.cameras}
+        values = known.get(column)
+        if values is None:
+            there = ", ".join(name for name, value in known.items() if value is not None)
+            raise UserError(f"the gallery has no {column} to exclude by; it has {there}")
+        return values
 
     def _arrays(self) -> dict[str, NDArray[Any] | None]:
         return {

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from input_pipeline.errors import DataError, MagnifierError, UserError
 from magnifier_jax import retrieval
-from magnifier_jax.retrieval import Gallery
+from magnifier_jax.gallery import Gallery
 
 
 def draw(total, *, seed=0, width=8, **fields):

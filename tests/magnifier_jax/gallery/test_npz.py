@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from input_pipeline.errors import DataError, MagnifierError
-from magnifier_jax.retrieval import Gallery, gallery_file
-from magnifier_jax.retrieval.gallery_file import file_header, read_arrays, seal, write_arrays
+from magnifier_jax.gallery import Gallery
+from magnifier_jax.gallery import npz as gallery_file
+from magnifier_jax.gallery.npz import file_header, read_arrays, seal, write_arrays
 
 
 def make_gallery(total=3):

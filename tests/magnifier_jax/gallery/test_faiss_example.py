@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from magnifier_jax.retrieval import Gallery
+from magnifier_jax.gallery import Gallery
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "retrieval.md"
 

@@ -16,12 +16,10 @@ from magnifier_jax.retrieval.descriptors import (
     Descriptors,
     Embedded,
     Metric,
-    Spacing,
     Vectors,
     check_descriptors,
     check_parts,
     check_widths,
-    sample,
     vectors_of,
 )
 from magnifier_jax.retrieval.distances import Blocks, precision
@@ -32,6 +30,7 @@ from magnifier_jax.retrieval.search import (
     gallery_blocks,
     nearest_part_distance,
 )
+from magnifier_jax.retrieval.spacing import Spacing, sample
 
 # Parts of unit length that are nearer than this need float64, as descriptors do.
 _LEAST_PART_DISTANCE = 1 / 16

@@ -8,13 +8,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from magnifier_jax.retrieval.descriptors import CollapsedDescriptorsWarning, RetrievalWarning
+from magnifier_jax.retrieval.descriptors import RetrievalWarning
 from magnifier_jax.retrieval.distances import Blocks
 from magnifier_jax.retrieval.expansion import QueryExpansion, expand_queries
 from magnifier_jax.retrieval.labels import SelfMatchWarning, SpellingWarning
 from magnifier_jax.retrieval.metrics import Evaluation
 from magnifier_jax.retrieval.ranking import SingleShot, evaluate
 from magnifier_jax.retrieval.reranking import DistanceBlock, ReRanking, rerank
+from magnifier_jax.retrieval.spacing import CollapsedDescriptorsWarning
 from magnifier_jax.retrieval.verification import OperatingPoint, Verification, verify
 
 if TYPE_CHECKING:

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from input_pipeline.errors import UserError
-from magnifier_jax.retrieval.descriptors import Vectors, align, check_descriptors, unit_rows
+from magnifier_jax.retrieval.descriptors import Vectors, check_descriptors, unit_rows
 from magnifier_jax.retrieval.distances import Blocks
 from magnifier_jax.retrieval.search import Searchable, find_nearest
+from magnifier_jax.retrieval.spacing import align
 
 _NEAR_BYTES = 2**26
 

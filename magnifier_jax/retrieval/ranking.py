@@ -24,7 +24,6 @@ from magnifier_jax.retrieval.descriptors import (
     Descriptors,
     Metric,
     Vectors,
-    align,
     check_descriptors,
     check_widths,
 )
@@ -49,6 +48,7 @@ from magnifier_jax.retrieval.labels import (
 )
 from magnifier_jax.retrieval.metrics import AveragePrecision, Evaluation, MatchRanks, summarize
 from magnifier_jax.retrieval.reranking import ReRanking, rerank_descriptors
+from magnifier_jax.retrieval.spacing import align
 
 _LARGEST_RANK = 10**6
 _MOST_REPETITIONS = 10**4

@@ -20,7 +20,6 @@ from magnifier_jax.retrieval.descriptors import (
     Descriptors,
     Metric,
     Vectors,
-    align,
     check_descriptors,
     join,
 )
@@ -38,6 +37,7 @@ from magnifier_jax.retrieval.neighbors import (
     find_neighbors,
     reciprocal_sets,
 )
+from magnifier_jax.retrieval.spacing import align
 
 _OVERLAPS_AT_ONCE = 2**21
 _PAIR_BYTES = 2**25

@@ -21,7 +21,6 @@ from magnifier_jax.retrieval.descriptors import (
     SQUARED_RANGE,
     Descriptors,
     Metric,
-    chosen_rows,
     unit_rows,
 )
 from magnifier_jax.retrieval.distances import (
@@ -33,6 +32,7 @@ from magnifier_jax.retrieval.distances import (
     round_up,
     smallest,
 )
+from magnifier_jax.retrieval.spacing import chosen_rows
 
 _PAIR_BYTES = 2**23
 _NEAR = 16  # times a squared distance, against both squared lengths: near, where it is less

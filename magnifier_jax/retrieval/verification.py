@@ -16,13 +16,13 @@ from magnifier_jax.retrieval.descriptors import (
     Descriptors,
     Metric,
     Vectors,
-    align,
     check_descriptors,
     check_widths,
 )
 from magnifier_jax.retrieval.distances import Blocks, Layout, precision, stream_rows
 from magnifier_jax.retrieval.labels import Array, Labels, MatchFinder, label, make_labels
 from magnifier_jax.retrieval.metrics import NO_VALID_QUERY
+from magnifier_jax.retrieval.spacing import align
 
 FALSE_POSITIVE_RATES = (1e-2, 1e-3, 1e-4, 1e-5)
 

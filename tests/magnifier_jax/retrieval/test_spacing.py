@@ -9,8 +9,9 @@ import pytest
 
 from benchmarks import retrieval_reference as plain
 from magnifier_jax import retrieval
-from magnifier_jax.retrieval import Gallery
-from magnifier_jax.retrieval.descriptors import align, check_descriptors
+from magnifier_jax.retrieval import Gallery, spacing
+from magnifier_jax.retrieval.descriptors import check_descriptors
+from magnifier_jax.retrieval.spacing import align
 
 OFFSETS = (0, 3, 30, 2_000, 10_000)
 
@@ -322,3 +323,39 @@ def test_mapped_files_are_not_copied(tmp_path, offset, metric):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 0.8 * size
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("kind", ["unit", "offset", "one far row", "small", "repeated", "alike"])
+def test_the_quick_look_never_contradicts_the_closer_one(metric, kind):
+    """What is decided in float32 must be what float64 decides, or be left to it."""
+    decided = 0
+    for seed in range(12):
+        query, gallery, *_ = look_alikes(seed, gallery=300, width=64)
+        if kind == "unit":
+            query, gallery = (
+                v / np.linalg.norm(v, axis=1, keepdims=True) for v in (query, gallery)
+            )
+        if kind == "offset":
+            query, gallery = query + 3.0**seed / 9, gallery + 3.0**seed / 9
+        if kind == "one far row":
+            gallery[5 + seed] *= 4.0**seed
+        if kind == "small":
+            query, gallery = query * 10.0 ** -(seed + 1), gallery * 10.0 ** -(seed + 1)
+        if kind == "repeated":
+            gallery[: 25 * seed] = gallery[0]
+        if kind == "alike":
+            gallery = gallery[0] + (gallery - gallery[0]) * 4.0**-seed
+        first = check_descriptors(query.astype(np.float32), name="query")
+        second = check_descriptors(gallery.astype(np.float32), name="gallery")
+        asked = spacing.sample(first, metric=metric)
+        rows = spacing.sample(second, metric=metric)
+        largest = spacing._largest(first, second, metric)
+        if spacing._clearly_apart(asked, rows, largest=largest):
+            decided += 1
+            closer = spacing.Spacing.of(second, metric=metric)
+            assert not closer.needs_float64(first, second, asked=asked)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                closer.warn(asked)
+    assert (decided == 12) if kind in ("unit", "small") else (0 < decided < 13)

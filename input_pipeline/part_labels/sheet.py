@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from collections.abc import Sequence
 
@@ -15,6 +16,7 @@ from input_pipeline.images import encode_parts, open_image, open_rgb
 
 _CELL = (96, 192)  # width and height of one image
 _GAP = 8
+_CAPTION = 14  # pixels of its line
 _OPACITY = 0.55
 
 
@@ -40,11 +42,41 @@ def write_sheet(
     if not labeled:
         raise DataError(f"{dataset.name} has no part maps to look at: add part labels first")
     picks = np.unique(np.linspace(0, len(labeled) - 1, count).round().astype(int))
-    sheet = _draw([labeled[pick] for pick in picks], columns=columns)
+    draw_sheet([Captioned(labeled[pick]) for pick in picks], path, columns=columns)
+
+
+@dataclasses.dataclass(frozen=True)
+class Captioned:
+    """An image with its part map, if it has one, and what is to be written below.
+
+    Attributes:
+        sample: The image; where it has no part map, it is shown beside itself.
+        caption: A few characters; '' for none.
+    """
+
+    sample: Sample
+    caption: str = ""
+
+
+def draw_sheet(shown: Sequence[Captioned], path: pathlib.Path, *, columns: int = 8) -> None:
+    """Draws images and their part maps, over them, side by side into one file.
+
+    Args:
+        shown: What to draw, in this order.
+        path: The file to write, a JPEG if it is named so, else a PNG.
+        columns: How many in a row.
+
+    Raises:
+        DataError: There are no images, a file cannot be used, or `path` cannot be written.
+    """
+    if not shown:
+        raise DataError(f"there are no images to draw into {path}")
+    sheet = _draw(shown, columns=columns)
+    is_jpeg = path.suffix.lower() in (".jpg", ".jpeg")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open_whole(path) as file:
-            sheet.save(file, format="PNG")
+            sheet.save(file, format="JPEG" if is_jpeg else "PNG", quality=90)
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror or error}") from error
 
@@ -62,30 +94,34 @@ def overlay(image: Image.Image, parts: np.ndarray) -> Image.Image:
     return Image.fromarray(mixed.round().astype(np.uint8))
 
 
-def _draw(samples: Sequence[Sample], *, columns: int) -> Image.Image:
+def _draw(shown: Sequence[Captioned], *, columns: int) -> Image.Image:
     width, height = _CELL
-    columns = min(columns, len(samples))
-    rows = -(-len(samples) // columns)
+    columns = min(columns, len(shown))
+    rows = -(-len(shown) // columns)
     pair = 2 * width + _GAP
+    tall = height + (_CAPTION if any(one.caption for one in shown) else 0)
     legend = 24
-    size = (max(columns * (pair + _GAP) + _GAP, 640), rows * (height + _GAP) + _GAP + legend)
+    size = (max(columns * (pair + _GAP) + _GAP, 640), rows * (tall + _GAP) + _GAP + legend)
     sheet = Image.new("RGB", size, "white")
     _draw_legend(sheet)
-    for number, sample in enumerate(samples):
+    pen = ImageDraw.Draw(sheet)
+    for number, one in enumerate(shown):
         left = _GAP + number % columns * (pair + _GAP)
-        top = legend + _GAP + number // columns * (height + _GAP)
-        image, drawn = _load(sample)
+        top = legend + _GAP + number // columns * (tall + _GAP)
+        image, drawn = _load(one.sample)
         sheet.paste(image.resize(_CELL), (left, top))
         sheet.paste(drawn.resize(_CELL, Image.Resampling.NEAREST), (left + width, top))
+        pen.text((left, top + height + 2), one.caption, fill="black")
     return sheet
 
 
 def _load(sample: Sample) -> tuple[Image.Image, Image.Image]:
     """The image, and the image with its parts drawn over it."""
-    assert sample.part_map is not None
     culprit = sample.path
     try:
         image = open_rgb(sample.path)
+        if sample.part_map is None:
+            return image, image
         culprit = sample.part_map
         parts = encode_parts(sample.part_map, size=(image.height, image.width))
     except ValueError as error:

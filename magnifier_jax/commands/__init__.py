@@ -22,7 +22,7 @@ COMMANDS = {
     "report": ("magnifier_jax.commands.report", "renew a run's report, or compare runs"),
     "export": ("magnifier_jax.commands.export", "write a network for another framework"),
     "prepare": ("input_pipeline.prepare", "check a dataset and make it ready for training"),
-    "labels": ("input_pipeline.part_labels.__main__", "convert label maps of a body parser"),
+    "labels": ("input_pipeline.part_labels.commands", "make part labels, or convert a parser's"),
     "draw": ("input_pipeline.synthetic.__main__", "draw a dataset of synthetic people"),
 }
 

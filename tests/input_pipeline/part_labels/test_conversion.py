@@ -9,7 +9,7 @@ from PIL import Image
 
 from input_pipeline.errors import DataError, FilesError
 from input_pipeline.part_labels import FORMATS, conversion, convert_tree
-from input_pipeline.part_labels.__main__ import main
+from input_pipeline.part_labels.commands import main
 from input_pipeline.part_labels.label_maps import find_labels, read_labels
 
 

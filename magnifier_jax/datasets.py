@@ -234,7 +234,8 @@ def _refuse_what_cannot_work(listing: Listing) -> None:
         raise combined(errors)
     refuse_shared_people([readings[spec] for spec in listing.train])
     people, needed = len(listing.identities()), config.data.identities_per_batch
-    if listing.train and people < needed:
+    whole = all(readings[spec].error is None for spec in listing.train)
+    if listing.train and whole and people < needed:
         raise DataError(
             f"a batch needs {needed} identities but the training set has {people}: lower "
             "config.data.identities_per_batch or add people"

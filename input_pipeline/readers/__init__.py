@@ -81,7 +81,8 @@ def parse_spec(text: str) -> DatasetSpec:
     """Takes `name[:variant][@folder]` apart.
 
     Raises:
-        DataError: No reader has this name; the message suggests the nearest names.
+        DataError: No reader has this name; the message suggests the nearest names. Or the folder is
+            missing, or written like a variant.
     """
     head, at, folder = text.strip().partition("@")
     name, _, variant = head.partition(":")
@@ -93,6 +94,8 @@ def parse_spec(text: str) -> DatasetSpec:
             f"no dataset is called {name!r}: {hint}(known: {', '.join(available())}; "
             "a spec is name[:variant][@folder])"
         )
+    if not at and set(variant) & {"/", "\\"}:
+        raise DataError(f"a folder stands after '@', not ':': write {name}@{variant}")
     if at and not folder:
         raise DataError(f"the dataset {text.strip()!r} ends in '@': name a folder after it")
     return DatasetSpec(name, variant, folder or None)

@@ -88,10 +88,11 @@ def checked(
         called = {number: name for name, number in names.items() if number != JUNK}
         dataset = dataclasses.replace(dataset, identity_names=called)
     told = [*_alone(splits), *(_source_notice(dataset, source) if source else ()), *notices]
-    dataset = without_junk(dataclasses.replace(dataset, notices=(*dataset.notices, *told)))
+    read = dataclasses.replace(dataset, notices=(*dataset.notices, *told))
+    dataset = without_junk(read)
     found = list(problems)
     if not found:
-        found += _empty_splits(dataset, splits, title=title)
+        found += _empty_splits(dataset, splits, read=read, title=title)
     if disjoint:
         found += _shared_identities(dataset, own=bool(source))
     if found:
@@ -130,21 +131,28 @@ def _alone(splits: Collection[str]) -> list[str]:
     return []
 
 
-def _empty_splits(dataset: ReidDataset, splits: Collection[str], *, title: str) -> list[Problem]:
+def _empty_splits(
+    dataset: ReidDataset, splits: Collection[str], *, read: ReidDataset, title: str
+) -> list[Problem]:
+    """The splits without images; `read` also has the junk, which may have been all of them."""
     if not splits:
         return [Problem(dataset.root, f"{title} has no images here, unpack the dataset again")]
     for one, other in (("query", "gallery"), ("gallery", "query")):
         if one in splits and other not in splits:
             what = f"{title} has {one} images and no {other} images, a test takes both"
             return [Problem(dataset.root, what)]
-    return [
-        Problem(
-            dataset.root,
-            f"{title} has no {_TITLES[split]} images here, unpack the dataset again",
-        )
-        for split in SPLITS
-        if split in splits and not getattr(dataset, split)
-    ]
+    problems = []
+    for split in SPLITS:
+        if split not in splits or getattr(dataset, split):
+            continue
+        what = f"{title} has no {_TITLES[split]} images here, unpack the dataset again"
+        if junk := len(getattr(read, split)):
+            what = (
+                f"the {_TITLES[split]} images here ({junk:,}) all have identity −1, which means "
+                "junk: name the people"
+            )
+        problems.append(Problem(dataset.root, what))
+    return problems
 
 
 def warn_of_difference(found: Count, expected: Count, *, what: str) -> None:

@@ -145,8 +145,8 @@ def _rank(options: argparse.Namespace) -> None:
         query = read_set(user_path(options.query))
         gallery = read_set(user_path(options.gallery))
         results = _evaluate(query, gallery, options)
-        verification = _verify(query, gallery, options) if options.verify else None
         print(result_table(results))
+        verification = _verify(query, gallery, options) if options.verify else None
         report: dict[str, object] = {name: result.summary() for name, result in results.items()}
         if verification is not None:
             print(verification_table(verification))

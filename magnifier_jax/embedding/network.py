@@ -70,8 +70,8 @@ def load_trained(workdir: str | pathlib.Path, mesh: Mesh, *, which: Which = "lat
     reader = CheckpointReader(directory.checkpoints)
     if reader.latest_step() is None:
         raise UserError(
-            f"{directory.path} holds no checkpoint: train into it first, or give the work "
-            "directory of a run with --workdir."
+            f"{directory.path} holds no checkpoint: train into it first, or name the work "
+            "directory of another run."
         )
     metadata = reader.read_metadata(which)
     config = Config.from_mapping(metadata.get("config", {}), stored=True)

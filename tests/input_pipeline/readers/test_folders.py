@@ -140,3 +140,13 @@ def test_folders_of_persons_stay_persons(tmp_path):
     assert dataset.notices == (
         "identities are the names of folders, such as ben, camera 1 for query/ben/0001_c1_1.jpg",
     )
+
+
+def test_a_split_of_junk_alone_is_called_that(tmp_path):
+    root = layouts.read("folders", tmp_path).root
+    for person in (root / "train").iterdir():
+        shutil.rmtree(person)
+    for number in range(2):
+        layouts.save(layouts.shots()[0], root / "train" / "-1" / f"{number}.jpg")
+    with pytest.raises(DataError, match=r"the training images here \(2\) all have identity −1"):
+        folders.read(root)

@@ -110,6 +110,8 @@ def test_specs_are_taken_apart(text, spec):
         ("zzz", r"no dataset is called 'zzz': \(known: csv, cuhk03"),
         ("_splits", "no dataset is called"),
         ("folders@", "ends in '@'"),
+        ("folders:/data/shop", "write folders@/data/shop"),
+        (r"folders:C:\shop", r"write folders@C:"),
     ],
 )
 def test_bad_specs_are_refused_with_a_hint(text, message):

@@ -45,6 +45,17 @@ def test_a_table_and_a_file_of_all_numbers(files, tmp_path, capsys):
     assert len(numbers["verification"]["points"]) == 4
 
 
+def test_the_table_is_printed_where_verification_cannot_be(files, tmp_path, capsys):
+    """Of one person, who has no pairs of two."""
+    for side in ("query", "gallery"):
+        arrays = dict(np.load(tmp_path / f"{side}.npz"))
+        np.savez(tmp_path / f"{side}.npz", **arrays | {"identities": arrays["identities"] * 0})
+    assert main([*files, "--verify"]) == 1
+    said = capsys.readouterr()
+    assert "60 of 60 queries have a match" in said.out
+    assert said.err.startswith("error: all images show the same person")
+
+
 def test_single_shot(files, capsys):
     assert main([*files, "--single-shot", "3", "--average-precision", "trapezoid"]) == 0
     assert "trapezoid average precision" in capsys.readouterr().out

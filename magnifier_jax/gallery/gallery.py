@@ -236,7 +236,18 @@ class Gallery:
 
     @classmethod
     def open(cls, place: str | Path, **settings: Any) -> GalleryStore:
-        """A gallery on disk or in object storage that grows; see `GalleryStore.open`."""
+        """A gallery on disk or in object storage that grows; see `GalleryStore.open`.
+
+        Raises:
+          UserError: if Lance is not installed, or there is no such gallery.
+        """
+        try:
+            import lance  # noqa: F401
+        except ImportError as error:
+            raise UserError(
+                "Galleries that grow need Lance: install it with "
+                "`python -m pip install 'magnifier_jax[gallery]'`."
+            ) from error
         from magnifier_jax.gallery.store import GalleryStore
 
         return GalleryStore.open(place, **settings)

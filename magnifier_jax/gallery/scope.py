@@ -1,0 +1,158 @@
+"""The rows of one version of a store that a search looks at, and what is known of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import lance
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from input_pipeline.errors import UserError
+from input_pipeline.identities import JUNK
+from magnifier_jax.gallery.engine import Header, Place
+from magnifier_jax.gallery.records import (
+    CAMERA,
+    DESCRIPTOR,
+    DESCRIPTOR_CHECK,
+    IDENTITY,
+    NAME,
+    PARTS,
+    PARTS_CHECK,
+    PARTS_NORM,
+    ROW_CHECK,
+    SQUARED_NORM,
+    VISIBLE,
+    known_columns,
+    row_checks,
+    vector_checks,
+)
+from magnifier_jax.gallery.searcher import Rows, Searcher
+from magnifier_jax.gallery.stored_rows import StoredRows, as_matrix, damaged
+from magnifier_jax.retrieval.descriptors import SQUARED_RANGE, Descriptors
+from magnifier_jax.retrieval.distances import Blocks
+from magnifier_jax.retrieval.search import Searchable
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scope:
+    """The rows of one version that a search looks at.
+
+    Attributes:
+      place: The store.
+      dataset: The version.
+      where: The filter, as SQL; None for all rows.
+      offsets: Numbers of the rows in the version, int64 [N].
+      index: What is read of all of them before a search: squared lengths and visible parts.
+    """
+
+    place: Place
+    dataset: lance.LanceDataset
+    where: str | None
+    offsets: NDArray[np.int64]
+    index: pa.Table
+
+    @classmethod
+    def of(cls, place: Place, dataset: lance.LanceDataset, where: str | None) -> Scope:
+        """Looks up the rows that a filter lets through."""
+        wanted = (SQUARED_NORM, PARTS_NORM, VISIBLE)
+        columns = [name for name in wanted if name in dataset.schema.names]
+        with place.errors():
+            index = dataset.scanner(
+                columns=[*columns, "_rowoffset"], filter=where, scan_in_order=True
+            ).to_table()
+        offsets = index["_rowoffset"].to_numpy().astype(np.int64)
+        return cls(place, dataset, where, offsets, index)
+
+    def searcher(self, header: Header, *, blocks: Blocks, device_bytes: int) -> Searcher | None:
+        """Searches these rows; None if there are none."""
+        if not len(self.offsets):
+            return None
+        parts = None
+        if header.parts is not None:
+            seen = as_matrix(self.index[VISIBLE].combine_chunks(), width=header.parts[0])
+            width = header.parts[0] * header.parts[1]
+            rows = self._vectors(PARTS, PARTS_CHECK, width=width, salt=vector_checks(seen))
+            norms = self.index[PARTS_NORM].to_numpy()
+            parts = Searchable(_descriptors(rows, norms, name="gallery part"), seen > 0)
+        rows = self._vectors(DESCRIPTOR, DESCRIPTOR_CHECK, width=header.width)
+        return Searcher(
+            whole=_descriptors(rows, self.index[SQUARED_NORM].to_numpy(), name="gallery"),
+            parts=parts,
+            parts_shape=header.parts or (0, 0),
+            describe=self._describe,
+            values_of=self._values,
+            metric=header.metric,
+            blocks=blocks,
+            device_bytes=device_bytes,
+        )
+
+    def _vectors(
+        self, column: str, check: str, *, width: int, salt: NDArray[np.uint64] | None = None
+    ) -> StoredRows:
+        number = self.dataset.schema.field(column).type.value_type
+        return StoredRows(
+            place=self.place,
+            dataset=self.dataset,
+            column=column,
+            check=check,
+            width=width,
+            dtype=np.dtype(number.to_pandas_dtype()),
+            where=self.where,
+            offsets=self.offsets,
+            salt=salt,
+        )
+
+    def _describe(self, rows: NDArray[np.int64]) -> Rows:
+        columns = knowledge(self.dataset.schema)
+        with self.place.errors():
+            table = self.dataset.take(self.offsets[rows].tolist(), columns=columns)
+        if len(table) != len(rows) or (row_checks(table) != table[ROW_CHECK].to_numpy()).any():
+            raise damaged(self.place, "what is known of some images")
+        known = {
+            name: np.array([*table[name].to_pylist(), None], object)[:-1]
+            for name in known_columns(table.schema)
+        }
+        return Rows(
+            names=known.pop(NAME).astype(np.str_),
+            identities=_labels(known.pop(IDENTITY, None), missing=str(JUNK)),
+            cameras=_labels(known.pop(CAMERA, None), missing=""),
+            columns=known,
+        )
+
+    def _values(self, column: str) -> NDArray[Any]:
+        kinds = known_columns(self.dataset.schema)
+        if column not in kinds:
+            raise UserError(
+                f"{self.place} has no {column} to exclude by; it has {', '.join(kinds)}"
+            )
+        with self.place.errors():
+            table = self.dataset.scanner(
+                columns=[column], filter=self.where, scan_in_order=True
+            ).to_table()
+        return np.array([*table[column].to_pylist(), None], object)[:-1]
+
+
+def _labels(values: NDArray[np.object_] | None, *, missing: str) -> NDArray[Any] | None:
+    """Numbers with -1, or text with `missing`, for what is not known."""
+    if values is None:
+        return None
+    if any(isinstance(value, str) for value in values):
+        return np.array([missing if value is None else value for value in values], np.str_)
+    return np.array([-1 if value is None else value for value in values], np.int64)
+
+
+def _descriptors(rows: StoredRows, norms: NDArray[np.float32], *, name: str) -> Descriptors:
+    outside = ~((norms > SQUARED_RANGE[0]) & (norms < SQUARED_RANGE[1])) & (norms > 0)
+    anything: Any = rows
+    return Descriptors(
+        name=name, parts=(anything,), squared_norms=norms, extreme=bool(outside.any())
+    )
+
+
+def knowledge(schema: pa.Schema) -> list[str]:
+    """The columns that a row's checksum is made of, and that itself."""
+    checked = (SQUARED_NORM, PARTS_NORM, DESCRIPTOR_CHECK, PARTS_CHECK, ROW_CHECK)
+    return [*known_columns(schema), *(name for name in checked if name in schema.names)]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from input_pipeline import console
 from input_pipeline.files import check_output, claim_output, user_path
 from input_pipeline.synthetic.generate import generate
-from input_pipeline.synthetic.settings import PRESETS
+from input_pipeline.synthetic.settings import PRESETS, settings_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,7 +24,11 @@ def _parser() -> console.Parser:
         description="Draws a dataset of synthetic people, with exact part labels.",
     )
     add = parser.add_argument
-    add("--preset", choices=sorted(PRESETS), default="quickstart", help="how many and which")
+    add(
+        "--preset",
+        default="quickstart",
+        help=f"{', '.join(sorted(PRESETS))}; changed by settings, as in worlds:seed=1:cameras=12",
+    )
     add("--root", type=pathlib.Path, required=True, help="dataset folder to make")
     add("--workers", type=console.positive, help="processes; as many as cores by default")
     add("--contact-sheet", type=pathlib.Path, help="image of samples to write")
@@ -33,10 +37,11 @@ def _parser() -> console.Parser:
 
 
 def _draw(given: argparse.Namespace) -> None:
+    settings = settings_of(given.preset)
     sheet = None if given.contact_sheet is None else user_path(given.contact_sheet)
     if sheet is not None:
         check_output(sheet, force=given.force)
-    root = generate(user_path(given.root), PRESETS[given.preset], workers=given.workers)
+    root = generate(user_path(given.root), settings, workers=given.workers)
     if sheet is not None:
         from input_pipeline.synthetic.sheet import contact_sheet
 

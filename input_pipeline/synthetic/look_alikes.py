@@ -17,8 +17,11 @@ from input_pipeline.synthetic.people import (
     ShoeKind,
     draw_person,
 )
-from input_pipeline.synthetic.settings import SyntheticSettings
+from input_pipeline.synthetic.settings import WORLDS, SyntheticSettings
+from input_pipeline.synthetic.worlds.wardrobe import draw_passenger
 
+Draw = Callable[[np.random.Generator], Person]
+"""Draws a person."""
 Twist = Callable[[np.random.Generator, Person], Person]
 
 
@@ -100,9 +103,9 @@ TWISTS: tuple[Twist, ...] = (_head, _torso, _upper_arm, _lower_arm, _upper_leg, 
 """One per foreground part: the same person with that part changed."""
 
 
-def draw_group(rng: np.random.Generator, size: int) -> list[Person]:
+def draw_group(rng: np.random.Generator, size: int, *, draw: Draw = draw_person) -> list[Person]:
     """`size` different people: one, and others who differ from that one in one part."""
-    group = [draw_person(rng)]
+    group = [draw(rng)]
     order = rng.permutation(len(TWISTS))
     turn = 0
     while len(group) < size:
@@ -117,9 +120,10 @@ def draw_population(
     rng: np.random.Generator, number: int, settings: SyntheticSettings
 ) -> list[Person]:
     """`number` people, the given share of them in groups of look-alikes, side by side."""
+    draw = draw_passenger if settings.drawing == WORLDS else draw_person
     grouped = int(number * settings.look_alike_share) // settings.look_alikes * settings.look_alikes
     people: list[Person] = []
     while len(people) < grouped:
-        people.extend(draw_group(rng, settings.look_alikes))
-    people.extend(draw_person(rng) for _ in range(number - grouped))
+        people.extend(draw_group(rng, settings.look_alikes, draw=draw))
+    people.extend(draw(rng) for _ in range(number - grouped))
     return people

@@ -24,6 +24,11 @@ def draw_occluder(rng: np.random.Generator, canvas: Canvas, view: View) -> None:
     kinds[int(rng.choice(4, p=(0.25, 0.3, 0.15, 0.3)))](rng, canvas, view)
 
 
+def draw_thing(rng: np.random.Generator, canvas: Canvas, view: View) -> None:
+    """Covers part of the canvas by a pole, a box or a plant; arguments as of `draw_occluder`."""
+    (_pole, _box, _plant)[int(rng.choice(3, p=(0.4, 0.4, 0.2)))](rng, canvas, view)
+
+
 def _solid(
     canvas: Canvas,
     x: float,

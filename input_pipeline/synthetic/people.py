@@ -101,6 +101,36 @@ class BagKind(enum.StrEnum):
 
 
 @dataclasses.dataclass(frozen=True)
+class Weave:
+    """Light and dark of a cloth besides its colors; the same in every image.
+
+    Attributes:
+        strength: Deviation of the brightness.
+        along: Steps through the noise along a limb, 0 for none: stripes run along it.
+        around: Steps around the limb, 0 for none: stripes run around it.
+        shift: Where in the noise.
+        plaid: Whether stripes along and around cross, instead of one noise in two directions.
+    """
+
+    strength: float
+    along: float
+    around: float
+    shift: int
+    plaid: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Art:
+    """A picture of two colors printed on a garment; `shift` says which."""
+
+    shift: int
+    size: float
+    high: float
+    color: Color
+    other: Color
+
+
+@dataclasses.dataclass(frozen=True)
 class Build:
     """The body under the clothes; all are factors around 1."""
 
@@ -108,6 +138,8 @@ class Build:
     girth: float
     shoulders: float
     hips: float
+    legs: float = 1.0
+    head: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +173,13 @@ class Top:
         band: Ring around the upper arm, or None.
         cuff: Ring around the wrist, or None.
         length: Where a coat or dress ends, in leg segments from the hip.
+        opening: Half width of the opening of what is worn open, 0 for closed by a zip.
+        weave: Light and dark of the cloth.
+        chest: Picture on the chest.
+        back: Picture on the back.
+        scarf: Color of a scarf, or None.
+        hem: Color of a layer that shows below the garment, or None.
+        waist: Where on the trunk it ends, 1 is the crotch; None for where its kind ends.
     """
 
     kind: TopKind
@@ -156,6 +195,13 @@ class Top:
     band: Color | None
     cuff: Color | None
     length: float
+    opening: float = 0.12
+    weave: Weave | None = None
+    chest: Art | None = None
+    back: Art | None = None
+    scarf: Color | None = None
+    hem: Color | None = None
+    waist: float | None = None
 
     @property
     def opens(self) -> bool:
@@ -181,6 +227,7 @@ class Bottom:
         stripe: Panel down the sides of the thighs, or ring around what hangs; or None.
         cuff: Ring at the end of trousers or of a long skirt, or None.
         sock: Color of the socks, where shins are bare.
+        weave: Light and dark of the cloth.
     """
 
     kind: BottomKind
@@ -191,6 +238,7 @@ class Bottom:
     stripe: Color | None
     cuff: Color | None
     sock: Color
+    weave: Weave | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,6 +259,25 @@ class Bag:
     accent: Color
 
 
+class LoadKind(enum.StrEnum):
+    """What is held or pushed; it is no part of the body and hides what is behind it."""
+
+    NONE = "none"
+    UMBRELLA = "umbrella"
+    SUITCASE = "suitcase"
+    PRAM = "pram"
+    BICYCLE = "bicycle"
+
+
+@dataclasses.dataclass(frozen=True)
+class Load:
+    """What is held or pushed, or nothing."""
+
+    kind: LoadKind = LoadKind.NONE
+    color: Color = (40, 40, 44)
+    accent: Color = (90, 90, 96)
+
+
 @dataclasses.dataclass(frozen=True)
 class Person:
     """All attributes of one identity."""
@@ -221,6 +288,7 @@ class Person:
     bottom: Bottom
     shoes: Shoes
     bag: Bag
+    load: Load = Load()
 
     @property
     def bare_thighs(self) -> bool:
@@ -242,15 +310,16 @@ class Person:
 Choice = TypeVar("Choice", bound=enum.StrEnum)
 
 
-def _one_of(rng: np.random.Generator, weights: dict[Choice, float]) -> Choice:
+def one_of(rng: np.random.Generator, weights: dict[Choice, float]) -> Choice:
+    """One of the keys, with probabilities in proportion to the weights."""
     members = list(weights)
     share = np.cumsum(list(weights.values()))
     return members[int(np.searchsorted(share, rng.random() * share[-1], side="right"))]
 
 
 def _draw_head(rng: np.random.Generator) -> Head:
-    cut = _one_of(rng, dict(zip(Cut, (0.4, 0.7, 2.2, 1.2, 1.3, 1.8, 1.1, 0.7, 0.6), strict=True)))
-    hat = _one_of(rng, dict(zip(Hat, (7.0, 1.2, 1.0, 0.5), strict=True)))
+    cut = one_of(rng, dict(zip(Cut, (0.4, 0.7, 2.2, 1.2, 1.3, 1.8, 1.1, 0.7, 0.6), strict=True)))
+    hat = one_of(rng, dict(zip(Hat, (7.0, 1.2, 1.0, 0.5), strict=True)))
     manly = cut in (Cut.BALD, Cut.BUZZ, Cut.SHORT)
     return Head(
         skin=palette.pick(rng, palette.SKIN),
@@ -264,7 +333,7 @@ def _draw_head(rng: np.random.Generator) -> Head:
 
 
 def _draw_top(rng: np.random.Generator) -> Top:
-    kind = _one_of(rng, dict(zip(TopKind, (3.0, 1.6, 1.6, 1.4, 1.8, 0.8, 0.8), strict=True)))
+    kind = one_of(rng, dict(zip(TopKind, (3.0, 1.6, 1.6, 1.4, 1.8, 0.8, 0.8), strict=True)))
     color = palette.cloth(rng, dark=0.3)
     accent = palette.contrasting(rng, color)
     patterns = (5.0, 1.2, 0.6, 1.0, 0.6, 0.8, 0.8, 0.4, 0.3)
@@ -277,10 +346,10 @@ def _draw_top(rng: np.random.Generator) -> Top:
         kind=kind,
         color=color,
         accent=accent,
-        pattern=_one_of(rng, dict(zip(Pattern, patterns, strict=True))),
+        pattern=one_of(rng, dict(zip(Pattern, patterns, strict=True))),
         count=int(rng.integers(3, 8)),
         inner=palette.contrasting(rng, color, least=90),
-        print=_one_of(rng, dict(zip(Print, (2.5, 1.0, 1.0, 1.0, 0.7), strict=True))),
+        print=one_of(rng, dict(zip(Print, (2.5, 1.0, 1.0, 1.0, 0.7), strict=True))),
         print_color=palette.contrasting(rng, color, accent, least=90),
         sleeve=sleeves[rng.integers(len(sleeves))],
         sleeve_color=palette.cloth(rng) if rng.random() < 0.2 else color,
@@ -292,7 +361,7 @@ def _draw_top(rng: np.random.Generator) -> Top:
 
 def _draw_bottom(rng: np.random.Generator, top: Color) -> Bottom:
     weights = (2.6, 2.8, 0.9, 1.0, 1.5, 1.0, 0.6)
-    kind = _one_of(rng, dict(zip(BottomKind, weights, strict=True)))
+    kind = one_of(rng, dict(zip(BottomKind, weights, strict=True)))
     jeans = kind is BottomKind.JEANS
     color = palette.pick(rng, palette.DENIM) if jeans else palette.cloth(rng, dark=0.6)
     if np.linalg.norm(np.subtract(color, top)) < 70 and rng.random() < 0.8:
@@ -333,12 +402,12 @@ def draw_person(rng: np.random.Generator) -> Person:
         top=top,
         bottom=_draw_bottom(rng, top.color),
         shoes=Shoes(
-            kind=_one_of(rng, dict(zip(ShoeKind, (3.0, 1.2, 1.0), strict=True))),
+            kind=one_of(rng, dict(zip(ShoeKind, (3.0, 1.2, 1.0), strict=True))),
             color=shoe,
             sole=palette.CLOTH["white"] if rng.random() < 0.6 else palette.darker(shoe, 0.5),
         ),
         bag=Bag(
-            kind=_one_of(rng, dict(zip(BagKind, (5.0, 1.8, 1.4, 1.0), strict=True))),
+            kind=one_of(rng, dict(zip(BagKind, (5.0, 1.8, 1.4, 1.0), strict=True))),
             color=bag,
             accent=palette.contrasting(rng, bag),
         ),

@@ -8,7 +8,7 @@ import numpy as np
 
 from input_pipeline.synthetic.look_alikes import draw_population
 from input_pipeline.synthetic.people import Person
-from input_pipeline.synthetic.settings import SyntheticSettings
+from input_pipeline.synthetic.settings import WORLDS, SyntheticSettings
 
 TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"
 SPLITS = (TRAIN, QUERY, GALLERY)
@@ -79,7 +79,10 @@ def make_plan(settings: SyntheticSettings) -> Plan:
 
 
 def _cameras_of(rng: np.random.Generator, settings: SyntheticSettings) -> list[int]:
-    number = int(rng.integers(settings.cameras_per_identity, settings.cameras + 1))
+    if settings.drawing == WORLDS:  # Nobody passes all of very many cameras.
+        number = settings.cameras_per_identity
+    else:
+        number = int(rng.integers(settings.cameras_per_identity, settings.cameras + 1))
     chosen = rng.permutation(settings.cameras)[:number]
     return [int(camera) + 1 for camera in chosen]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -27,7 +28,7 @@ def make_scene(seed: int, camera: Camera) -> Image.Image:
     kerb = int((camera.horizon + 0.16) * SCENE_HEIGHT)
     ground = _ground(rng, camera, kerb)
     scene = Image.fromarray(ground)
-    walls: tuple[Wall, ...] = (_bricks, _shops, _park, _tiles, _facade, _street)
+    walls = tuple(WALLS.values())
     walls[(camera.number - 1 + seed) % len(walls)](rng, scene, kerb)
     scene = scene.filter(ImageFilter.GaussianBlur(0.8))
     pixels: np.ndarray = np.asarray(scene, np.float32)
@@ -212,6 +213,19 @@ def _street(rng: np.random.Generator, scene: Image.Image, kerb: int) -> None:
             draw.ellipse((wheel - 7, low - 7, wheel + 7, low + 7), fill=(130, 132, 136))
         left += wide + int(rng.integers(14, 50))
     scene.paste(wall, (0, 0))
+
+
+WALLS: Mapping[str, Wall] = types.MappingProxyType(
+    {
+        "bricks": _bricks,
+        "shops": _shops,
+        "park": _park,
+        "tiles": _tiles,
+        "facade": _facade,
+        "traffic": _street,
+    }
+)
+"""What can stand behind the ground; each draws from the top of a scene down to a row."""
 
 
 def crop_scene(

@@ -11,8 +11,10 @@ from typing import Any
 
 from input_pipeline.errors import DataError
 from input_pipeline.files import read_json, reading
+from input_pipeline.synthetic.worlds.styles import BACKDROP_STYLES, CAMERA_STYLES, chosen_styles
 
 SETTINGS_FILE = "settings.json"
+PLAIN, WORLDS = "plain", "worlds"
 DRAWING_VERSION = 2
 """Raised whenever the same settings would draw other images."""
 
@@ -27,8 +29,9 @@ class SyntheticSettings:
         distractor_identities: People who are only in the gallery, all under number 0000.
         pictures_per_identity: Images of each person in training, and of each in the gallery.
         pictures_per_distractor: Images of each distractor.
-        cameras: Number of cameras, 2 to 6.
-        cameras_per_identity: A person is seen by this many cameras or more; one query from each.
+        cameras: Number of cameras, 2 to 6, or to 200 where the drawing is `worlds`.
+        cameras_per_identity: A person is seen by this many cameras or more, exactly this many where
+            the drawing is `worlds`; one query from each.
         height: Height of the images in pixels.
         width: Width of the images in pixels.
         look_alikes: People in a group that differ in one or two details of one part.
@@ -37,6 +40,9 @@ class SyntheticSettings:
         occlusion_rate: Share of the images with something in front of the person.
         jpeg_quality: Quality of the image files, 1 to 95.
         seed: Other seeds draw other people, cameras and images.
+        drawing: `plain`, or `worlds` for people, cameras and backgrounds as varied as real ones.
+        camera_styles: Camera styles of `worlds`, joined by `+`; all where it is empty.
+        backdrop_styles: Background styles of `worlds`, joined by `+`; all where it is empty.
     """
 
     train_identities: int
@@ -54,6 +60,9 @@ class SyntheticSettings:
     occlusion_rate: float = 0.25
     jpeg_quality: int = 92
     seed: int = 0
+    drawing: str = PLAIN
+    camera_styles: str = ""
+    backdrop_styles: str = ""
 
     def __post_init__(self) -> None:
         """Refuses values out of range.
@@ -62,12 +71,12 @@ class SyntheticSettings:
             DataError: Names the field, its value and what it may be.
         """
         ranges: dict[str, tuple[float, float]] = {
-            "train_identities": (1, 4000),
-            "test_identities": (1, 4000),
-            "distractor_identities": (0, 4000),
+            "train_identities": (1, 20_000),
+            "test_identities": (1, 20_000),
+            "distractor_identities": (0, 20_000),
             "pictures_per_identity": (2, 1000),
             "pictures_per_distractor": (1, 1000),
-            "cameras": (2, 6),
+            "cameras": (2, 6 if self.drawing == PLAIN else 200),
             "cameras_per_identity": (2, self.cameras),
             "height": (32, 1024),
             "width": (16, 512),
@@ -80,9 +89,10 @@ class SyntheticSettings:
         }
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            kinds = (int,) if field.type == "int" else (int, float)
+            kinds = {"int": (int,), "float": (int, float), "str": (str,)}[str(field.type)]
             if type(value) not in kinds:
-                raise DataError(f"synthetic setting {field.name} = {value!r} is no such number")
+                what = "text" if field.type == "str" else "such number"
+                raise DataError(f"synthetic setting {field.name} = {value!r} is no {what}")
         for name, (low, high) in ranges.items():
             value = getattr(self, name)
             if not low <= value <= high:
@@ -94,6 +104,25 @@ class SyntheticSettings:
                 f"synthetic setting pictures_per_identity = {self.pictures_per_identity} leaves "
                 f"cameras empty: make it cameras_per_identity = {self.cameras_per_identity} or more"
             )
+
+        self._check_styles()
+
+    def _check_styles(self) -> None:
+        if self.drawing not in (PLAIN, WORLDS):
+            raise DataError(
+                f"synthetic setting drawing = {self.drawing!r} is not {PLAIN} or {WORLDS}"
+            )
+        for name, known in (
+            ("camera_styles", tuple(CAMERA_STYLES)),
+            ("backdrop_styles", BACKDROP_STYLES),
+        ):
+            text = getattr(self, name)
+            if text and self.drawing == PLAIN:
+                raise DataError(f"synthetic setting {name} is for {WORLDS}: leave it empty")
+            try:
+                chosen_styles(text, known)
+            except ValueError as error:
+                raise DataError(f"synthetic setting {name} = {text!r}: {error}") from error
 
     def to_json(self) -> str:
         """The settings as the text of `settings.json`."""
@@ -121,6 +150,28 @@ def read_settings(path: pathlib.Path) -> SyntheticSettings:
             f"{path.parent} was drawn by version {version}, this is {DRAWING_VERSION}: {advice}"
         )
     return settings
+
+
+def settings_of(variant: str) -> SyntheticSettings:
+    """The settings that `preset[:setting=value]…` names, such as `worlds:seed=1:cameras=12`.
+
+    Raises:
+        DataError: No preset or setting has this name, or the value is not one of it.
+    """
+    preset, *changes = variant.split(":")
+    if preset not in PRESETS:
+        raise DataError(f"no synthetic preset is called {preset!r}: choose {', '.join(PRESETS)}")
+    types_of = {field.name: str(field.type) for field in dataclasses.fields(SyntheticSettings)}
+    values: dict[str, Any] = {}
+    for change in changes:
+        name, _, text = change.partition("=")
+        if name not in types_of:
+            raise DataError(f"no synthetic setting is called {name!r}: {', '.join(types_of)}")
+        try:
+            values[name] = {"int": int, "float": float, "str": str}[types_of[name]](text)
+        except ValueError as error:
+            raise DataError(f"synthetic setting {name} = {text!r} is no such number") from error
+    return dataclasses.replace(PRESETS[preset], **values)
 
 
 PRESETS: Mapping[str, SyntheticSettings] = types.MappingProxyType(
@@ -166,7 +217,17 @@ PRESETS: Mapping[str, SyntheticSettings] = types.MappingProxyType(
             look_alike_share=0.5,
             jpeg_quality=90,
         ),
+        "worlds": SyntheticSettings(
+            train_identities=5000,
+            test_identities=300,
+            distractor_identities=100,
+            cameras=48,
+            cameras_per_identity=8,
+            look_alike_share=0.15,
+            occlusion_rate=0.15,
+            drawing=WORLDS,
+        ),
     }
 )
 """`tiny` for tests, `quickstart` for two CPU cores, `benchmark` hard and small, `large` as
-Market-1501."""
+Market-1501, `worlds` as varied as real cameras."""

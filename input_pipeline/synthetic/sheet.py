@@ -45,7 +45,7 @@ def contact_sheet(
         raise DataError(f"{output} is no image name: end it in .png or .jpg")
     of_person: dict[str, list[pathlib.Path]] = {}
     for path in sorted((root / TRAIN).glob("*.jpg")):
-        of_person.setdefault(path.name[:4], []).append(path)
+        of_person.setdefault(path.name.split("_")[0], []).append(path)
     if not of_person:
         raise DataError(f"{root / TRAIN} has no images: render the dataset first")
     group = read_settings(root / SETTINGS_FILE).look_alikes

@@ -13,8 +13,14 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from input_pipeline.synthetic.plan import SPLITS, Plan, Shot, make_plan
-from input_pipeline.synthetic.settings import SETTINGS_FILE, SyntheticSettings, read_settings
+from input_pipeline.synthetic.settings import (
+    SETTINGS_FILE,
+    WORLDS,
+    SyntheticSettings,
+    read_settings,
+)
 from input_pipeline.synthetic.studio import Studio
+from input_pipeline.synthetic.worlds.studio import WorldStudio
 
 TEMPORARY = ".partial"
 
@@ -38,7 +44,7 @@ def draw_shots(
     The part map is written before the image, and each appears under its name only when it is
     complete, so that an image file implies both.
     """
-    studio = Studio(settings)
+    studio = WorldStudio(settings) if settings.drawing == WORLDS else Studio(settings)
     for shot in shots:
         drawn = studio.draw(plan.population[shot.person], shot.camera, shot.number)
         map_path = part_root(root) / shot.split / f"{shot.stem}.png"

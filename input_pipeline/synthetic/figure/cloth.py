@@ -6,7 +6,7 @@ import numpy as np
 
 from input_pipeline.synthetic.figure.palette import Color, darker
 from input_pipeline.synthetic.figure.shapes import Surface, soft_noise
-from input_pipeline.synthetic.people import Pattern, Print
+from input_pipeline.synthetic.people import Art, Pattern, Print, Weave
 
 
 def _odd(position: np.ndarray) -> np.ndarray:
@@ -70,6 +70,36 @@ def print_on(surface: Surface, kind: Print, color: Color) -> None:
     else:
         mask = np.abs(y - 0.7 * np.abs(x) + 0.2) < 0.17
     surface.paint(mask & (np.abs(surface.front) > 0.2), color)
+
+
+def weave(surface: Surface, cloth: Weave | None) -> None:
+    """Lightens and darkens the limb as its cloth is woven."""
+    if cloth is None:
+        return
+    noise = soft_noise()
+    rows = ((surface.u * cloth.along).astype(np.int32) + cloth.shift) % len(noise)
+    columns = ((surface.around * cloth.around).astype(np.int32) + 3 * cloth.shift) % len(noise)
+    if cloth.plaid:
+        value = 0.7 * (noise[rows, cloth.shift % 61] + noise[61 + cloth.shift % 61, columns])
+    else:
+        value = noise[rows, columns]
+    tint = 1 + np.float32(cloth.strength) * value
+    surface.tint = tint if surface.tint is None else surface.tint * tint
+
+
+def art_on(surface: Surface, chest: Art | None, back: Art | None) -> None:
+    """Paints pictures on chest and back."""
+    noise = soft_noise()
+    for art, sign in ((chest, 1.0), (back, -1.0)):
+        if art is None:
+            continue
+        x, y = surface.left, (surface.u - art.high) * 2.4
+        inside = (sign * surface.front > 0.2) & (np.maximum(np.abs(x), np.abs(y)) < art.size)
+        rows = ((y + 1) * 26).astype(np.int32) + art.shift
+        columns = ((x + 1) * 26).astype(np.int32) + 5 * art.shift
+        value = noise[rows % len(noise), columns % len(noise)]
+        surface.paint(inside & (value > -0.2), art.color)
+        surface.paint(inside & (value > 0.7), art.other)
 
 
 def ring(surface: Surface, low: float, high: float, color: Color | None) -> None:

@@ -76,7 +76,7 @@ class Figure:
         yaw: float | None = None,
     ) -> Surface:
         """A limb between two points of the image; radii and caps are in body heights."""
-        scale = self.view.scale
+        scale = self.view.scale_at(0.5 * (start[1] + end[1]))
         return Surface(
             self.canvas,
             start,
@@ -104,5 +104,6 @@ class Figure:
             folds=folds,
             grain=grain,
             gloss=gloss,
+            tone=self.view.tone,
             shift=self._shift + 31 * (part or 0),
         )

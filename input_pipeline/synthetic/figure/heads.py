@@ -72,7 +72,8 @@ def _blob(
 ) -> Surface:
     """An upright ellipse at an offset from the head's center, all in body heights."""
     x, y = figure.skeleton.at("head")
-    scale = figure.view.scale
+    scale, size = figure.view.scale, figure.person.build.head
+    half = (half[0] * size, half[1] * size)
     column, row, tall = x + offset[0] * scale, y + offset[1] * scale, half[1] * scale
     radii = ellipse_radii(half[0], egg=egg)
     return figure.limb((column, row - tall), (column, row + tall), radii, color, yaw=_yaw(figure))

@@ -75,6 +75,7 @@ def _lower_leg(figure: Figure, side: str, girth: float) -> None:
 
 def _trouser(figure: Figure, surface: Surface) -> None:
     bottom = figure.person.bottom
+    cloth.weave(surface, bottom.weave)
     cloth.dress_surface(surface, bottom.pattern, bottom.accent, bottom.count, aspect=0.9)
     if bottom.kind is BottomKind.JEANS:
         red, green, blue = bottom.color
@@ -111,6 +112,7 @@ def skirts(figure: Figure) -> None:
         length = 1.6 if figure.person.long_skirt else 0.85
         surface = _hanging(figure, length, bottom.color, flare=1.3)
         cloth.dress_surface(surface, bottom.pattern, bottom.accent, bottom.count, aspect=0.8)
+        cloth.weave(surface, bottom.weave)
         _put_hanging(figure, surface, bottom.color)
     if top.hangs:
         coat = top.kind is TopKind.COAT
@@ -120,6 +122,7 @@ def skirts(figure: Figure) -> None:
         if coat:
             edge = (np.abs(surface.left) < 0.05) & (surface.front > 0)
             surface.paint(edge, darker(top.color, 0.5))
+        cloth.weave(surface, top.weave)
         _put_hanging(figure, surface, top.color)
 
 

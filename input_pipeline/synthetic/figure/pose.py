@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from input_pipeline.synthetic.figure.shapes import Tone
 from input_pipeline.synthetic.people import Build
 
 JOINTS = (
@@ -37,6 +38,7 @@ class Pose:
         swing: Forward swing of the upper arms.
         elbow: Flexion of the elbows.
         lift: Outward angle of the arms.
+        inward: How much the lower arms point inward, against `lift`.
     """
 
     yaw: float
@@ -49,6 +51,7 @@ class Pose:
     swing: tuple[float, float]
     elbow: tuple[float, float]
     lift: tuple[float, float]
+    inward: tuple[float, float] = (0.0, 0.0)
 
 
 def draw_pose(rng: np.random.Generator, yaw: float) -> Pose:
@@ -109,13 +112,13 @@ def joints(pose: Pose, build: Build) -> np.ndarray:
         shoulder = neck - 0.050 * trunk + (reach * cos_t, reach * sin_t, 0.0)
         swing, lift = pose.swing[index], pose.lift[index]
         elbow = shoulder + 0.158 * _down(swing, lift, side)
-        forearm = _down(swing + pose.elbow[index], lift * 0.6, side)
+        forearm = _down(swing + pose.elbow[index], lift * 0.6 - pose.inward[index], side)
         wrist = elbow + 0.135 * forearm
         hip = pelvis + np.array((0.05 * build.hips * side, 0.0, -0.01))
         thigh = pose.hip[index]
-        knee = hip + 0.235 * _down(thigh, pose.spread, side)
+        knee = hip + 0.235 * build.legs * _down(thigh, pose.spread, side)
         shin = thigh - pose.knee[index]
-        ankle = knee + 0.225 * _down(shin, pose.spread * 0.5, side)
+        ankle = knee + 0.225 * build.legs * _down(shin, pose.spread * 0.5, side)
         tilt = 0.7 * min(shin, 0.0) - 0.05
         ahead = np.array((0.1 * side, math.cos(tilt), math.sin(tilt)))
         sole = ankle - np.array((0.0, 0.0, 0.028))
@@ -136,6 +139,9 @@ class View:
         scale: Pixels per body height.
         pitch: How far the camera looks down, in radians.
         light: Where light comes from: image right, image down, toward the camera.
+        tone: How bright the light is; None for plain white.
+        taper: How much larger the head is than it would be at the feet's distance, for a camera
+            above the person; per body height.
     """
 
     x: float
@@ -143,6 +149,12 @@ class View:
     scale: float
     pitch: float
     light: tuple[float, float, float]
+    tone: Tone | None = None
+    taper: float = 0.0
+
+    def scale_at(self, row: float) -> float:
+        """Pixels per body height where the image shows `row`."""
+        return self.scale * (1 + self.taper * (self.y - row) / self.scale)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,9 +175,11 @@ class Skeleton:
 
 
 def project(points: np.ndarray, yaw: float, view: View) -> Skeleton:
-    """Orthographic projection of `joints`."""
+    """Orthographic projection of `joints`, widened toward the head by `View.taper`."""
     right = points[:, 0] * math.cos(yaw) + points[:, 1] * math.sin(yaw)
     toward = points[:, 1] * math.cos(yaw) - points[:, 0] * math.sin(yaw)
     up = points[:, 2] * math.cos(view.pitch) - toward * math.sin(view.pitch)
+    if view.taper:
+        right, up = right * (1 + view.taper * up), up * (1 + 0.5 * view.taper * up)
     xy = np.stack((view.x + view.scale * right, view.y - view.scale * up), axis=1)
     return Skeleton(xy=xy, near=toward)

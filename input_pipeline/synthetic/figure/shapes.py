@@ -33,6 +33,21 @@ def soft_noise() -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
+class Tone:
+    """How bright the light is; factors of a color.
+
+    Attributes:
+        direct: Of what faces the light.
+        ambient: Of everything.
+        folds: How deep cloth folds are, 1 as without a `Tone`.
+    """
+
+    direct: float
+    ambient: float
+    folds: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
 class Canvas:
     """An image being drawn: `pixels` float32 `[H, W, 3]` in 0-255, `parts` uint8 `[H, W]`."""
 
@@ -49,7 +64,10 @@ class Surface:
         bulge: How much the surface faces the camera, 0 to 1.
         cover: Share of the pixel that the limb covers, 0 to 1.
         normal: The image direction in which `across` grows.
+        tint: Factor of the brightness, `[h, w]`, or None.
     """
+
+    tint: np.ndarray | None = None
 
     def __init__(
         self,
@@ -135,6 +153,7 @@ class Surface:
         gloss: float = 0.0,
         grain: tuple[float, float] = CLOTH_GRAIN,
         shift: int = 0,
+        tone: Tone | None = None,
     ) -> None:
         """Shades the limb and puts it on top of the canvas.
 
@@ -146,6 +165,7 @@ class Surface:
             grain: How fine the folds are along and across the limb.
             gloss: Strength of a highlight, 0 to 1.
             shift: Other values fold differently.
+            tone: How bright and of which color the light is; None for plain white.
         """
         if self.cover.size == 0:
             return
@@ -158,9 +178,13 @@ class Surface:
         if folds:
             row = ((self.u * grain[0]).astype(np.int32) + shift) % _TILE
             column = ((self.across * grain[1]).astype(np.int32) + 3 * shift) % _TILE
-            shade += soft_noise()[row, column] * np.float32(0.12 * folds)
-        shade *= np.float32(0.62)
-        shade += np.float32(0.40) + np.float32(0.1) * self.bulge
+            depth = 0.12 * folds if tone is None else 0.12 * folds * tone.folds
+            shade += soft_noise()[row, column] * np.float32(depth)
+        direct, ambient = (0.62, 0.50) if tone is None else (tone.direct, tone.ambient)
+        shade *= np.float32(direct)
+        shade += np.float32(0.8 * ambient) + np.float32(0.2 * ambient) * self.bulge
+        if self.tint is not None:
+            shade *= self.tint
         color = np.array(self._colors, np.float32)[self._index]
         color *= shade[..., None]
         under = canvas.pixels[self.window]

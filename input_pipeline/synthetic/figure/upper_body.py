@@ -50,6 +50,8 @@ def _sleeve(figure: Figure, surface: Surface, length: float) -> None:
         surface.paint(mask & pattern, top.accent)
     if length < 1:
         cloth.hem(surface, length, top.sleeve_color, width=0.05)
+    else:
+        cloth.weave(surface, top.weave)
 
 
 def torso(figure: Figure) -> None:
@@ -66,13 +68,19 @@ def torso(figure: Figure) -> None:
     )
     cloth.dress_surface(surface, top.pattern, top.accent, top.count, aspect=0.62)
     cloth.print_on(surface, top.print, top.print_color)
+    cloth.art_on(surface, top.chest, top.back)
+    cloth.weave(surface, top.weave)
     _details(figure, surface)
     if not top.hangs:
         waist = _TUCKED if top.kind in (TopKind.SHIRT, TopKind.JACKET) else _UNTUCKED
+        waist = waist if top.waist is None else top.waist
         surface.paint(surface.u > waist, bottom.color)
         cloth.hem(surface, waist, top.color)
         if waist == _TUCKED:
             cloth.ring(surface, waist, waist + 0.045, _BELT)
+        if top.hem is not None:
+            cloth.ring(surface, waist, waist + 0.06, top.hem)
+    cloth.ring(surface, -1.0, 0.13, top.scarf)
     figure.put(surface, parts.TORSO, folds=0.75)
 
 
@@ -81,8 +89,10 @@ def _details(figure: Figure, surface: Surface) -> None:
     top = figure.person.top
     u, side, front = surface.u, np.abs(surface.left), surface.front
     seen = front > 0
-    if top.opens:
-        opening = 0.12 + 0.16 * np.maximum(0.45 - u, 0)
+    if top.opens and not top.opening:
+        surface.paint(seen & (side < 0.03), top.inner)
+    elif top.opens:
+        opening = top.opening + 0.16 * np.maximum(0.45 - u, 0)
         surface.paint(seen & (side < opening), top.inner)
         surface.paint(seen & (np.abs(side - opening) < 0.035), darker(top.color, 0.6))
     if top.kind is TopKind.SHIRT:

@@ -16,6 +16,8 @@ from input_pipeline.synthetic.worlds.wardrobe import shade
 _STREAM = 12
 _TILE = 256
 _GROUNDS = ("slabs", "asphalt", "cobbles", "tiles", "carpet", "grass")
+_LOWEST = 72
+"""Rows that a wall has at least."""
 _GRASSY = ("park", "lawn")
 
 
@@ -44,7 +46,8 @@ def make_backdrop(seed: int, camera: WorldCamera) -> Image.Image:
     horizon = 0.42 - 0.75 * camera.pitch + rng.uniform(-0.08, 0.08)
     scene = Image.fromarray(_ground(rng, camera, horizon))
     kerb = int((horizon + rng.uniform(0.05, 0.3)) * SCENE_HEIGHT)
-    if kerb > 24:
+    if kerb > _LOWEST / 3:
+        kerb = max(kerb, _LOWEST)
         BACKDROPS[camera.backdrop](rng, scene, kerb)
     if camera.backdrop == "crossing":
         _zebra(rng, scene, max(kerb, 0))

@@ -11,17 +11,22 @@ from input_pipeline.part_labels.drawn.textures import TextureBank
 _GRAY = np.array((0.30, 0.59, 0.11), np.float32)
 
 
-def expose(rng: np.random.Generator, pixels: np.ndarray, bank: TextureBank) -> np.ndarray:
+def expose(
+    rng: np.random.Generator, pixels: np.ndarray, bank: TextureBank, *, mild: bool = False
+) -> np.ndarray:
     """The image that some camera would store.
 
     Args:
         rng: Decides which.
         pixels: float32 `[H, W, 3]` in 0-255.
         bank: For shadows and uneven light.
+        mild: Whether colors alone are changed, as of an image that a camera has taken already.
 
     Returns:
         uint8 `[H, W, 3]`.
     """
+    if mild:
+        return _colors(rng, pixels).clip(0, 255).astype(np.uint8)
     pixels = _light(rng, pixels, bank)
     pixels = _colors(rng, pixels)
     image = _optics(rng, Image.fromarray(pixels.clip(0, 255).astype(np.uint8)))

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from input_pipeline.dataset import NUM_PARTS
 from input_pipeline.part_labels.bands import draw_bands
-from input_pipeline.part_labels.drawn.people import HELD_OUT_WALLS, draw_people
+from input_pipeline.part_labels.drawn.people import (
+    HELD_OUT_BACKDROPS,
+    HELD_OUT_CAMERAS,
+    HELD_OUT_WALLS,
+    People,
+    draw_plain,
+    draw_worlds,
+    joined,
+)
 from input_pipeline.part_labels.drawn.textures import HELD_OUT, TextureBank
 from input_pipeline.part_labels.drawn.variation import Examples, Variation
 from input_pipeline.part_labels.labelers import PartLabeler
@@ -21,18 +30,29 @@ _SEED = 3_000_017  # far from any that training takes
 def held_out_sets(count: int, *, seed: int = _SEED) -> Mapping[str, Examples]:
     """Drawn people with exact part maps, `count` in each set.
 
-    `seen` shows whole people and `occluded` things in front of them, as `synthetic:benchmark`
-    draws them; `strange` shows them in clothes, before backgrounds and by cameras whose textures
-    and walls no training takes.
+    `seen` shows whole people and `occluded` things in front of them, as `benchmark` draws them;
+    `worlds` and `worlds_occluded` the same by cameras and before backgrounds of styles that
+    training never sees; `strange` shows both in clothes and before backgrounds of textures that
+    training never sees.
     """
     sets = {}
-    for name, occluded in (("seen", 0.0), ("occluded", 1.0)):
-        people = draw_people(count, seed=seed, size=SIZE, strength=1.0, occluded=occluded)
-        sets[name] = Examples(people.images, people.parts, np.ones(people.parts.shape, bool))
-    people = draw_people(max(count, 8), seed=seed + 1, walls=HELD_OUT_WALLS)
+    strange = functools.partial(draw_worlds, cameras=HELD_OUT_CAMERAS, backdrops=HELD_OUT_BACKDROPS)
+    for end, occluded in (("", 0.0), ("occluded", 1.0)):
+        plain = draw_plain(count, seed=seed, size=SIZE, strength=1.0, occluded=occluded)
+        worlds = strange(count, seed=seed, size=SIZE, occluded=occluded)
+        sets[end or "seen"] = _as_drawn(plain)
+        sets["worlds" + (end and f"_{end}")] = _as_drawn(worlds)
+    people = joined(
+        draw_plain(count, seed=seed + 1, size=(160, 80), walls=HELD_OUT_WALLS),
+        strange(count, seed=seed + 1, size=(160, 80)),
+    )
     bank = TextureBank(np.random.default_rng(seed), HELD_OUT, count=min(96, count))
     sets["strange"] = Variation(people, bank, seed=seed, size=SIZE).batch(0, count)
     return sets
+
+
+def _as_drawn(people: People) -> Examples:
+    return Examples(people.images, people.parts, np.ones(people.parts.shape, bool))
 
 
 def iou_of_parts(truth: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> np.ndarray:

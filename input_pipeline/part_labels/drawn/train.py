@@ -22,11 +22,18 @@ from input_pipeline.part_labels.drawn.labeler import DrawnLabeler
 from input_pipeline.part_labels.drawn.learning import State, make_optimizer, make_state, make_step
 from input_pipeline.part_labels.drawn.measuring import held_out_sets, measure
 from input_pipeline.part_labels.drawn.network import Parser, Size
-from input_pipeline.part_labels.drawn.people import HELD_OUT_WALLS, WALLS, draw_people
+from input_pipeline.part_labels.drawn.people import (
+    HELD_OUT_WALLS,
+    WALLS,
+    draw_plain,
+    draw_worlds,
+    joined,
+)
 from input_pipeline.part_labels.drawn.textures import SEEN, TextureBank
 from input_pipeline.part_labels.drawn.variation import Examples, Variation
 from input_pipeline.part_labels.drawn.weights import Weights, write_weights
 
+_DRAWN = (160, 80)  # height and width of the drawn people, in pixels
 _SAVED_EVERY = 250  # steps, which a killed process repeats at most
 
 
@@ -36,7 +43,8 @@ class TrainingSettings:
 
     Attributes:
         seed: Of people, textures, examples and the first weights.
-        people: Drawn people, each used many times in other clothes and places.
+        people: Drawn people, a third plain and the others of `worlds`, each used many times in
+            other clothes and places.
         textures: Procedural textures.
         small_steps: Steps on small images, at the beginning.
         small: Height and width of these, in pixels; multiples of 16.
@@ -100,7 +108,11 @@ def _batches(settings: TrainingSettings, done: int, *, progress: bool) -> Iterat
     """The batches of the steps after the first `done`, made in a thread ahead of their use."""
     seed = settings.seed
     walls = sorted(set(range(WALLS)) - HELD_OUT_WALLS)
-    people = draw_people(settings.people, seed=seed, walls=walls, progress=progress)
+    plain = settings.people // 3
+    people = joined(
+        draw_plain(plain, seed=seed, size=_DRAWN, walls=walls, progress=progress),
+        draw_worlds(settings.people - plain, seed=seed, size=_DRAWN, progress=progress),
+    )
     bank = TextureBank(np.random.default_rng((seed, 1)), SEEN, count=settings.textures)
     whole = (settings.size.height, settings.size.width)
     sizes = (settings.small, whole)

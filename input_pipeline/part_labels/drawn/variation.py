@@ -68,7 +68,8 @@ class Variation:
         pick = int(rng.integers(len(people)))
         layer = place(people.images[pick], people.parts[pick], draw_placement(rng), size=size)
         parts = layer.parts
-        if rng.random() < 0.8:
+        as_drawn = rng.random() < (0.6 if people.finished[pick] else 0.25)
+        if rng.random() < (0.4 if as_drawn else 0.8):
             layer = dataclasses.replace(layer, pixels=dress(rng, layer.pixels, parts, bank))
         pixels = surroundings.backdrop(rng, bank, size)
         if rng.random() < 0.25:
@@ -77,7 +78,7 @@ class Variation:
             pixels, _ = surroundings.others(rng, pixels, people, before=False)
         if rng.random() < NOBODY:
             return expose(rng, pixels, bank), np.zeros(size, np.uint8)
-        if rng.random() < 0.25:  # the drawn background, with the shadow and the bags
+        if as_drawn:  # with the drawn background, the shadow and the bags
             opacity = surroundings.softened(layer.inside, 1.0)
         else:
             opacity = surroundings.softened(parts > 0, rng.uniform(0.4, 1.3))
@@ -89,7 +90,9 @@ class Variation:
         if rng.random() < 0.15:
             pixels, mask = surroundings.others(rng, pixels, people, before=True)
             covered |= mask
-        return expose(rng, pixels, bank), np.where(covered, 0, parts).astype(np.uint8)
+        mild = bool(as_drawn and people.finished[pick] and rng.random() < 0.6)
+        image = expose(rng, pixels, bank, mild=mild)
+        return image, np.where(covered, 0, parts).astype(np.uint8)
 
 
 def _draw_box(rng: np.random.Generator, size: tuple[int, int]) -> tuple[int, int, int, int]:

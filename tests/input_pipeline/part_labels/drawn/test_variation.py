@@ -5,7 +5,7 @@ from input_pipeline.dataset import NUM_PARTS, TORSO, UPPER_LEG
 from input_pipeline.part_labels.drawn.exposure import expose
 from input_pipeline.part_labels.drawn.garments import dress
 from input_pipeline.part_labels.drawn.network import PADDING
-from input_pipeline.part_labels.drawn.people import draw_people
+from input_pipeline.part_labels.drawn.people import draw_plain
 from input_pipeline.part_labels.drawn.placement import Placement, place
 from input_pipeline.part_labels.drawn.surroundings import hide
 from input_pipeline.part_labels.drawn.textures import (
@@ -26,7 +26,7 @@ AS_DRAWN = Placement(
 
 @pytest.fixture(scope="module")
 def people():
-    return draw_people(8, seed=4, size=SIZE)
+    return draw_plain(8, seed=4, size=SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +40,10 @@ def rng():
 
 
 def test_the_same_seed_draws_the_same_people_and_another_draws_others(people):
-    again = draw_people(8, seed=4, size=SIZE)
+    again = draw_plain(8, seed=4, size=SIZE)
     np.testing.assert_array_equal(people.images, again.images)
     np.testing.assert_array_equal(people.parts, again.parts)
-    assert (draw_people(1, seed=5, size=SIZE).images[0] != people.images[0]).any()
+    assert (draw_plain(1, seed=5, size=SIZE).images[0] != people.images[0]).any()
 
 
 def test_as_it_was_drawn_a_person_stays_where_it_is(people):

@@ -57,7 +57,7 @@ def use_lance(folder: Path, rows: int) -> tuple[list[float], float]:
         began = time.perf_counter()
         store.append(vectors, names=names, cameras=cameras)
         times.append(time.perf_counter() - began)
-    dataset = store._latest()
+    dataset = store._filled().dataset
     began, total = time.perf_counter(), 0.0
     scanner = dataset.scanner(columns=["descriptor"], batch_size=8192, scan_in_order=True)
     for batch in scanner.to_batches():

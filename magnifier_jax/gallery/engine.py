@@ -81,6 +81,30 @@ class Header:
 
 
 @dataclasses.dataclass(frozen=True)
+class Network:
+    """One of the networks whose images a store holds.
+
+    Attributes:
+      model: What tells it from others; empty if it is not known.
+      metric: How its descriptors are compared.
+      width: Numbers in a descriptor.
+      images: Number of images.
+      notes: Where it came from.
+    """
+
+    model: str
+    metric: Metric
+    width: int
+    images: int
+    notes: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        """Whatever tells it from others, for people."""
+        said = [f"{name} {self.notes[name]}" for name in ("run", "step") if name in self.notes]
+        return f"{' '.join(said) or self.model[:24] or 'unnamed'} ({self.metric})"
+
+
+@dataclasses.dataclass(frozen=True)
 class Place:
     """Where a store is.
 
@@ -132,6 +156,25 @@ class Place:
                 root = DirectoryNamespace(root=self.uri, manifest_enabled="false", **storage)
                 found = list(root.list_tables(ListTablesRequest(id=[])).tables)
         return sorted(name for name in found if _TABLE.fullmatch(name))
+
+    def networks(self) -> list[Network]:
+        """The networks whose images the store holds.
+
+        Raises:
+          DataError: if a table is damaged.
+        """
+        found = []
+        for table in self.tables():
+            dataset = self.open(table)
+            if dataset is None:
+                continue
+            header = Header.of(dataset.schema, place=self.uri)
+            with self.errors():
+                images = int(dataset.count_rows())
+            found.append(
+                Network(header.model, header.metric, header.width, images, notes=header.notes)
+            )
+        return found
 
     def open(self, table: str) -> lance.LanceDataset | None:
         """The latest version of a table; None if there is none."""

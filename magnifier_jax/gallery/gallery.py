@@ -5,19 +5,23 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import ArrayLike, NDArray
 
 from input_pipeline.errors import DataError, UserError
 from input_pipeline.files import claim_output, open_whole, user_path, writing
-from magnifier_jax.gallery.npz import file_header, read_gallery, write_arrays
+from magnifier_jax.gallery.npz import file_header, read_gallery, write_arrays, write_plain
 from magnifier_jax.gallery.searcher import Rows, Searcher, SearchResult
+from magnifier_jax.gallery.thresholds import (
+    chosen_images,
+    greatest_distance,
+    verify_images,
+    with_thresholds,
+)
 from magnifier_jax.retrieval.descriptors import (
     Embedded,
     Metric,
@@ -29,12 +33,10 @@ from magnifier_jax.retrieval.descriptors import (
 from magnifier_jax.retrieval.distances import Blocks
 from magnifier_jax.retrieval.labels import read_labels
 from magnifier_jax.retrieval.search import Searchable
+from magnifier_jax.retrieval.verification import FALSE_POSITIVE_RATES, Verification
 
 if TYPE_CHECKING:
     from magnifier_jax.gallery.store import GalleryStore
-
-_ROWS_AT_ONCE = 2048
-_LONGEST_LIST = 10**8
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -259,6 +261,7 @@ class Gallery:
         top: int = 10,
         exclude: Mapping[str, ArrayLike] | None = None,
         max_distance: float | None = None,
+        fpr: float | None = None,
     ) -> SearchResult:
         """The images most like each query; exact.
 
@@ -272,6 +275,8 @@ class Gallery:
             the query's own value are no matches, such as those of its camera. What is not known
             equals nothing.
           max_distance: Images farther than this are no matches.
+          fpr: Images beyond the threshold of this false positive rate, which `with_thresholds`
+            noted, are no matches.
 
         Returns:
           Indices, distances and names [Nq, k], nearest first; identities and cameras where known.
@@ -279,9 +284,10 @@ class Gallery:
         Raises:
           UserError: if the descriptors do not fit the gallery's or are not finite.
         """
-        return self._default_searcher.search(
-            found, top=top, exclude=exclude, max_distance=max_distance
+        farthest = greatest_distance(
+            self.notes, metric=self.metric, max_distance=max_distance, fpr=fpr
         )
+        return self._default_searcher.search(found, top=top, exclude=exclude, max_distance=farthest)
 
     def search_parts(
         self,
@@ -313,6 +319,32 @@ class Gallery:
         return self._default_searcher.search_parts(
             parts, visible, top=top, exclude=exclude, max_distance=max_distance
         )
+
+    def verify(
+        self, *, rates: Sequence[float] = FALSE_POSITIVE_RATES, most: int = 10_000
+    ) -> Verification:
+        """Thresholds by false positive rate, from all pairs of the gallery's own images.
+
+        Args:
+          rates: Allowed false positive rates.
+          most: Images to look at; more are drawn from.
+
+        Raises:
+          UserError: if identities are not known, or there are no pairs of one person or of two.
+        """
+        rows = chosen_images(self.identities, most=most)
+        assert self.identities is not None
+        return verify_images(
+            self.descriptors[rows],
+            self.identities[rows],
+            None if self.cameras is None else self.cameras[rows],
+            rates=rates,
+            metric=self.metric,
+        )
+
+    def with_thresholds(self, found: Verification) -> Gallery:
+        """The gallery with the thresholds of a verification, for `search(fpr=…)`."""
+        return dataclasses.replace(self, notes=with_thresholds(self.notes, found))
 
     def searcher(self, *, blocks: Blocks | None = None, device_bytes: int = 2**30) -> Searcher:
         """Something that searches this gallery with a bound on memory.
@@ -427,31 +459,14 @@ class Gallery:
           UserError: if the folder cannot be written, another process is writing it, or the ids
             are too far apart for such a list.
         """
-        if self.next_id > _LONGEST_LIST:
-            raise UserError(
-                f"the list of names would have {self.next_id:,} entries, for ids are so large; "
-                "build the gallery with smaller ids, or without"
-            )
-        names: list[str | None] = [None] * self.next_id
-        for number, name in zip(self.ids.tolist(), self.names.tolist(), strict=True):
-            names[number] = name
-        with claim_output(Path(folder) / "descriptors.npy", force=True) as target, writing(target):
-            with open_whole(target) as file:
-                self._write_vectors(file)
-            with open_whole(target.with_name("ids.npy")) as file:
-                np.save(file, self.ids)
-            with open_whole(target.with_name("names.json")) as file:
-                file.write(json.dumps(names, indent=0).encode())
-
-    def _write_vectors(self, file: Any) -> None:
-        """Descriptors as an `.npy` file, a block at a time."""
-        header = {"descr": "<f4", "fortran_order": False, "shape": self.descriptors.shape}
-        npy.write_array_header_1_0(file, header)
-        for start in range(0, len(self), _ROWS_AT_ONCE):
-            rows = self.descriptors[start : start + _ROWS_AT_ONCE]
-            if self.metric == "cosine":
-                rows = unit_rows(rows)
-            file.write(np.ascontiguousarray(rows, "<f4").tobytes())
+        write_plain(
+            folder,
+            unit_rows if self.metric == "cosine" else lambda rows: rows,
+            descriptors=self.descriptors,
+            names=self.names,
+            ids=self.ids,
+            next_id=self.next_id,
+        )
 
 
 def _labels(values: ArrayLike, *, total: int, what: str, text: bool = False) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,7 +21,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from input_pipeline.errors import DataError, UserError
-from input_pipeline.files import checksum, reading
+from input_pipeline.files import checksum, claim_output, open_whole, reading, writing
 from magnifier_jax.retrieval.descriptors import Metric
 
 GALLERY_FILE = "a gallery file that magnifier embed or Gallery.save made"
@@ -34,6 +34,8 @@ _SEAL = b"magnifier checksum "
 _MOST_GROWTH = 20
 _MOST_UNPACKED = 2**28
 _BYTES_AT_ONCE = 2**22
+_ROWS_AT_ONCE = 2048
+_LONGEST_LIST = 10**8
 
 
 def file_header(*, metric: Metric, model: str, notes: Mapping[str, Any]) -> dict[str, Any]:
@@ -173,3 +175,46 @@ def _check_seal(archive: zipfile.ZipFile) -> None:
 def _directory_checksum(archive: zipfile.ZipFile) -> bytes:
     lines = sorted(f"{info.filename} {info.CRC} {info.file_size}" for info in archive.infolist())
     return b"%08x" % checksum("\n".join(lines).encode("utf-8", "surrogateescape"))
+
+
+def write_plain(
+    folder: str | Path,
+    as_written: Callable[[NDArray[np.floating]], NDArray[np.floating]],
+    *,
+    descriptors: NDArray[np.floating],
+    names: NDArray[np.str_],
+    ids: NDArray[np.int64],
+    next_id: int,
+) -> None:
+    """Writes plain arrays for other programs; see `Gallery.export_vectors`.
+
+    Args:
+      folder: Where to.
+      as_written: Makes rows [n, D] into those that are written.
+      descriptors: [N, D].
+      names: [N].
+      ids: [N].
+      next_id: Above all ids.
+
+    Raises:
+      UserError: if the folder cannot be written, or the ids are too far apart for a list.
+    """
+    if next_id > _LONGEST_LIST:
+        raise UserError(
+            f"the list of names would have {next_id:,} entries, for ids are so large; "
+            "build the gallery with smaller ids, or without"
+        )
+    listed: list[str | None] = [None] * next_id
+    for number, name in zip(ids.tolist(), names.tolist(), strict=True):
+        listed[number] = name
+    with claim_output(Path(folder) / "descriptors.npy", force=True) as target, writing(target):
+        with open_whole(target) as file:
+            header = {"descr": "<f4", "fortran_order": False, "shape": descriptors.shape}
+            npy.write_array_header_1_0(file, header)
+            for start in range(0, len(descriptors), _ROWS_AT_ONCE):
+                rows = as_written(descriptors[start : start + _ROWS_AT_ONCE])
+                file.write(np.ascontiguousarray(rows, "<f4").tobytes())
+        with open_whole(target.with_name("ids.npy")) as file:
+            np.save(file, ids)
+        with open_whole(target.with_name("names.json")) as file:
+            file.write(json.dumps(listed, indent=0).encode())

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from input_pipeline.errors import UserError
 from input_pipeline.identities import JUNK
 from magnifier_jax.gallery.engine import Header, Place
+from magnifier_jax.gallery.gallery import Gallery
 from magnifier_jax.gallery.records import (
     CAMERA,
     DESCRIPTOR,
@@ -72,22 +73,65 @@ class Scope:
             return None
         parts = None
         if header.parts is not None:
-            seen = as_matrix(self.index[VISIBLE].combine_chunks(), width=header.parts[0])
-            width = header.parts[0] * header.parts[1]
-            rows = self._vectors(PARTS, PARTS_CHECK, width=width, salt=vector_checks(seen))
+            rows, seen = self._parts(header)
             norms = self.index[PARTS_NORM].to_numpy()
-            parts = Searchable(_descriptors(rows, norms, name="gallery part"), seen > 0)
-        rows = self._vectors(DESCRIPTOR, DESCRIPTOR_CHECK, width=header.width)
+            parts = Searchable(_descriptors(rows, norms, name="gallery part"), seen)
         return Searcher(
-            whole=_descriptors(rows, self.index[SQUARED_NORM].to_numpy(), name="gallery"),
+            whole=_descriptors(
+                self.vectors(header), self.index[SQUARED_NORM].to_numpy(), name="gallery"
+            ),
             parts=parts,
             parts_shape=header.parts or (0, 0),
-            describe=self._describe,
+            describe=self.describe,
             values_of=self._values,
             metric=header.metric,
             blocks=blocks,
             device_bytes=device_bytes,
         )
+
+    @property
+    def norms(self) -> NDArray[np.float32]:
+        """Squared lengths of the descriptors [N]."""
+        found: NDArray[np.float32] = self.index[SQUARED_NORM].to_numpy()
+        return found
+
+    def gallery(self, header: Header) -> Gallery:
+        """These rows in memory.
+
+        Raises:
+          UserError: if there are none.
+        """
+        if not len(self.offsets):
+            raise UserError(f"{self.place} has no such images")
+        known = self.describe(np.arange(len(self.offsets)))
+        parts, visible = None, None
+        if header.parts is not None:
+            stored, visible = self._parts(header)
+            parts = stored[: len(stored)].reshape(-1, *header.parts)
+        cameras = known.cameras
+        return Gallery.build(
+            self.vectors(header)[: len(self.offsets)],
+            names=known.names,
+            identities=known.identities,
+            cameras=None if cameras is None or cameras.dtype.kind == "U" else cameras,
+            parts=parts,
+            visible=visible,
+            metric=header.metric,
+            model=header.model,
+            notes=header.notes,
+        )
+
+    def _parts(self, header: Header) -> tuple[StoredRows, NDArray[np.bool_]]:
+        """Part embeddings, flat, and which of them are visible."""
+        assert header.parts is not None
+        seen = as_matrix(self.index[VISIBLE].combine_chunks(), width=header.parts[0])
+        width = header.parts[0] * header.parts[1]
+        rows = self._vectors(PARTS, PARTS_CHECK, width=width, salt=vector_checks(seen))
+        return rows, seen > 0
+
+    def vectors(self, header: Header) -> StoredRows:
+        """The descriptors of these rows."""
+        return self._vectors(DESCRIPTOR, DESCRIPTOR_CHECK, width=header.width)
 
     def _vectors(
         self, column: str, check: str, *, width: int, salt: NDArray[np.uint64] | None = None
@@ -105,7 +149,12 @@ class Scope:
             salt=salt,
         )
 
-    def _describe(self, rows: NDArray[np.int64]) -> Rows:
+    def describe(self, rows: NDArray[np.int64]) -> Rows:
+        """What is known of rows, by their numbers [n] in this scope.
+
+        Raises:
+          DataError: if it is not as it was written.
+        """
         columns = knowledge(self.dataset.schema)
         with self.place.errors():
             table = self.dataset.take(self.offsets[rows].tolist(), columns=columns)

@@ -15,59 +15,25 @@ from typing import TYPE_CHECKING, Any
 import lance
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from input_pipeline.errors import UserError
-from magnifier_jax.gallery.engine import Header, Place, merge
+from magnifier_jax.gallery.engine import Header, Network, Place, merge
 from magnifier_jax.gallery.gallery import Gallery
 from magnifier_jax.gallery.incoming import Incoming
-from magnifier_jax.gallery.records import (
-    NAME,
-    ROW_CHECK,
-    Column,
-    known_columns,
-    row_checks,
-    text_array,
-)
-from magnifier_jax.gallery.scope import Scope, knowledge
-from magnifier_jax.gallery.searcher import Searcher, SearchResult
-from magnifier_jax.gallery.stored_rows import damaged
-from magnifier_jax.gallery.where import Filter, Kind
-from magnifier_jax.retrieval.descriptors import (
-    Metric,
-    Vectors,
-)
+from magnifier_jax.gallery.records import NAME, Column
+from magnifier_jax.gallery.searcher import Rows, SearchResult
+from magnifier_jax.gallery.thresholds import with_thresholds
+from magnifier_jax.gallery.version import StoredVersion, names_filter
+from magnifier_jax.gallery.where import Kind
+from magnifier_jax.retrieval.descriptors import Metric, Vectors
 from magnifier_jax.retrieval.distances import Blocks
+from magnifier_jax.retrieval.verification import FALSE_POSITIVE_RATES, Verification
 
 if TYPE_CHECKING:
     from magnifier_jax.embedding.model import Model
 
 _BLOCKS = Blocks(gallery_rows=8192)
-
-
-@dataclasses.dataclass(frozen=True)
-class Network:
-    """One of the networks whose images a store holds.
-
-    Attributes:
-      model: What tells it from others; empty if it is not known.
-      metric: How its descriptors are compared.
-      width: Numbers in a descriptor.
-      images: Number of images.
-      notes: Where it came from.
-    """
-
-    model: str
-    metric: Metric
-    width: int
-    images: int
-    notes: Mapping[str, Any]
-
-    def __str__(self) -> str:
-        """Whatever tells it from others, for people."""
-        said = [f"{name} {self.notes[name]}" for name in ("run", "step") if name in self.notes]
-        return f"{' '.join(said) or self.model[:24] or 'unnamed'} ({self.metric})"
 
 
 class GalleryStore:
@@ -98,8 +64,8 @@ class GalleryStore:
         self._table = place.table(model=model, metric=metric)
         self._dataset: lance.LanceDataset | None = None
         self._lock = threading.RLock()
-        self._searchers: dict[tuple[int, str | None], Searcher] = {}
-        self._verified: set[tuple[int, str]] = set()
+        self._version: StoredVersion | None = None
+        self._verified: set[str] = set()
 
     @classmethod
     def open(
@@ -135,7 +101,7 @@ class GalleryStore:
         model = network if isinstance(network, str) else getattr(network, "model_id", None)
         wanted = metric or getattr(network, "metric", None)
         notes = getattr(network, "notes", {})
-        there = networks(where)
+        there = where.networks()
         fitting = [
             each for each in there if model in (None, each.model) and wanted in (None, each.metric)
         ]
@@ -163,38 +129,31 @@ class GalleryStore:
 
     def __len__(self) -> int:
         """Number of images in the latest version."""
-        dataset = self._latest()
-        if dataset is None:
-            return 0
-        with self.place.errors():
-            return int(dataset.count_rows())
+        version = self._latest()
+        return 0 if version is None else len(version)
 
     @property
     def version(self) -> int:
         """Number of the latest version; it grows with each change. 0 before the first image."""
-        dataset = self._latest()
-        return 0 if dataset is None else int(dataset.version)
+        version = self._latest()
+        return 0 if version is None else int(version.dataset.version)
 
     @property
     def notes(self) -> Mapping[str, Any]:
         """What is noted of the network and the images, such as `workdir` and `images`."""
-        dataset = self._latest()
-        return self._new_notes if dataset is None else self._header(dataset).notes
+        version = self._latest()
+        return self._new_notes if version is None else version.header.notes
 
     @property
     def columns(self) -> Mapping[str, Kind]:
         """What is known of images, and so can be filtered by: each column and what it holds."""
-        dataset = self._latest()
-        return {NAME: "text"} if dataset is None else known_columns(dataset.schema)
+        version = self._latest()
+        return {NAME: "text"} if version is None else version.columns
 
     def names(self) -> NDArray[np.str_]:
         """The names of all images [N]."""
-        dataset = self._latest()
-        if dataset is None:
-            return np.empty(0, np.str_)
-        with self.place.errors():
-            read = dataset.scanner(columns=[NAME], scan_in_order=True).to_table()[NAME]
-            return np.array(read.to_pylist(), np.str_)
+        version = self._latest()
+        return np.empty(0, np.str_) if version is None else version.values(NAME).astype(np.str_)
 
     # --- Changing ---
 
@@ -246,23 +205,20 @@ class GalleryStore:
         """
         if (names is None) == (where is None):
             raise UserError("delete needs either names or a filter")
-        dataset = self._latest()
-        if dataset is None:
-            raise UserError(f"{self.place} is empty")
-        if where is not None:
-            sql = self._filter(dataset, where)
-        else:
-            wanted = [str(name) for name in names or ()]
-            if not wanted:
-                return 0
-            unknown = sorted(set(wanted) - self._there(dataset, wanted))
-            if unknown:
-                raise UserError(f"{unknown[0]!r} is not in {self.place}")
-            sql = "`name` IN ({})".format(
-                ", ".join("'" + name.replace("'", "''") + "'" for name in wanted)
-            )
-        with self._lock, self.place.errors():
-            return int(dataset.delete(sql)["num_deleted_rows"])
+        with self._lock:
+            version = self._filled()
+            if where is not None:
+                sql = version.sql(where)
+            else:
+                wanted = [str(name) for name in names or ()]
+                if not wanted:
+                    return 0
+                unknown = sorted(set(wanted) - version.there(wanted))
+                if unknown:
+                    raise UserError(f"{unknown[0]!r} is not in {self.place}")
+                sql = names_filter(wanted)
+            with self.place.errors():
+                return int(self._writable().delete(sql)["num_deleted_rows"])
 
     def _check_gallery(self, found: Vectors) -> None:
         if not isinstance(found, Gallery):
@@ -277,8 +233,8 @@ class GalleryStore:
 
     def _write(self, rows: Incoming, *, replace: bool) -> int:
         with self._lock:
-            dataset = self._latest()
-            if dataset is None:
+            version = self._latest()
+            if version is None:
                 table = rows.table(None)
                 header = Header(
                     metric=self.metric,
@@ -290,15 +246,15 @@ class GalleryStore:
                 table = table.replace_schema_metadata(header.metadata())
                 self._dataset = self.place.create(self._table, table)
                 return len(rows.names)
-            self._check_fit(dataset, rows)
-            if not replace and (twice := self._there(dataset, rows.names)):
+            self._check_fit(version, rows)
+            if not replace and (twice := version.there(rows.names)):
                 raise UserError(
                     f"{min(twice)!r} is in {self.place} already ({len(twice):,} of the names are); "
                     "replace them, or leave them out"
                 )
-            table = rows.table(dataset.schema)
-            self._add_columns(dataset, table.schema)
-            counts = merge(dataset, table, place=self.place, replace=replace)
+            table = rows.table(version.dataset.schema)
+            self._add_columns(table.schema)
+            counts = merge(self._writable(), table, place=self.place, replace=replace)
             written = counts["num_inserted_rows"] + counts.get("num_updated_rows", 0)
             if written < len(rows.names):
                 raise UserError(
@@ -307,8 +263,8 @@ class GalleryStore:
                 )
             return len(rows.names)
 
-    def _check_fit(self, dataset: lance.LanceDataset, rows: Incoming) -> None:
-        header = self._header(dataset)
+    def _check_fit(self, version: StoredVersion, rows: Incoming) -> None:
+        header = version.header
         if rows.descriptors.width != header.width:
             raise UserError(
                 f"the descriptors have {rows.descriptors.width} numbers and those of {self.place} "
@@ -319,7 +275,7 @@ class GalleryStore:
                 f"part embeddings have shape {rows.parts_shape} and those of {self.place} "
                 f"{header.parts}; all images must have the same, or none"
             )
-        kinds = known_columns(dataset.schema)
+        kinds = version.columns
         for name, column in rows.columns.items():
             if name in kinds and kinds[name] != column.kind and not _widens(column, kinds[name]):
                 raise UserError(
@@ -327,22 +283,13 @@ class GalleryStore:
                     "alike"
                 )
 
-    def _add_columns(self, dataset: lance.LanceDataset, schema: pa.Schema) -> None:
+    def _add_columns(self, schema: pa.Schema) -> None:
+        dataset = self._writable()
         known = set(dataset.schema.names)
         new = [field for field in schema if field.name not in known]
         if new:
             with self.place.errors():
                 dataset.add_columns(pa.schema(new))
-
-    def _there(self, dataset: lance.LanceDataset, names: Sequence[str]) -> set[str]:
-        """Those of the names that are in the gallery."""
-        wanted = text_array(names, what=NAME)
-        with self.place.errors():
-            found: set[str] = set()
-            for batch in dataset.scanner(columns=[NAME]).to_batches():
-                column = batch.column(NAME)
-                found.update(column.filter(pc.is_in(column, wanted)).to_pylist())
-            return found
 
     # --- Searching ---
 
@@ -354,6 +301,7 @@ class GalleryStore:
         where: str | None = None,
         exclude: Mapping[str, ArrayLike] | None = None,
         max_distance: float | None = None,
+        fpr: float | None = None,
         parts: bool = False,
     ) -> SearchResult:
         """The images most like each query; exact.
@@ -366,6 +314,8 @@ class GalleryStore:
           exclude: For columns the values of the queries [Nq]: images with the query's own value are
             no matches, such as those of its camera or tracklet. What is not known equals nothing.
           max_distance: Images farther than this are no matches.
+          fpr: Images beyond the threshold of this false positive rate, which `keep_thresholds`
+            noted, are no matches.
           parts: Whether only the parts are compared that both images show.
 
         Returns:
@@ -376,93 +326,99 @@ class GalleryStore:
           UserError: if the descriptors or the filter do not fit the gallery.
           DataError: if rows are not as they were written.
         """
-        with self._lock:
-            dataset = self._latest()
-            if dataset is None:
-                raise UserError(f"{self.place} is empty; add images first")
-            searcher = self._searcher(dataset, where)
-        if searcher is None:
-            anything: Any = getattr(found, "descriptors", found)
-            shape = np.shape(anything)
-            return _nothing(queries=1 if len(shape) == 1 else shape[0])
-        if parts:
-            anything = found
-            return searcher.search_parts(
-                anything, top=top, exclude=exclude, max_distance=max_distance
-            )
-        return searcher.search(found, top=top, exclude=exclude, max_distance=max_distance)
+        return self._filled().search(
+            found,
+            top=top,
+            where=where,
+            exclude=exclude,
+            max_distance=max_distance,
+            fpr=fpr,
+            parts=parts,
+        )
 
-    def _searcher(self, dataset: lance.LanceDataset, where: str | None) -> Searcher | None:
-        """What searches a version, kept until another one or another filter is asked for."""
-        sql = None if where is None else self._filter(dataset, where)
-        key = (int(dataset.version), sql)
-        if key not in self._searchers:
-            pinned = self._pinned(dataset)
-            if sql is not None:
-                self._verify(pinned)
-            made = Scope.of(self.place, pinned, sql).searcher(
-                self._header(pinned), blocks=self._blocks, device_bytes=self._device_bytes
-            )
-            if made is None:
-                return None
-            kept = [old for old in self._searchers if old[0] == key[0] and old[1] is None]
-            self._searchers = {old: self._searchers[old] for old in kept}
-            self._searchers[key] = made
-        return self._searchers[key]
+    def rows(self, *, where: str | None = None, start: int = 0, count: int = 100) -> Rows:
+        """What is known of images, some at a time, in the order in which they were added.
 
-    def _verify(self, dataset: lance.LanceDataset) -> None:
-        """Compares what is known of images with its checksums, before a filter relies on it.
-
-        A file never changes once it is written, so that each is read only once.
+        Args:
+          where: Which images; see `search`.
+          start: How many of them to pass over.
+          count: At most how many.
         """
-        for fragment in dataset.get_fragments():
-            metadata = fragment.metadata
-            key = (fragment.fragment_id, str(metadata.files), str(metadata.deletion_file))
-            state = (fragment.fragment_id, str(hash(key)))
-            if state in self._verified:
-                continue
-            columns = knowledge(dataset.schema)
-            with self.place.errors():
-                table = fragment.to_table(columns=columns)
-            if (row_checks(table) != table[ROW_CHECK].to_numpy()).any():
-                raise damaged(self.place, "what is known of some images")
-            self._verified.add(state)
+        return self._filled().rows(where=where, start=start, count=count)
 
-    def _filter(self, dataset: lance.LanceDataset, where: str) -> str:
-        return Filter.read(where, known_columns(dataset.schema)).sql()
+    def to_gallery(
+        self, *, names: Sequence[str] | None = None, where: str | None = None
+    ) -> Gallery:
+        """Images in memory, as to save them as `.npz` or to ask for what is like them.
+
+        Times, tracklets and other columns stay behind, for a `Gallery` has none; text cameras too.
+
+        Args:
+          names: Only the images of these names.
+          where: Only those that the filter lets through.
+
+        Raises:
+          UserError: if a name is not there, or nothing is left.
+        """
+        return self._filled().gallery(names=names, where=where)
+
+    def verify(
+        self, *, rates: Sequence[float] = FALSE_POSITIVE_RATES, most: int = 10_000
+    ) -> Verification:
+        """Thresholds by false positive rate, from all pairs of the gallery's own images.
+
+        Args:
+          rates: Allowed false positive rates.
+          most: Images to look at; more are drawn from.
+
+        Raises:
+          UserError: if identities are not known, or there are no pairs of one person or of two.
+        """
+        return self._filled().verify(rates=rates, most=most)
+
+    def keep_thresholds(self, found: Verification) -> None:
+        """Notes the thresholds of a verification, here or of a test set, for `search(fpr=…)`."""
+        with self._lock:
+            version = self._filled()
+            header = version.header
+            if found.metric != self.metric:
+                raise UserError(f"thresholds of {found.metric} distance do not fit {self.metric}")
+            noted = dataclasses.replace(header, notes=with_thresholds(header.notes, found))
+            with self.place.errors():
+                self._writable().update_schema_metadata(noted.metadata())
 
     # --- Versions ---
 
-    def _latest(self) -> lance.LanceDataset | None:
+    def _latest(self) -> StoredVersion | None:
+        """The latest version; None before the first image."""
         with self._lock:
             if self._dataset is None:
                 self._dataset = self.place.open(self._table)
-            else:
-                with self.place.errors():
-                    self._dataset.checkout_latest()
-            return self._dataset
+                if self._dataset is None:
+                    return None
+            with self.place.errors():
+                self._dataset.checkout_latest()
+                number = self._dataset.version
+                if self._version is None or self._version.dataset.version != number:
+                    self._version = StoredVersion(
+                        place=self.place,
+                        dataset=self._dataset.checkout_version(number),
+                        blocks=self._blocks,
+                        device_bytes=self._device_bytes,
+                        verified=self._verified,
+                    )
+            return self._version
 
-    def _pinned(self, dataset: lance.LanceDataset) -> lance.LanceDataset:
-        """The version as it is now, whatever is written later."""
-        with self.place.errors():
-            return dataset.checkout_version(dataset.version)
+    def _filled(self) -> StoredVersion:
+        """The latest version, which there must be."""
+        version = self._latest()
+        if version is None:
+            raise UserError(f"{self.place} is empty; add images first")
+        return version
 
-    def _header(self, dataset: lance.LanceDataset) -> Header:
-        return Header.of(dataset.schema, place=str(self.place))
-
-
-def networks(place: Place) -> list[Network]:
-    """The networks whose images a store holds."""
-    found = []
-    for table in place.tables():
-        dataset = place.open(table)
-        if dataset is None:
-            continue
-        header = Header.of(dataset.schema, place=str(place))
-        with place.errors():
-            images = int(dataset.count_rows())
-        found.append(Network(header.model, header.metric, header.width, images, notes=header.notes))
-    return found
+    def _writable(self) -> lance.LanceDataset:
+        assert self._dataset is not None
+        return self._dataset
 
 
 def _not_there(place: Place, there: Sequence[Network]) -> UserError:
@@ -481,13 +437,3 @@ def _not_there(place: Place, there: Sequence[Network]) -> UserError:
 def _widens(column: Column, kind: Kind) -> bool:
     """Whether numbers of one kind can be kept as the other."""
     return column.kind == "whole number" and kind == "number"
-
-
-def _nothing(*, queries: int) -> SearchResult:
-    """What is found where nothing is searched."""
-    return SearchResult(
-        indices=np.empty((queries, 0), np.int32),
-        distances=np.empty((queries, 0), np.float32),
-        names=np.empty((queries, 0), np.str_),
-        counts=np.zeros(queries, np.int64),
-    )

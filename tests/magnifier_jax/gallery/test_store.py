@@ -259,3 +259,59 @@ def test_places_that_are_no_store_are_refused(tmp_path):
     lance.write_dataset(pa.table({"a": [1]}), str(table))
     with pytest.raises(DataError, match="was not made by magnifier"):
         mj.Gallery.open(tmp_path / "people.lance")
+
+
+def test_thresholds_of_the_gallery_s_own_images_decide_who_is_nobody(tmp_path):
+    """Four people at the corners of a square, each seen twice, 0.1 apart."""
+    corners = np.array([[0, 0], [3, 0], [0, 3], [3, 3]], np.float32)
+    descriptors = np.concatenate([corners, corners + [0.1, 0]]).astype(np.float32)
+    gallery = Gallery.build(
+        descriptors, names=name(*range(8)), identities=[0, 1, 2, 3] * 2, cameras=[0] * 4 + [1] * 4
+    )
+    store = open_new(tmp_path)
+    store.append(gallery)
+    with pytest.raises(UserError, match="no threshold for the false positive rate 0.01"):
+        store.search(descriptors[:1], fpr=1e-2)
+    for keeper in (store, gallery):
+        found = keeper.verify(rates=(1e-2, 0.4))
+        # 8 images make 56 ordered pairs, 8 of them of one person.
+        assert (found.same_pairs, found.different_pairs) == (8, 48)
+        # No pair of two may be nearer than the nearest: 2.9. With 0.4 of 48, 19 may be: those of
+        # 2.9 (4), of 3 (16, of which 15 more would fit, but all are equal).
+        assert [point.threshold for point in found.points] == pytest.approx([2.9, 3.0], abs=1e-6)
+    store.keep_thresholds(store.verify(rates=(1e-2, 0.4)))
+    gallery = gallery.with_thresholds(gallery.verify(rates=(1e-2, 0.4)))
+    query = np.array([[-1, 0], [-2.95, 0], [-4, 0]], np.float32)
+    for keeper in (mj.Gallery.open(store.place.uri), gallery):
+        assert keeper.search(query, fpr=1e-2).counts.tolist() == [2, 0, 0]
+        assert keeper.search(query, fpr=0.4).counts.tolist() == [2, 1, 0]
+        assert keeper.search(query, fpr=0.4, max_distance=1).counts.tolist() == [1, 0, 0]
+    store.append(descriptors[:1], names=["later"])
+    assert store.search(query, fpr=1e-2).counts.tolist() == [3, 0, 0]
+
+
+def test_images_come_back_as_a_gallery_in_memory(tmp_path):
+    generator = np.random.default_rng(1)
+    gallery = Gallery.build(
+        draw(5),
+        names=name(*range(5)),
+        identities=[3, 3, -1, 4, 5],
+        cameras=[0, 1, 2, -1, 0],
+        parts=generator.standard_normal((5, 2, 3)).astype(np.float32),
+        visible=generator.random((5, 2)) < 0.5,
+        model="one",
+        notes={"workdir": "runs/one"},
+    )
+    store = open_new(tmp_path, network="one")
+    store.append(gallery)
+    again = store.to_gallery()
+    for field in ("descriptors", "names", "identities", "cameras", "parts", "visible"):
+        np.testing.assert_array_equal(getattr(again, field), getattr(gallery, field))
+    assert (again.model, again.metric) == ("one", "euclidean")
+    some = store.to_gallery(names=name(3, 1), where="identity > 3")
+    assert some.names.tolist() == name(3)
+    with pytest.raises(UserError, match="no such images"):
+        store.to_gallery(where="identity > 30")
+    listed = store.rows(where="camera >= 0", start=1, count=2)
+    assert listed.names.tolist() == name(1, 2)
+    assert listed.identities.tolist() == [3, -1]

@@ -1,0 +1,209 @@
+"""One version of a network's images in a store: what is read and searched, whatever is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import lance
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import ArrayLike, NDArray
+
+from input_pipeline.errors import UserError
+from magnifier_jax.gallery.engine import Header, Place
+from magnifier_jax.gallery.gallery import Gallery
+from magnifier_jax.gallery.records import (
+    CAMERA,
+    IDENTITY,
+    NAME,
+    ROW_CHECK,
+    known_columns,
+    row_checks,
+    text_array,
+)
+from magnifier_jax.gallery.scope import Scope, knowledge
+from magnifier_jax.gallery.searcher import Rows, Searcher, SearchResult
+from magnifier_jax.gallery.stored_rows import damaged
+from magnifier_jax.gallery.thresholds import chosen_images, greatest_distance, verify_images
+from magnifier_jax.gallery.where import Filter, Kind
+from magnifier_jax.retrieval.descriptors import Vectors
+from magnifier_jax.retrieval.distances import Blocks
+from magnifier_jax.retrieval.verification import Verification
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StoredVersion:
+    """A version that does not change; made by `GalleryStore`.
+
+    Attributes:
+      place: The store.
+      dataset: The version of its table.
+      blocks: How much is searched at a time, and on which devices.
+      device_bytes: Up to this size the gallery stays on the devices between searches.
+      verified: Files whose knowledge was compared with its checksums; shared by versions.
+    """
+
+    place: Place
+    dataset: lance.LanceDataset
+    blocks: Blocks
+    device_bytes: int
+    verified: set[str]
+    _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock, repr=False)
+
+    def __len__(self) -> int:
+        """Number of images."""
+        with self.place.errors():
+            return int(self.dataset.count_rows())
+
+    @functools.cached_property
+    def header(self) -> Header:
+        """What is true of all images."""
+        return Header.of(self.dataset.schema, place=str(self.place))
+
+    @property
+    def columns(self) -> dict[str, Kind]:
+        """What is known of images."""
+        return known_columns(self.dataset.schema)
+
+    def sql(self, where: str) -> str:
+        """A filter, read and written anew for the store.
+
+        Raises:
+          UserError: if it cannot be read, or does not fit the columns.
+        """
+        return Filter.read(where, self.columns).sql()
+
+    def values(self, column: str, *, sql: str | None = None) -> NDArray[np.object_]:
+        """A column [N], with None for what is not known."""
+        with self.place.errors():
+            scanner = self.dataset.scanner(columns=[column], filter=sql, scan_in_order=True)
+            found = scanner.to_table()[column].to_pylist()
+        return np.array([*found, None], object)[:-1]
+
+    def there(self, names: Sequence[str]) -> set[str]:
+        """Those of the names that are in the gallery."""
+        wanted = text_array(names, what=NAME)
+        found: set[str] = set()
+        with self.place.errors():
+            for batch in self.dataset.scanner(columns=[NAME]).to_batches():
+                column = batch.column(NAME)
+                found.update(column.filter(pc.is_in(column, wanted)).to_pylist())
+        return found
+
+    def rows(self, *, where: str | None, start: int, count: int) -> Rows:
+        """What is known of images, without their vectors; see `GalleryStore.rows`."""
+        if start < 0 or count < 0:
+            raise UserError(f"start and count must be at least 0, not {start} and {count}")
+        scope = self._scope(None if where is None else self.sql(where))
+        chosen = np.arange(len(scope.offsets))[start : start + count]
+        return scope.describe(chosen)
+
+    def gallery(self, *, names: Sequence[str] | None, where: str | None) -> Gallery:
+        """Images in memory; see `GalleryStore.to_gallery`."""
+        sql = None if where is None else self.sql(where)
+        if names is not None:
+            missing = sorted(set(names) - self.there(names))
+            if missing:
+                raise UserError(f"{missing[0]!r} is not in {self.place}")
+            wanted = names_filter(names)
+            sql = wanted if sql is None else f"({sql}) AND {wanted}"
+        return self._scope(sql).gallery(self.header)
+
+    def verify(self, *, rates: Sequence[float], most: int) -> Verification:
+        """Thresholds from the gallery's own images; see `GalleryStore.verify`."""
+        known = {name: self.values(name) for name in (IDENTITY, CAMERA) if name in self.columns}
+        rows = chosen_images(known.get(IDENTITY), most=most)
+        cameras = known.get(CAMERA)
+        return verify_images(
+            self._scope(None).vectors(self.header)[rows],
+            np.array(known[IDENTITY][rows].tolist()),
+            None if cameras is None else cameras[rows],
+            rates=rates,
+            metric=self.header.metric,
+        )
+
+    def search(
+        self,
+        found: Vectors,
+        *,
+        top: int,
+        where: str | None,
+        exclude: Mapping[str, ArrayLike] | None,
+        max_distance: float | None,
+        fpr: float | None,
+        parts: bool,
+    ) -> SearchResult:
+        """The images most like each query; see `GalleryStore.search`."""
+        farthest = greatest_distance(
+            self.header.notes,
+            metric=self.header.metric,
+            max_distance=max_distance,
+            fpr=fpr,
+            parts=parts,
+        )
+        searcher = self._searcher(None if where is None else self.sql(where))
+        anything: Any = found
+        if searcher is None:
+            shape = np.shape(getattr(anything, "descriptors", anything))
+            return _nothing(queries=1 if len(shape) == 1 else shape[0])
+        if parts:
+            return searcher.search_parts(anything, top=top, exclude=exclude, max_distance=farthest)
+        return searcher.search(found, top=top, exclude=exclude, max_distance=farthest)
+
+    @functools.cached_property
+    def _searchers(self) -> dict[str | None, Searcher]:
+        """The searcher of all images, and that of the latest filter."""
+        return {}
+
+    def _searcher(self, sql: str | None) -> Searcher | None:
+        with self._lock:
+            if sql not in self._searchers:
+                made = self._scope(sql).searcher(
+                    self.header, blocks=self.blocks, device_bytes=self.device_bytes
+                )
+                if made is None:
+                    return None
+                for other in [key for key in self._searchers if key is not None]:
+                    del self._searchers[other]
+                self._searchers[sql] = made
+            return self._searchers[sql]
+
+    def _scope(self, sql: str | None) -> Scope:
+        if sql is not None:
+            self._check_knowledge()
+        return Scope.of(self.place, self.dataset, sql)
+
+    def _check_knowledge(self) -> None:
+        """Compares what is known of images with its checksums, before a filter relies on it.
+
+        A file never changes once it is written, so that each is read only once.
+        """
+        for fragment in self.dataset.get_fragments():
+            key = str(fragment.metadata)
+            if key in self.verified:
+                continue
+            with self.place.errors():
+                table = fragment.to_table(columns=knowledge(self.dataset.schema))
+            if (row_checks(table) != table[ROW_CHECK].to_numpy()).any():
+                raise damaged(self.place, "what is known of some images")
+            self.verified.add(key)
+
+
+def names_filter(names: Sequence[str]) -> str:
+    """SQL that lets images of these names through."""
+    quoted = ("'" + str(name).replace("'", "''") + "'" for name in names)
+    return f"`{NAME}` IN ({', '.join(quoted)})"
+
+
+def _nothing(*, queries: int) -> SearchResult:
+    """What is found where nothing is searched."""
+    return SearchResult(
+        indices=np.empty((queries, 0), np.int32),
+        distances=np.empty((queries, 0), np.float32),
+        names=np.empty((queries, 0), np.str_),
+        counts=np.zeros(queries, np.int64),
+    )

@@ -75,12 +75,20 @@ class ModelConfig:
 
     backbone: str = setting(
         "resnet50",
-        "'resnet18', 'resnet34', 'resnet50', 'resnet101', 'small' (for 64 × 32 images on a CPU) or "
-        "'tiny' (for tests).",
+        "'resnet18', 'resnet34', 'resnet50', 'resnet101', 'slim' (half of ResNet-18's width), "
+        "'small' (for 64 × 32 images on a CPU) or 'tiny' (for tests); each but "
+        "'resnet101' with '_ibn_a' after it too, which normalizes half of the channels by instance "
+        "and transfers better to other cameras.",
         choices=tuple(BACKBONES),
     )
     stem_relu: bool = setting(
         False, "Whether a ReLU follows the stem. The published network has none."
+    )
+    stem_norm: Literal["batch", "instance"] = setting(
+        "batch",
+        "'batch', or 'instance': the stem's norm sees each image alone, so that a camera's color "
+        "cast and contrast are gone after it.",
+        added=True,
     )
     # Part maps are stored in 8 bits.
     num_parts: int = setting(8, "Part classes, background included.", low=2, high=255)
@@ -146,6 +154,21 @@ class LossConfig(LossWeights):
 class OptimizerConfig:
     """How parameters move."""
 
+    schedule: Literal["steps", "cosine"] = setting(
+        "steps",
+        "'steps' multiplies the learning rate at decay_epochs; 'cosine' brings it to 0 along half "
+        "a cosine from the end of warm-up to that of train.epochs.",
+        added=True,
+    )
+    ema_decay: float = setting(
+        0.0,
+        "What is evaluated and kept is a mean of the weights of all steps, in which a step counts "
+        "for so much less than the next one, such as 0.999; 0 keeps the last step's weights.",
+        low=0,
+        high=0.999999,
+        need="0, or below 1 (to 0.999999)",
+        added=True,
+    )
     name: Literal["adam", "sgd"] = setting("adam", "'adam' or 'sgd'.")
     learning_rate: float = setting(
         3.5e-4,

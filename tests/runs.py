@@ -27,5 +27,5 @@ def stored(workdir: pathlib.Path) -> tuple[int, Any]:
     config = Config.from_mapping(metadata["config"], stored=True)
     model = build_model(config, num_identities=len(metadata["identities"]))
     target = abstract_state(config, model, make_mesh(jax.devices()[:1]))
-    restored = reader.restore(variables=target.variables, optimizer=target.opt_state)
+    restored = reader.restore(variables=target.variables, optimizer=target.optimizer)
     return restored.step, jax.device_get((restored.variables, restored.optimizer))

@@ -69,8 +69,11 @@ def _trained(path: pathlib.Path, known: Mapping[str, Any]) -> Trained:
     step = known["step"]
     if type(step) is not int or step < 0:
         raise ValueError(f"its step is {step!r:.40}")
-    network = {name: known["network"][name] for name in NETWORK_FIELDS}
     config = Config.from_mapping(training["config"])
+    # Settings that are newer than the export have what they had before there was a choice.
+    network = {
+        name: known["network"].get(name, getattr(config.model, name)) for name in NETWORK_FIELDS
+    }
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, **network))
     model = build_model(config, num_identities=len(identities))
     imported = from_torch_state_dict(state, model)

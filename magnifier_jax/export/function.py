@@ -31,6 +31,7 @@ NETWORK_FIELDS = (
     "use_parsing",
     "parsing_features",
     "stem_relu",
+    "stem_norm",
 )
 """Settings of a network, by the names that `MagnifierNet` and `Config.model` have for them."""
 

@@ -101,7 +101,8 @@ def _trunk(graph: Graph, spec: BackboneSpec, x: str, *, stem_relu: bool) -> str:
     """The stem and the first three stages."""
     prefix = "base.model."
     x = _convolution(graph, x, f"{prefix}conv1", kernel=spec.stem_kernel, stride=2)
-    x = _norm(graph, x, f"{prefix}bn1")
+    norm = _instance_norm if spec.stem_norm == "instance" else _norm
+    x = norm(graph, x, f"{prefix}bn1")
     if stem_relu:
         x = graph.add("Relu", [x])
     if spec.stem_pool:
@@ -125,6 +126,7 @@ def _stage(graph: Graph, spec: BackboneSpec, x: str, *, stage: int) -> str:
             convolutions=3 if spec.bottleneck else 2,
             stride=stride,
             project=index == 0 and (stride != 1 or channels != out),
+            ibn=spec.has_ibn(stage),
         )
     return x
 
@@ -137,6 +139,7 @@ def _block(
     convolutions: int,
     stride: int = 1,
     project: bool = False,
+    ibn: bool = False,
 ) -> str:
     """A bottleneck (three convolutions) or a basic block (two), with its residual."""
     residual = x
@@ -153,7 +156,8 @@ def _block(
             kernel=1 if bottleneck and number != 2 else 3,
             stride=stride if number == strided else 1,
         )
-        x = _norm(graph, x, f"{name}.bn{number}")
+        norm = _half_instance_norm if ibn and number == 1 else _norm
+        x = norm(graph, x, f"{name}.bn{number}")
         if number < convolutions:
             x = graph.add("Relu", [x])
     return graph.add("Relu", [graph.add("Add", [x, residual])])
@@ -182,6 +186,21 @@ def _norm(graph: Graph, x: str, name: str) -> str:
     x = graph.add("Mul", [x, graph.number(f"{name}.scale", scale.reshape(axes))])
     offset = (bias - mean * scale).reshape(axes)
     return graph.add("Add", [x, graph.number(f"{name}.offset", offset)])
+
+
+def _instance_norm(graph: Graph, x: str, name: str) -> str:
+    """Instance norm after a convolution, `[N, C, h, w]`; sums over cells are worth float32."""
+    inputs = [graph.widen(x), *(graph.weight(f"{name}.{t}", half=False) for t in _NORM[:2])]
+    return graph.narrow(graph.add("InstanceNormalization", inputs, epsilon=BATCH_NORM_EPSILON))
+
+
+def _half_instance_norm(graph: Graph, x: str, name: str) -> str:
+    """Instance norm of the first half of the channels, batch norm of the others."""
+    halves = [graph.read(f"{name}.{kind}.weight").size for kind in ("IN", "BN")]
+    sizes = graph.constant(f"{name}.halves", np.array(halves, np.int64))
+    alone, together = graph.add_many("Split", [x, sizes], outputs=2, axis=1)
+    found = [_instance_norm(graph, alone, f"{name}.IN"), _norm(graph, together, f"{name}.BN")]
+    return graph.add("Concat", found, axis=1)
 
 
 def _batch_norm(graph: Graph, x: str, name: str) -> str:

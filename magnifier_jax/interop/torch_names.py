@@ -75,16 +75,21 @@ def links(model: MagnifierNet) -> Iterator[Link]:
 
 
 def backbone_links(spec: BackboneSpec, *, prefix: str) -> Iterator[Link]:
-    """The tensors of a ResNet, by torchvision's names after `prefix`."""
+    """The tensors of a ResNet, by torchvision's names after `prefix`.
+
+    Where half a norm is by instance, names are those of the authors of IBN-Net.
+    """
     yield _convolution(f"{prefix}conv1", ("backbone", "conv1"))
-    yield from _norm(f"{prefix}bn1", ("backbone", "norm1"))
+    norm = _instance_norm if spec.stem_norm == "instance" else _norm
+    yield from norm(f"{prefix}bn1", ("backbone", "norm1"))
     channels = spec.width
     for stage, (blocks, stride) in enumerate(zip(spec.blocks, spec.strides, strict=True)):
         out = spec.width * 2**stage * (4 if spec.bottleneck else 1)
         for index in range(blocks):
             name = f"{prefix}layer{stage + 1}.{index}"
             path = ("backbone", f"layer{stage + 1}_{index}")
-            yield from _block(name, path, convolutions=3 if spec.bottleneck else 2)
+            convolutions = 3 if spec.bottleneck else 2
+            yield from _block(name, path, convolutions=convolutions, ibn=spec.has_ibn(stage))
             if index == 0 and (stride != 1 or channels != out):
                 yield _convolution(f"{name}.downsample.0", (*path, "downsample_conv"))
                 yield from _norm(f"{name}.downsample.1", (*path, "downsample_norm"))
@@ -113,10 +118,16 @@ def _parsing() -> Iterator[Link]:
     yield Link("base.seg_module.conv.bias", "params", ("parsing", "classifier", "bias"))
 
 
-def _block(torch: str, path: tuple[str, ...], *, convolutions: int) -> Iterator[Link]:
+def _block(
+    torch: str, path: tuple[str, ...], *, convolutions: int, ibn: bool = False
+) -> Iterator[Link]:
     for number in range(1, convolutions + 1):
         yield _convolution(f"{torch}.conv{number}", (*path, f"conv{number}"))
-        yield from _norm(f"{torch}.bn{number}", (*path, f"norm{number}"))
+        if ibn and number == 1:
+            yield from _instance_norm(f"{torch}.bn1.IN", (*path, "norm1", "instance"))
+            yield from _norm(f"{torch}.bn1.BN", (*path, "norm1", "batch"))
+        else:
+            yield from _norm(f"{torch}.bn{number}", (*path, f"norm{number}"))
 
 
 def _convolution(torch: str, path: tuple[str, ...]) -> Link:
@@ -126,6 +137,11 @@ def _convolution(torch: str, path: tuple[str, ...]) -> Link:
 def _linear(torch: str, path: tuple[str, ...], *, index: int | None = None) -> Iterator[Link]:
     yield Link(f"{torch}.weight", "params", (*path, "kernel"), Layout.LINEAR, index)
     yield Link(f"{torch}.bias", "params", (*path, "bias"), index=index)
+
+
+def _instance_norm(torch: str, path: tuple[str, ...]) -> Iterator[Link]:
+    yield Link(f"{torch}.weight", "params", (*path, "scale"))
+    yield Link(f"{torch}.bias", "params", (*path, "bias"))
 
 
 def _norm(

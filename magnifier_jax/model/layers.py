@@ -128,6 +128,52 @@ class BatchNorm(nn.Module):
         return y
 
 
+class InstanceNorm(nn.Module):
+    """Instance normalization of `[N, h, w, C]`: by the statistics of each image and channel alone.
+
+    Ulyanov et al., "Instance Normalization: The Missing Ingredient for Fast Stylization", 2016,
+    with the biased variance, a scale and a bias, as PyTorch's `InstanceNorm2d(affine=True)`. What
+    multiplies a whole channel of an image or is added to it, such as a color cast, is gone after
+    it.
+    """
+
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Normalizes `x`, in training and after it alike."""
+        del train
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), self.param_dtype)
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],), self.param_dtype)
+        wide = x.astype(self.param_dtype)
+        centered = wide - wide.mean((1, 2), keepdims=True)
+        var = jnp.square(centered).mean((1, 2), keepdims=True)
+        y = centered * jax.lax.rsqrt(var + BATCH_NORM_EPSILON)
+        return (y * _expand(scale, x.ndim) + _expand(bias, x.ndim)).astype(self.dtype)
+
+
+class InstanceBatchNorm(nn.Module):
+    """Instance norm of the first half of the channels, batch norm of the others (IBN-a).
+
+    Pan et al., "Two at Once: Enhancing Learning and Generalization Capacities via IBN-Net", ECCV
+    2018: the first half does not see the style of an image, the second half keeps what tells people
+    apart.
+    """
+
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Normalizes `[N, h, w, C]`; see `BatchNorm` for `train`."""
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        half = x.shape[-1] // 2
+        alone = InstanceNorm(name="instance", **types)(x[..., :half], train=train)
+        together = BatchNorm(name="batch", **types)(x[..., half:], train=train)
+        return jnp.concatenate([alone, together], axis=-1)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _normalize(
     x: jax.Array, scale: jax.Array, bias: jax.Array, dtype: Dtype

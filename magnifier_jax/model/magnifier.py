@@ -94,6 +94,11 @@ class MagnifierNet(nn.Module):
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
 
+    @property
+    def stem_norm(self) -> str:
+        """Kind of the stem's norm; see `BackboneSpec`."""
+        return self.backbone.stem_norm
+
     @nn.compact
     def __call__(
         self,

@@ -2,6 +2,8 @@
 
 He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, with the strides of
 torchvision's models (on the bottleneck's 3×3 convolution) and a last stage that keeps its size.
+With `ibn_a`, the first norm of every block of the first three stages is that of IBN-Net-a (Pan et
+al., "Two at Once", ECCV 2018).
 """
 
 from __future__ import annotations
@@ -9,12 +11,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from magnifier_jax.model.layers import BatchNorm, Dtype, convolution
+from magnifier_jax.model.layers import (
+    BatchNorm,
+    Dtype,
+    InstanceBatchNorm,
+    InstanceNorm,
+    convolution,
+)
 from magnifier_jax.model.pooling import stem_max_pool
 
 
@@ -29,6 +38,8 @@ class BackboneSpec:
         width: Channels of the stem.
         stem_kernel: Size of the stem's convolution, of stride 2.
         stem_pool: Whether a 3×3 max-pool of stride 2 follows the stem.
+        ibn_a: Whether half of the channels of a block's first norm are normalized by instance.
+        stem_norm: Kind of the stem's norm, of the batch or of each image.
     """
 
     blocks: tuple[int, int, int, int]
@@ -37,6 +48,8 @@ class BackboneSpec:
     width: int = 64
     stem_kernel: int = 7
     stem_pool: bool = True
+    ibn_a: bool = False
+    stem_norm: Literal["batch", "instance"] = "batch"
 
     @property
     def trunk_stride(self) -> int:
@@ -51,6 +64,10 @@ class BackboneSpec:
         """Input pixels per cell of the part maps that the network reads and predicts."""
         return self.trunk_stride // 2
 
+    def has_ibn(self, stage: int) -> bool:
+        """Whether the blocks of a stage, counted from 0, begin with an `InstanceBatchNorm`."""
+        return self.ibn_a and stage < 3
+
     @property
     def trunk_channels(self) -> int:
         """Channels after the third stage."""
@@ -59,16 +76,25 @@ class BackboneSpec:
 
 _SMALL_INPUT = {"strides": (1, 2, 1, 1), "stem_kernel": 3, "stem_pool": False}
 
+_PLAIN = {
+    "resnet18": BackboneSpec((2, 2, 2, 2), bottleneck=False),
+    "resnet34": BackboneSpec((3, 4, 6, 3), bottleneck=False),
+    "resnet50": BackboneSpec((3, 4, 6, 3)),
+    "resnet101": BackboneSpec((3, 4, 23, 3)),
+    # ResNet-18 at half the width, for images of about 128 × 64 on a CPU.
+    "slim": BackboneSpec((2, 2, 2, 2), bottleneck=False, width=32),
+    # For images of about 64 × 32 on a CPU: a total stride of 4 keeps the parts apart.
+    "small": BackboneSpec((1, 1, 1, 1), width=16, **_SMALL_INPUT),  # type: ignore[arg-type]
+    # The least network with every piece, for tests.
+    "tiny": BackboneSpec((1, 1, 1, 1), width=4, **_SMALL_INPUT),  # type: ignore[arg-type]
+}
+
 BACKBONES: Mapping[str, BackboneSpec] = MappingProxyType(
-    {
-        "resnet18": BackboneSpec((2, 2, 2, 2), bottleneck=False),
-        "resnet34": BackboneSpec((3, 4, 6, 3), bottleneck=False),
-        "resnet50": BackboneSpec((3, 4, 6, 3)),
-        "resnet101": BackboneSpec((3, 4, 23, 3)),
-        # For images of about 64 × 32 on a CPU: a total stride of 4 keeps the parts apart.
-        "small": BackboneSpec((1, 1, 1, 1), width=16, **_SMALL_INPUT),  # type: ignore[arg-type]
-        # The least network with every piece, for tests.
-        "tiny": BackboneSpec((1, 1, 1, 1), width=4, **_SMALL_INPUT),  # type: ignore[arg-type]
+    _PLAIN
+    | {
+        f"{name}_ibn_a": dataclasses.replace(spec, ibn_a=True)
+        for name, spec in _PLAIN.items()
+        if name != "resnet101"
     }
 )
 
@@ -79,6 +105,7 @@ class Bottleneck(nn.Module):
     width: int
     stride: int = 1
     project: bool = False
+    ibn: bool = False
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
 
@@ -88,7 +115,8 @@ class Bottleneck(nn.Module):
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         residual = _shortcut(self, x, self.width * 4, train)
         y = convolution(self.width, 1, name="conv1", **types)(x)
-        y = nn.relu(BatchNorm(name="norm1", **types)(y, train=train))
+        norm = InstanceBatchNorm if self.ibn else BatchNorm
+        y = nn.relu(norm(name="norm1", **types)(y, train=train))
         y = convolution(self.width, 3, stride=self.stride, name="conv2", **types)(y)
         y = nn.relu(BatchNorm(name="norm2", **types)(y, train=train))
         y = convolution(self.width * 4, 1, name="conv3", **types)(y)
@@ -102,6 +130,7 @@ class BasicBlock(nn.Module):
     width: int
     stride: int = 1
     project: bool = False
+    ibn: bool = False
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
 
@@ -111,7 +140,8 @@ class BasicBlock(nn.Module):
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         residual = _shortcut(self, x, self.width, train)
         y = convolution(self.width, 3, stride=self.stride, name="conv1", **types)(x)
-        y = nn.relu(BatchNorm(name="norm1", **types)(y, train=train))
+        norm = InstanceBatchNorm if self.ibn else BatchNorm
+        y = nn.relu(norm(name="norm1", **types)(y, train=train))
         y = convolution(self.width, 3, name="conv2", **types)(y)
         y = BatchNorm(name="norm2", **types)(y, train=train)
         return nn.relu(y + residual)
@@ -147,7 +177,8 @@ class Backbone(nn.Module):
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         spec = self.spec
         x = convolution(spec.width, spec.stem_kernel, stride=2, name="conv1", **types)(x)
-        x = BatchNorm(name="norm1", **types)(x, train=train)
+        norm = InstanceNorm if spec.stem_norm == "instance" else BatchNorm
+        x = norm(name="norm1", **types)(x, train=train)
         if self.stem_relu:
             x = nn.relu(x)
         if spec.stem_pool:
@@ -161,7 +192,8 @@ class Backbone(nn.Module):
                 channels = width * (4 if spec.bottleneck else 1)
                 step = stride if index == 0 else 1
                 project = index == 0 and (step != 1 or x.shape[-1] != channels)
-                x = block(width, step, project, name=f"layer{stage + 1}_{index}", **types)(
+                name = f"layer{stage + 1}_{index}"
+                x = block(width, step, project, spec.has_ibn(stage), name=name, **types)(
                     x, train=train
                 )
             if stage == 2:

@@ -1,6 +1,7 @@
-"""Augmentation on the device: flip, pad and crop, normalize, erase.
+"""Augmentation on the device: flip, pad and crop, change colors, normalize, erase.
 
-Images and part maps move alike; erasing touches the image only.
+Images and part maps move alike; colors and erasing touch the image only. What changes colors is in
+`colors`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from magnifier_jax.settings import setting
+from magnifier_jax.training.colors import ColorSettings, vary_colors
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -20,8 +22,12 @@ STD = (0.229, 0.224, 0.225)
 _ERASING_ATTEMPTS = 10
 
 
+# Number of the key of what varies colors, apart from those that `augment` splits off.
+_COLORS = 7
+
+
 @dataclasses.dataclass(frozen=True)
-class AugmentSettings:
+class AugmentSettings(ColorSettings):
     """How training images are varied; random erasing is that of Zhong et al. (2017)."""
 
     flip: float = setting(
@@ -63,7 +69,7 @@ class AugmentSettings:
 
 
 def normalize(images: jax.Array) -> jax.Array:
-    """uint8 RGB `[N, H, W, 3]` to float32 of about zero mean and unit variance."""
+    """RGB in 0…255, `[N, H, W, 3]`, to float32 of about zero mean and unit variance."""
     scale = 1 / (255 * jnp.array(STD, jnp.float32))
     offset = -jnp.array(MEAN, jnp.float32) / jnp.array(STD, jnp.float32)
     return images.astype(jnp.float32) * _channels(scale) + _channels(offset)
@@ -93,7 +99,12 @@ def augment(
         flipped = jnp.where(_expand(flips, pixels.ndim), pixels[:, :, ::-1], pixels)
         return _crop(flipped, corners, settings.pad)
 
-    moved = normalize(move(images))
+    moved = move(images)
+    if settings.varies_colors:
+        color_key = jax.random.fold_in(key, _COLORS)
+        moved = normalize(255 * vary_colors(color_key, moved.astype(jnp.float32) / 255, settings))
+    else:
+        moved = normalize(moved)
     maps = None if part_maps is None else move(part_maps)
     return random_erasing(erase_key, moved, settings), maps
 

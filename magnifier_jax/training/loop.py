@@ -215,15 +215,11 @@ class Run:
                 self.config, self.model, self.mesh, identities=self.data.identities, say=say
             )
         target = abstract_state(self.config, self.model, self.mesh)
-        restored = self.store.restore(variables=target.variables, optimizer=target.opt_state)
+        restored = self.store.restore(variables=target.variables, optimizer=target.optimizer)
         if self.progress:
             print(f"Resuming from step {restored.step:,} of {self.workdir.path}.")
-        return TrainState(
-            step=put_replicated(np.int32(restored.step), self.mesh),
-            params=restored.variables["params"],
-            batch_stats=restored.variables["batch_stats"],
-            opt_state=restored.optimizer,
-        )
+        step = put_replicated(np.int32(restored.step), self.mesh)
+        return TrainState.restored(step, restored.variables, restored.optimizer)
 
     def _untrained(self, state: TrainState) -> tuple[Score, ...]:
         """How good the network was before its first step, to compare with."""
@@ -346,7 +342,7 @@ class _Loop:
         run.store.save(
             done,
             variables=state.variables,
-            optimizer=state.opt_state,
+            optimizer=state.optimizer,
             metadata={
                 **checkpoint_metadata(run.config, run.data.identities),
                 **training_record(run.data.manifest),

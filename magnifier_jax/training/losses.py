@@ -16,6 +16,8 @@ from magnifier_jax.settings import setting
 
 MARGIN = 0.3
 LABEL_SMOOTHING = 0.1
+CIRCLE_MARGIN, CIRCLE_SCALE = 0.25, 128.0
+"""Relaxation m and scale γ of the circle loss for person re-identification, as published."""
 # Under square roots and quotients, where zero has no gradient.
 DISTANCE_FLOOR = 1e-12
 
@@ -32,6 +34,13 @@ class LossWeights:
         "0.001 for CUHK03 detected.",
         low=0,
         high=1e6,
+    )
+    circle: float = setting(
+        0.0,
+        "Weight of the circle loss of each embedding that has a triplet loss, beside it.",
+        low=0,
+        high=1e6,
+        added=True,
     )
 
 
@@ -69,6 +78,44 @@ def triplet_loss(embeddings: jax.Array, labels: jax.Array, *, margin: float = MA
     hardest_positive = jnp.where(same, distances, -jnp.inf).max(1)
     hardest_negative = jnp.where(same, jnp.inf, distances).min(1)
     return jnp.maximum(0, margin + hardest_positive - hardest_negative).mean()
+
+
+def circle_loss(
+    embeddings: jax.Array,
+    labels: jax.Array,
+    *,
+    margin: float = CIRCLE_MARGIN,
+    scale: float = CIRCLE_SCALE,
+) -> jax.Array:
+    """Circle loss of the pairs in a batch, mean over its images.
+
+    Sun et al., "Circle Loss: A Unified Perspective of Pair Similarity Optimization", CVPR 2020,
+    equations 6 and 7 with the margins of section 3.3: for an image with cosine similarities p to
+    the others of its person and n to other people,
+
+        log(1 + Σ exp(γ [n + m]₊ (n − m)) · Σ exp(−γ [1 + m − p]₊ (p − 1 + m))) / γ
+
+    The bracketed weights are constants for the gradient. It is divided by γ, so that its size is
+    that of the other terms whatever the scale.
+
+    Args:
+        embeddings: `[N, C]`, of any length.
+        labels: Identity of each image, `[N]`; an image that is alone counts 0.
+        margin: m.
+        scale: γ.
+    """
+    squares = jnp.square(embeddings).sum(1, keepdims=True)
+    directions = embeddings * jax.lax.rsqrt(squares + DISTANCE_FLOOR)
+    cosines = jnp.dot(directions, directions.T, precision=jax.lax.Precision.HIGHEST)
+    same = labels[:, None] == labels[None, :]
+    others = same & ~jnp.eye(len(labels), dtype=bool)
+    fixed = jax.lax.stop_gradient(cosines)
+    negative = scale * jnp.maximum(fixed + margin, 0) * (cosines - margin)
+    positive = -scale * jnp.maximum(1 + margin - fixed, 0) * (cosines - 1 + margin)
+    # A finite stand-in for −∞, whose gradient is 0 where no pair is left.
+    negatives = jax.nn.logsumexp(jnp.where(same, -1e9, negative), axis=1)
+    positives = jax.nn.logsumexp(jnp.where(others, positive, -1e9), axis=1)
+    return jax.nn.softplus(negatives + positives).mean() / scale
 
 
 def parsing_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -127,7 +174,7 @@ def total_loss(
         The sum and, for the log, each term before its weight, the weights that follow the batch,
         and the sum as `total`. Terms: `global_id`, `global_triplet`, `parsing`,
         `adversarial_id`, `adversarial_weight`, `fusion_id`, `fusion_triplet`, `part<k>_id`,
-        `part<k>_weight`, `diversity`.
+        `part<k>_weight`, `diversity`, and `global_circle` and `fusion_circle` if they count.
     """
     terms: dict[str, jax.Array] = {}
     weighted: list[jax.Array] = []
@@ -139,6 +186,8 @@ def total_loss(
     if outputs.global_logits is not None and outputs.global_embedding is not None:
         add("global_id", identity_loss(outputs.global_logits, labels))
         add("global_triplet", triplet_loss(outputs.global_embedding, labels))
+        if weights.circle:
+            add("global_circle", circle_loss(outputs.global_embedding, labels), weights.circle)
     if outputs.parsing_logits is not None and part_labels is not None:
         add("parsing", parsing_loss(outputs.parsing_logits, part_labels), weights.parsing)
     if outputs.adversarial_logits is not None and outputs.visible is not None:
@@ -148,6 +197,8 @@ def total_loss(
     if outputs.fusion_logits is not None and outputs.fusion_embedding is not None:
         add("fusion_id", identity_loss(outputs.fusion_logits, labels))
         add("fusion_triplet", triplet_loss(outputs.fusion_embedding, labels))
+        if weights.circle:
+            add("fusion_circle", circle_loss(outputs.fusion_embedding, labels), weights.circle)
     if outputs.part_logits is not None and outputs.part_shares is not None:
         presence = jax.nn.sigmoid(outputs.part_shares.mean(0))
         part_identity = jax.vmap(identity_loss, in_axes=(1, None))(outputs.part_logits, labels)

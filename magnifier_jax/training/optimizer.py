@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +33,24 @@ def make_optimizer(name: str, *, l2: float, momentum: float = 0.9) -> optax.Grad
     raise ValueError(f"Unknown optimizer {name!r}: adam or sgd.")
 
 
+def moving_average(average: Any, new: Any, *, step: jax.Array, decay: float) -> Any:
+    """The exponential moving average of trees of arrays after one step more.
+
+    Each leaf becomes `d · average + (1 − d) · new`, with d the lesser of `decay` and `(1 + step) /
+    (10 + step)`, so that what training began with is soon forgotten; as the moving averages of
+    TensorFlow's optimizers do.
+
+    Args:
+        average: The average so far.
+        new: The same tree after this step.
+        step: Steps before this one, a scalar.
+        decay: Nearly 1.
+    """
+    at_first = (1 + step) / (10 + step)
+    kept = jnp.minimum(decay, at_first).astype(jnp.float32)
+    return jax.tree.map(lambda old, now: kept * old + (1 - kept) * now, average, new)
+
+
 def learning_rate(
     epoch: jax.Array,
     *,
@@ -40,8 +59,9 @@ def learning_rate(
     warmup_factor: float,
     decay_epochs: Sequence[int],
     decay_factor: float,
+    cosine_epochs: int | None = None,
 ) -> jax.Array:
-    """The learning rate of an epoch: a linear warm-up, then steps.
+    """The learning rate of an epoch: a linear warm-up, then steps or half a cosine.
 
     Args:
         epoch: Epochs completed, 0 in the first; a scalar.
@@ -50,11 +70,18 @@ def learning_rate(
         warmup_factor: Share of `base` in the first epoch.
         decay_epochs: Epochs after which the rate is multiplied by `decay_factor`.
         decay_factor: See `decay_epochs`.
+        cosine_epochs: Epochs of the whole schedule, for `base · (1 + cos πt) / 2` after the warm-up
+            instead of the steps, with t from 0 to 1 (Loshchilov and Hutter, "SGDR", ICLR 2017,
+            without restarts); None for steps.
 
     Returns:
         float32 scalar.
     """
     progress = jnp.minimum(epoch / max(warmup_epochs, 1), 1.0) if warmup_epochs else 1.0
     warmup = warmup_factor + (1 - warmup_factor) * progress
+    if cosine_epochs is not None:
+        done = (epoch - warmup_epochs) / max(cosine_epochs - warmup_epochs, 1)
+        left = (1 + jnp.cos(jnp.pi * jnp.clip(done, 0, 1))) / 2
+        return jnp.asarray(base * warmup * left, jnp.float32)
     decays = sum(((epoch >= limit).astype(jnp.float32) for limit in decay_epochs), jnp.zeros(()))
     return jnp.asarray(base * warmup * decay_factor**decays, jnp.float32)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -162,8 +161,7 @@ def _replace(state: TrainState, variables: Mapping[str, Any], mesh: Mesh) -> Tra
     merged = traverse_util.flatten_dict(state.variables)
     for name, array in traverse_util.flatten_dict(dict(variables)).items():
         merged[name] = put_replicated(np.asarray(array, merged[name].dtype), mesh)
-    tree = traverse_util.unflatten_dict(merged)
-    return dataclasses.replace(state, params=tree["params"], batch_stats=tree["batch_stats"])
+    return state.with_variables(traverse_util.unflatten_dict(merged))
 
 
 def _report(path: pathlib.Path, report: ImportReport) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,7 +20,7 @@ from magnifier_jax.devices import put_batch, put_replicated, replicated, split_o
 from magnifier_jax.model import BACKBONES, MagnifierNet, draw_occluded_parts
 from magnifier_jax.training.augmentation import augment
 from magnifier_jax.training.losses import total_loss
-from magnifier_jax.training.optimizer import learning_rate, make_optimizer
+from magnifier_jax.training.optimizer import learning_rate, make_optimizer, moving_average
 
 Tree = Any
 
@@ -33,17 +34,44 @@ class TrainState:
         params: Trained tensors.
         batch_stats: Running statistics and fixed biases of the batch norms.
         opt_state: The optimizer's moments.
+        average: The moving average of `params` and `batch_stats`; None where none is kept.
     """
 
     step: jax.Array
     params: Tree
     batch_stats: Tree
     opt_state: Tree
+    average: dict[str, Tree] | None = None
+
+    @property
+    def trained(self) -> dict[str, Tree]:
+        """What the steps change: parameters and statistics."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
 
     @property
     def variables(self) -> dict[str, Tree]:
-        """What the network needs to run."""
-        return {"params": self.params, "batch_stats": self.batch_stats}
+        """What the network is used with: the average, where one is kept."""
+        return self.trained if self.average is None else self.average
+
+    @property
+    def optimizer(self) -> Tree:
+        """What only training needs: beside an average, that is also the weights themselves."""
+        if self.average is None:
+            return self.opt_state
+        return {"opt_state": self.opt_state, **self.trained}
+
+    def with_variables(self, variables: dict[str, Tree]) -> TrainState:
+        """The state with these weights, which an average begins with too."""
+        # Copies, for the step gives the buffers of what it takes away.
+        average = None if self.average is None else jax.tree.map(jnp.copy, variables)
+        return self.replace(**variables, average=average)  # type: ignore[attr-defined]
+
+    @classmethod
+    def restored(cls, step: jax.Array, variables: dict[str, Tree], optimizer: Tree) -> TrainState:
+        """The state that had these `variables` and this `optimizer`."""
+        if isinstance(optimizer, dict):
+            return cls(step, average=variables, **optimizer)
+        return cls(step, opt_state=optimizer, **variables)
 
 
 @struct.dataclass
@@ -70,7 +98,7 @@ def build_model(config: Config, *, num_identities: int) -> MagnifierNet:
     model = config.model
     return MagnifierNet(
         num_identities=num_identities,
-        backbone=BACKBONES[model.backbone],
+        backbone=dataclasses.replace(BACKBONES[model.backbone], stem_norm=model.stem_norm),
         num_parts=model.num_parts,
         use_global=model.use_global,
         use_adversarial=model.use_adversarial,
@@ -108,7 +136,9 @@ def _initializer(config: Config, model: MagnifierNet) -> Callable[[], TrainState
         )
         params = variables["params"]
         opt_state = optimizer.init(params)
-        return TrainState(jnp.zeros((), jnp.int32), params, variables["batch_stats"], opt_state)
+        stats = variables["batch_stats"]
+        average = {"params": params, "batch_stats": stats} if config.optimizer.ema_decay else None
+        return TrainState(jnp.zeros((), jnp.int32), params, stats, opt_state, average)
 
     return init
 
@@ -201,10 +231,19 @@ def update_function(config: Config, model: MagnifierNet) -> StepFunction:
             warmup_factor=rate.warmup_factor,
             decay_epochs=rate.decay_epochs,
             decay_factor=rate.decay_factor,
+            cosine_epochs=config.train.epochs if rate.schedule == "cosine" else None,
         )
         params = jax.tree.map(lambda p, u: p - lr * u, state.params, updates)
         metrics["learning_rate"] = lr
-        return TrainState(state.step + 1, params, stats, opt_state), metrics
+        average = state.average
+        if average is not None:
+            average = moving_average(
+                average,
+                {"params": params, "batch_stats": stats},
+                step=state.step,
+                decay=rate.ema_decay,
+            )
+        return TrainState(state.step + 1, params, stats, opt_state, average), metrics
 
     return update
 

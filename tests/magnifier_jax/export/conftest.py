@@ -23,12 +23,15 @@ def trained(tiny_run):
     return load_trained(tiny_run.workdir.path, make_mesh())
 
 
-def random_network(backbone, *, precision="float32", stem_relu=True, parsing_features=8):
+def random_network(
+    backbone, *, precision="float32", stem_relu=True, stem_norm="batch", parsing_features=8
+):
     """A network with random weights and statistics, as no few steps of training would give."""
     config = quickstart.get_config()
     config.model.backbone = backbone
     config.model.parsing_features = parsing_features
     config.model.stem_relu = stem_relu
+    config.model.stem_norm = stem_norm
     config.precision = precision
     config = Config.from_mapping(config.to_dict())
     model = build_model(config, num_identities=3)

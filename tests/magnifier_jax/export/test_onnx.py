@@ -47,6 +47,18 @@ def test_other_networks(tmp_path, backbone, stem_relu, precision):
     assert card.verified.largest_relative_difference < 2e-5
 
 
+@pytest.mark.parametrize(("precision", "limit"), [("float32", 2e-5), ("fp16", 2e-2)])
+def test_instance_norms(tmp_path, precision, limit):
+    network = random_network("tiny_ibn_a", stem_norm="instance")
+    settings = choose_settings("onnx", precision=precision)
+    card = export_network(network, settings, tmp_path / "a.onnx")
+    assert card.verified.largest_relative_difference < limit
+    assert card.network["stem_norm"] == "instance"
+    kinds = [node.op_type for node in onnx.load(tmp_path / "a.onnx").graph.node]
+    # The stem's, and half of one block in each of three stages.
+    assert kinds.count("InstanceNormalization") == 4
+
+
 def test_unused_weights_stay_out(trained, tmp_path):
     settings = choose_settings("onnx", branches=("adversarial",))
     export_network(trained, settings, tmp_path / "a.onnx")

@@ -72,6 +72,23 @@ def test_round_trip_from_variables_loses_nothing() -> None:
     jax.tree.map(np.testing.assert_array_equal, imported.variables, initial())
 
 
+def test_instance_norms_have_the_names_of_ibn_net() -> None:
+    """Its authors call the halves IN and BN; an instance norm has no running statistics."""
+    spec = dataclasses.replace(BACKBONES["tiny_ibn_a"], stem_norm="instance")
+    model = dataclasses.replace(MODEL, backbone=spec)
+    state = random_state(model)
+    block = "base.model.layer3.0.bn1"
+    assert {name for name in state if name.startswith(block)} == {
+        *(f"{block}.IN.{kind}" for kind in ("weight", "bias")),
+        *(f"{block}.BN.{kind}" for kind in ("weight", "bias", "running_mean", "running_var")),
+        f"{block}.BN.num_batches_tracked",
+    }
+    assert not [name for name in state if name.startswith("base.model.bn1.running")]
+    imported = from_torch_state_dict(state, model)
+    assert not str(imported.report)
+    assert_same(to_torch_state_dict(imported.variables, model, num_batches_tracked=7), state)
+
+
 def test_other_number_of_parts() -> None:
     model = dataclasses.replace(MODEL, num_parts=3)
     state = random_state(model)

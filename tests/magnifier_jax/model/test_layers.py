@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 
 from magnifier_jax.model import layers
-from magnifier_jax.model.layers import BatchNorm, Classifier, UpConvolution, convolution
+from magnifier_jax.model.layers import (
+    BatchNorm,
+    Classifier,
+    InstanceBatchNorm,
+    InstanceNorm,
+    UpConvolution,
+    convolution,
+)
 
 NORM_CASES = {1: (6, 5, 4, 3), 2: (7, 2, 3)}
 
@@ -242,3 +249,38 @@ def test_only_tpus_double_by_convolution(platform: str) -> None:
     lower = jax.export.export(jax.jit(lambda x: layer.apply(variables, x)), platforms=[platform])
     module = lower(jax.ShapeDtypeStruct((2, 6, 4, 5), jnp.float32)).mlir_module()
     assert ("stablehlo.convolution" in module) == (platform == "tpu")
+
+
+def instance_normalized(x: np.ndarray, scale: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    found = np.empty_like(x)
+    for n in range(x.shape[0]):
+        for c in range(x.shape[-1]):
+            cells = x[n, :, :, c]
+            found[n, :, :, c] = (cells - cells.mean()) / np.sqrt(cells.var() + 1e-5)
+    return found * scale + bias
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_instance_norm(train: bool) -> None:
+    x = normal(4, 5, 3, 2) * 3 + 7
+    scale, bias = np.float32([0.5, 2]), np.float32([1, -1])
+    variables = {"params": {"scale": scale, "bias": bias}}
+    y = InstanceNorm().apply(variables, x, train=train)
+    np.testing.assert_allclose(y, instance_normalized(x, scale, bias), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_half_of_the_channels_by_instance_and_half_by_batch(train: bool) -> None:
+    x = normal(4, 5, 3, 6) * 3 + 7
+    batch = norm_variables((3,))
+    scale, bias = np.float32([0.5, 2, 1]), np.float32([1, -1, 0])
+    variables = {
+        "params": {"instance": {"scale": scale, "bias": bias}, "batch": batch["params"]},
+        "batch_stats": {"batch": batch["batch_stats"]},
+    }
+    y, new = InstanceBatchNorm().apply(variables, x, train=train, mutable=["batch_stats"])
+    first = instance_normalized(x[..., :3], scale, bias)
+    second, _ = BatchNorm().apply(batch, x[..., 3:], train=train, mutable=["batch_stats"])
+    np.testing.assert_allclose(y[..., :3], first, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(y[..., 3:], second, rtol=1e-5)
+    assert new["batch_stats"]["batch"]["mean"].shape == (3,)

@@ -87,6 +87,29 @@ def test_a_run_that_is_stopped_again_and_again_ends_with_the_same_bits(
     check_same(whole, parts)
 
 
+def test_the_mean_of_the_weights_resumes_with_the_same_bits(tiny_run, tmp_path, mesh, monkeypatch):
+    config = longer(tiny_run.config)
+    settings = dataclasses.replace(config.optimizer, ema_decay=0.99, schedule="cosine")
+    augment = dataclasses.replace(config.augment, jitter=0.5, gray=0.5)
+    config = dataclasses.replace(config, optimizer=settings, augment=augment)
+    data = dataclasses.replace(config.data, test="none")
+    config = dataclasses.replace(config, data=data)
+    whole, parts = WorkDirectory(tmp_path / "whole"), WorkDirectory(tmp_path / "parts")
+    assert train(config, whole, mesh=mesh, progress=False).finished
+    with monkeypatch.context() as patch:
+        interrupted(patch, lambda step: step == 3)
+        assert not train(config, parts, mesh=mesh, progress=False).finished
+    assert train(config, parts, mesh=mesh, progress=False).finished
+    check_same(whole, parts)
+    # What is used is the mean; the weights that the steps change are kept beside it.
+    _, (variables, training) = runs.stored(whole.path)
+    mean, last = variables["params"], training["params"]
+    assert jax.tree.structure(mean) == jax.tree.structure(last)
+    assert (mean["backbone"]["conv1"]["kernel"] != last["backbone"]["conv1"]["kernel"]).any()
+    used = load_trained(whole.path, mesh).variables["params"]
+    jax.tree.map(np.testing.assert_array_equal, mean, jax.device_get(used))
+
+
 def test_a_full_disk_keeps_the_last_good_checkpoint(
     tiny_run, whole, tmp_path, mesh, monkeypatch, caplog, file_size_limit
 ):

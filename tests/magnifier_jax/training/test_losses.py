@@ -65,6 +65,54 @@ def test_triplet_loss_of_equal_embeddings_has_a_finite_gradient() -> None:
     assert np.isfinite(gradient).all()
 
 
+def circle(embeddings: np.ndarray, labels: np.ndarray, margin: float, scale: float) -> float:
+    found = []
+    for i, anchor in enumerate(embeddings):
+        positive = negative = 0.0
+        for j, other in enumerate(embeddings):
+            s = cosine(anchor, other)
+            if labels[i] != labels[j]:
+                negative += np.exp(scale * max(s + margin, 0) * (s - margin))
+            elif i != j:
+                positive += np.exp(-scale * max(1 + margin - s, 0) * (s - (1 - margin)))
+        found.append(np.log1p(negative * positive) / scale)
+    return float(np.mean(found))
+
+
+@pytest.mark.parametrize(("margin", "scale"), [(0.25, 16.0), (0.4, 4.0)])
+def test_circle_loss(margin: float, scale: float) -> None:
+    embeddings = normal(6, 4) * 3
+    expected = circle(embeddings.astype(float), LABELS, margin, scale)
+    found = losses.circle_loss(embeddings, LABELS, margin=margin, scale=scale)
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_circle_loss_takes_its_own_weights_as_constants() -> None:
+    """One pair of each kind: d/dp of γ (1 + m − p) (1 − m − p), with the first factor fixed."""
+    embeddings = jnp.array([[1.0, 0.0], [0.6, 0.8], [0.0, -1.0]])
+    labels = jnp.array([0, 0, 1])
+
+    def of_similarity(p: jax.Array) -> jax.Array:
+        q = jnp.stack([p, jnp.sqrt(1 - p**2)])
+        return losses.circle_loss(embeddings.at[1].set(q), labels, margin=0.25, scale=2.0)
+
+    def by_hand(p: float, fixed: float) -> float:
+        """Of the anchors 0 and 1, each with one positive and one negative; 2 has no positive."""
+        n = {0: 0.0, 1: -np.sqrt(1 - p**2)}
+        n_fixed = {0: 0.0, 1: -np.sqrt(1 - fixed**2)}
+        total = 0.0
+        for i in (0, 1):
+            negative = 2 * max(n_fixed[i] + 0.25, 0) * (n[i] - 0.25)
+            positive = -2 * max(1.25 - fixed, 0) * (p - 0.75)
+            total += np.log1p(np.exp(negative + positive)) / 2
+        return total / 3
+
+    value, gradient = jax.jit(jax.value_and_grad(of_similarity))(jnp.float32(0.6))
+    slope = (by_hand(0.6 + 1e-4, 0.6) - by_hand(0.6 - 1e-4, 0.6)) / 2e-4
+    assert float(value) == pytest.approx(by_hand(0.6, 0.6), rel=1e-5)
+    assert float(gradient) == pytest.approx(slope, rel=1e-3)
+
+
 def test_parsing_loss_counts_only_the_classes_that_are_there() -> None:
     logits = normal(2, 4, 3, 8)
     labels = np.random.default_rng(1).choice([0, 2, 7], (2, 4, 3))
@@ -153,6 +201,16 @@ def test_total_is_the_published_sum(diversity_on: float) -> None:
     expected += diversity_on * 0.5 * terms["diversity"]
     assert total == pytest.approx(float(expected), rel=1e-6)
     assert terms["total"] == total
+
+
+def test_circle_loss_counts_beside_the_triplet_losses() -> None:
+    plain, _ = losses.total_loss(whole_outputs(), LABELS, PART_LABELS, losses.LossWeights())
+    weights = losses.LossWeights(circle=3.0)
+    total, terms = losses.total_loss(whole_outputs(), LABELS, PART_LABELS, weights)
+    expected = losses.circle_loss(whole_outputs().global_embedding, LABELS)
+    assert terms["global_circle"] == pytest.approx(float(expected), rel=1e-6)
+    added = 3 * (terms["global_circle"] + terms["fusion_circle"])
+    assert total == pytest.approx(float(plain + added), rel=1e-5)
 
 
 def test_each_part_is_judged_by_its_own_logits() -> None:

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from magnifier_jax.training.optimizer import learning_rate, make_optimizer
+from magnifier_jax.training.optimizer import learning_rate, make_optimizer, moving_average
 
 RECIPE = {
     "base": 3.5e-4,
@@ -25,6 +25,23 @@ def test_learning_rate_of_the_published_recipe(epoch, share):
 def test_no_warmup():
     recipe = {**RECIPE, "warmup_epochs": 0, "warmup_factor": 1.0}
     np.testing.assert_allclose(learning_rate(jnp.int32(0), **recipe), 3.5e-4, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "share"), [(0, 0.01), (5, 0.505), (10, 1), (40, 0.75), (70, 0.25), (100, 0)]
+)
+def test_cosine_after_the_warmup(epoch, share):
+    """Half a cosine over epochs 10 to 100: cos 60° = 1/2 at a third of it."""
+    rate = learning_rate(jnp.int32(epoch), **RECIPE, cosine_epochs=100)
+    np.testing.assert_allclose(rate, 3.5e-4 * share, rtol=1e-5, atol=1e-10)
+
+
+def test_moving_average_forgets_its_beginning():
+    """By hand: d is 1/10, 2/11 and 3/12, until it is the given 0.2."""
+    average = {"a": jnp.array(1.0)}
+    for step, (value, wanted) in enumerate([(2.0, 1.9), (3.0, 2.8), (0.0, 0.56)]):
+        average = moving_average(average, {"a": jnp.array(value)}, step=jnp.int32(step), decay=0.2)
+        np.testing.assert_allclose(average["a"], wanted, rtol=1e-6)
 
 
 def test_adam_adds_the_penalty_to_the_gradient():

@@ -17,6 +17,7 @@ from ml_collections import config_flags
 import configs
 from input_pipeline.errors import DataError, UserError
 from input_pipeline.files import check_output, user_path
+from magnifier_jax import weights
 from magnifier_jax.checkpoints.reader import Which
 from magnifier_jax.config import Config, suggest
 from magnifier_jax.devices import enable_compilation_cache, start_distributed
@@ -35,6 +36,12 @@ _WORKDIR = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "What to do.")
 _CHECKPOINT = flags.DEFINE_enum(
     "checkpoint", "latest", ["latest", "best"], "Which checkpoint --mode=evaluate takes."
+)
+_DATA = flags.DEFINE_string(
+    "data",
+    "",
+    "What --mode=evaluate measures on, as config.data.test names it, such as folders@/my/set; the "
+    "network's own test sets if not given.",
 )
 _REPORT = flags.DEFINE_bool("report", False, "Whether --mode=evaluate writes a report too.")
 _OUTPUT = flags.DEFINE_string(
@@ -85,14 +92,21 @@ def _tell(result: TrainingResult) -> None:
 
 def _evaluate() -> int:
     if not _WORKDIR.value and _CONFIG.value is None:
-        raise UserError("--workdir is missing: name the work directory of a run.")
+        raise UserError("--workdir is missing: name the work directory of a run, or `drawn`.")
     given = None if _CONFIG.value is None else Config.from_mapping(_CONFIG.value.to_dict())
     path = _WORKDIR.value or f"runs/{given.name if given else ''}"
     if _OUTPUT.value:
         check_output(user_path(_OUTPUT.value), force=_FORCE.value)
     which: Which = "best" if _CHECKPOINT.value == "best" else "latest"
-    found = measure_run(WorkDirectory(user_path(path)), given=given, which=which)
-    _say(f"{found.workdir.path}, step {found.trained.step:,}")
+    place = weights.find(path)
+    network = place if place.is_file() else None
+    if network is not None:
+        # What is measured of a network without a work directory goes to where runs are.
+        place = pathlib.Path("runs") / f"evaluate-{place.stem}"
+    found = measure_run(
+        WorkDirectory(place), network=network, given=given, test=_DATA.value, which=which
+    )
+    _say(f"{network or found.workdir.path}, step {found.trained.step:,}")
     _say(table(found.scores, untrained=found.untrained))
     numbers = found.workdir.evaluation
     if jax.process_index() == 0:

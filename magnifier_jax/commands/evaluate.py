@@ -14,11 +14,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = console.Parser(
         prog="magnifier evaluate",
         description="Measures the network of a work directory on its own test sets, or on those "
-        "of a configuration. Any field can be changed where a configuration is given, as in "
-        "--config.evaluate.rerank=True.",
+        "of --data or of a configuration. Any field can be changed where a configuration is given, "
+        "as in --config.evaluate.rerank=True.",
     )
     add = parser.add_argument
-    add("--workdir", metavar="DIR", help="folder of the run")
+    add(
+        "--workdir",
+        metavar="PATH",
+        help="folder of the run; or weights that `magnifier export` wrote, or `drawn`, the network "
+        "that comes with the package, whose numbers go to runs/evaluate-NAME",
+    )
+    add(
+        "--data",
+        metavar="SPEC",
+        help="test sets to measure on, such as market1501@/data/market or folders@/my/set",
+    )
     add("--config", metavar="FILE", help="configuration that names other test sets")
     add(
         "--checkpoint",
@@ -31,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--force", action="store_true", help="let --output replace a file")
     options, rest = parser.parse_known_args(arguments)
     flags = ["--mode=evaluate", f"--checkpoint={options.checkpoint}"]
+    flags += [f"--data={options.data}"] if options.data else []
     flags += ["--report"] if options.report else []
     flags += [f"--output={options.output}"] if options.output else []
     flags += ["--force"] if options.force else []

@@ -39,7 +39,11 @@ def _parser() -> console.Parser:
         "in both images the likeness lies. Draws it all as one image.",
     )
     add = parser.add_argument
-    add("--workdir", type=pathlib.Path, required=True, help="work directory of a training run")
+    add(
+        "--workdir",
+        required=True,
+        help="work directory of a training run, weights that `magnifier export` wrote, or `drawn`",
+    )
     add("--query", type=pathlib.Path, required=True, metavar="IMAGE", help="the query")
     add(
         "--matches",
@@ -100,14 +104,14 @@ def _explain_images(
     """The explanation, and the files of the matches."""
     import numpy as np
 
-    from magnifier_jax.devices import enable_compilation_cache, make_mesh
-    from magnifier_jax.embedding.network import load_trained
+    from magnifier_jax.devices import enable_compilation_cache
+    from magnifier_jax.embedding.model import load
     from magnifier_jax.evaluation.explain import Explainer
     from magnifier_jax.gallery import Gallery
 
     gallery = None if options.gallery is None else Gallery.load(user_path(options.gallery))
     enable_compilation_cache()
-    trained = load_trained(user_path(options.workdir), make_mesh(), which=options.checkpoint)
+    trained = load(options.workdir, checkpoint=options.checkpoint).trained
     explainer = Explainer(trained, statistics=None if gallery is None else _usual(gallery))
     size = trained.config.data.image_size
     asked = _read(query, size)

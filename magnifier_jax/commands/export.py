@@ -20,6 +20,7 @@ _OPTIONS = (
     "batch",
     "consumer",
     "data_root",
+    "classifiers",
     "force",
 )
 """Options that `mj.export` has under the same names."""
@@ -72,7 +73,16 @@ def _parser() -> console.Parser:
     add(
         "--precision",
         choices=["float32", "fp16"],
-        help="fp16 stores an ONNX file's convolutions in half the bytes; float32",
+        help="fp16 stores convolutions in half the bytes, in onnx, safetensors, torch and folder; "
+        "float32",
+    )
+    add(
+        "--no-classifiers",
+        dest="classifiers",
+        action="store_const",
+        const=False,
+        help="leave out what tells the training identities apart, and their names: a smaller "
+        "file of weights, with the same descriptors",
     )
     add("--batch", type=console.positive, help="only batch size that is taken; any, or 1 in tflite")
     add("--data-root", help="folder of the datasets, if not where it was in training")

@@ -21,11 +21,11 @@ from magnifier_jax.config import Config, ModelConfig
 from magnifier_jax.devices import put_replicated
 from magnifier_jax.embedding.network import EmbeddedArrays, Trained
 from magnifier_jax.interop import from_torch_state_dict, read_metadata, read_torch_file
+from magnifier_jax.model import classifies_identities
 from magnifier_jax.training.step import abstract_state, build_model
 
 Card = Mapping[str, Any]
 
-_CLASSIFIERS = ("classifier", "part_classifiers")
 _MOST_IDENTITIES = 10**7
 _UNIT = 1e-6  # shorter vectors stay as they are
 _NEEDED = (
@@ -113,7 +113,8 @@ def load_weights(path: pathlib.Path, mesh: Mesh, *, config: Config | None = None
         model = build_model(config, num_identities=identities)
         shapes = abstract_state(config, model, mesh).variables
     imported = from_torch_state_dict(read_torch_file(path), model)
-    missing = [name for name in imported.report.unfilled if name.split("/")[-2] not in _CLASSIFIERS]
+    unfilled = imported.report.unfilled
+    missing = [name for name in unfilled if not classifies_identities(name.split("/"))]
     if missing:
         raise UserError(
             f"{path} holds another network than its card or configuration says: it lacks "

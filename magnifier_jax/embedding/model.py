@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from input_pipeline.errors import FilesError, Problem, UserError
 from input_pipeline.files import read_json, user_path
+from magnifier_jax import weights
 from magnifier_jax.checkpoints.reader import Which
 from magnifier_jax.config import Config
 from magnifier_jax.devices import enable_compilation_cache, make_mesh
@@ -109,7 +110,7 @@ class Model:
     @property
     def notes(self) -> dict[str, Any]:
         """What `load` needs to load it again, as galleries note it."""
-        notes: dict[str, Any] = {"workdir": str(self.path.absolute()), "flip": self.flip}
+        notes: dict[str, Any] = {"workdir": weights.lasting_name(self.path), "flip": self.flip}
         if isinstance(self._network, JaxNetwork):
             trained = self._network.trained
             notes |= {"run": trained.config.name, "step": trained.step}
@@ -334,7 +335,8 @@ def load(
 
     Args:
         path: The work directory of a training run; a `.safetensors`, `.pth` or `.onnx` file that
-            `magnifier export` wrote; or a folder of `magnifier export --format folder`.
+            `magnifier export` wrote; a folder of `magnifier export --format folder`; or `drawn`,
+            the network that comes with the package (see docs/transfer.md).
         checkpoint: Of a work directory, `latest`, `best` (by mAP) or a step.
         flip: Whether a descriptor is the mean of an image's and its mirror image's; None is as
             configured in training.
@@ -349,11 +351,12 @@ def load(
         UserError: There is nothing there that can be loaded, or something else is needed too.
         DataError: A file cannot be read.
     """
-    place = user_path(path)
+    place = weights.find(path)
     if not place.exists():
         raise UserError(
-            f"{place} does not exist, so it holds no checkpoint: give the work directory of a run "
-            "or a file that `magnifier export` wrote."
+            f"{place} does not exist, so it holds no checkpoint: give the work directory of a run, "
+            "a file that `magnifier export` wrote, or the name of a network that comes with the "
+            f"package ({', '.join(weights.names())})."
         )
     enable_compilation_cache()
     mesh = make_mesh(devices or jax.local_devices())

@@ -23,6 +23,7 @@ from magnifier_jax.checkpoints.reader import Which
 from magnifier_jax.config import Config
 from magnifier_jax.datasets import TestSet, list_sets, specs_to_test
 from magnifier_jax.devices import make_mesh, together
+from magnifier_jax.embedding.exported import load_weights
 from magnifier_jax.embedding.network import Trained, load_trained
 from magnifier_jax.evaluation.evaluate import Evaluator, Ranked, Score, evaluation_record
 from magnifier_jax.evaluation.report.report import write_report
@@ -139,7 +140,9 @@ class RunEvaluation:
 def measure_run(
     workdir: WorkDirectory,
     *,
+    network: pathlib.Path | None = None,
     given: Config | None = None,
+    test: str = "",
     which: Which = "latest",
     mesh: Mesh | None = None,
     progress: bool = True,
@@ -148,7 +151,10 @@ def measure_run(
 
     Args:
         workdir: The run.
-        given: Names other data and measures than the run's own.
+        network: What `load` takes, for a network that is not the run's; what comes of it is then
+            written to `workdir`. None is the run's own.
+        given: Names other data and measures than the network's own.
+        test: Test sets instead of those, as `config.data.test` names them.
         which: `latest`, `best` (by mAP), or a step.
         mesh: The devices; None is all of them.
         progress: Whether to show progress bars.
@@ -158,8 +164,13 @@ def measure_run(
         DataError: The data cannot be used.
     """
     mesh = mesh or make_mesh()
-    trained = load_trained(workdir.path, mesh, which=which)
+    if network is None:
+        trained = load_trained(workdir.path, mesh, which=which)
+    else:
+        trained = load_weights(network, mesh)
     config = trained.config if given is None else _with_data_of(trained.config, given)
+    if test:
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, test=test))
     show = progress and jax.process_index() == 0
     with together():
         if not specs_to_test(config):

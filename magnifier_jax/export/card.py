@@ -199,7 +199,8 @@ def file_metadata(function: DescriptorFunction) -> dict[str, str]:
     given, found = known.input, known.output
     whole: dict[str, Any] = dataclasses.asdict(known)
     if function.settings.format in WEIGHT_FORMATS:
-        whole["training"] = checkpoint_metadata(function.config, function.identities)
+        names = function.identities if function.settings.classifiers else ()
+        whole["training"] = checkpoint_metadata(function.config, names)
     flat = {
         "run": known.run,
         "step": known.step,

@@ -8,15 +8,20 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import numpy as np
+
 from input_pipeline.errors import DataError
 from input_pipeline.files import read_json, reading, user_path
 from magnifier_jax.config import Config
+from magnifier_jax.devices import make_mesh
 from magnifier_jax.embedding.network import Trained
 from magnifier_jax.export.card import parse_metadata
 from magnifier_jax.export.folder import CONFIG, WEIGHTS
 from magnifier_jax.export.function import NETWORK_FIELDS
 from magnifier_jax.interop import from_torch_state_dict, read_metadata, read_torch_file
-from magnifier_jax.training.step import build_model
+from magnifier_jax.model import MagnifierNet, classifies_identities
+from magnifier_jax.training.step import abstract_state, build_model
 
 _WHAT = "exported network"
 _ADVICE = "export it again, or copy it again."
@@ -75,8 +80,20 @@ def _trained(path: pathlib.Path, known: Mapping[str, Any]) -> Trained:
         name: known["network"].get(name, getattr(config.model, name)) for name in NETWORK_FIELDS
     }
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, **network))
-    model = build_model(config, num_identities=len(identities))
+    model = build_model(config, num_identities=max(1, len(identities)))
     imported = from_torch_state_dict(state, model)
-    if str(imported.report):
-        raise DataError(f"{path} is incomplete: {' '.join(str(imported.report).split())}")
-    return Trained(config, model, imported.variables, tuple(identities), step)
+    report, variables = imported.report, imported.variables
+    if not identities:
+        # Left out on purpose. No descriptor depends on the classifiers, so zeros do.
+        unfilled = (n for n in report.unfilled if not classifies_identities(n.split("/")))
+        report = dataclasses.replace(report, unfilled=tuple(unfilled))
+        variables = imported.over(_zeros(config, model))
+    if str(report):
+        raise DataError(f"{path} is incomplete: {' '.join(str(report).split())}")
+    return Trained(config, model, variables, tuple(identities), step)
+
+
+def _zeros(config: Config, model: MagnifierNet) -> dict[str, Any]:
+    """Variables of a network, all of them 0."""
+    shapes = abstract_state(config, model, make_mesh(jax.local_devices()[:1])).variables
+    return jax.tree.map(lambda shape: np.zeros(shape.shape, shape.dtype), shapes)

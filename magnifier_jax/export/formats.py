@@ -30,10 +30,16 @@ def write_weights(function: DescriptorFunction, path: pathlib.Path) -> None:
     Raises:
         UserError: The file cannot be written.
     """
+    settings = function.settings
     state = to_torch_state_dict(
         function.variables, function.model, num_batches_tracked=function.step
     )
-    write = write_torch_file if function.settings.format == "torch" else write_safetensors
+    if not settings.classifiers:
+        state = {name: a for name, a in state.items() if not name.startswith("classifier")}
+    if settings.precision == "fp16":
+        # Kernels are nearly all of it; float16 cannot hold small variances.
+        state = {name: a.astype(np.float16) if a.ndim > 1 else a for name, a in state.items()}
+    write = write_torch_file if settings.format == "torch" else write_safetensors
     write(path, state, metadata=file_metadata(function))
 
 

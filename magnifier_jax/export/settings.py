@@ -21,6 +21,8 @@ WEIGHT_FORMATS: tuple[Format, ...] = ("safetensors", "torch", "folder")
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 CONSUMERS: tuple[Consumer, ...] = get_args(Consumer)
 # Formats whose programs can be made for batches of one size, and the one that has to be.
+# Formats that can hold half precision, of which weights are float32 again when they are read.
+_HALF: tuple[Format, ...] = ("onnx", *WEIGHT_FORMATS)
 _FIXED_BATCH: tuple[Format, ...] = ("savedmodel", "tflite")
 _LARGEST_BATCH = 1024
 
@@ -38,8 +40,10 @@ class ExportSettings:
             have been applied to.
         l2: `inside` gives descriptors of unit length.
         dimension: Numbers that principal component analysis leaves; None keeps all.
-        precision: `fp16` stores the convolutions' weights in half the bytes and computes them so;
-            input and output are those of float32.
+        precision: `fp16` stores the convolutions' weights in half the bytes. ONNX computes them so
+            too; input and output are those of float32.
+        classifiers: Whether weights have the classifiers of the training identities, and their
+            names. No descriptor depends on them.
         batch: The only batch size that is taken; None takes any.
         consumer: The program that it is written for, or None.
     """
@@ -53,6 +57,7 @@ class ExportSettings:
     precision: Precision = "float32"
     batch: int | None = None
     consumer: Consumer | None = None
+    classifiers: bool = True
 
 
 def choose_settings(
@@ -66,6 +71,7 @@ def choose_settings(
     precision: Precision = "float32",
     batch: int | None = None,
     consumer: Consumer | None = None,
+    classifiers: bool = True,
 ) -> ExportSettings:
     """Fills in what was not asked for, and refuses what a format or a consumer cannot take.
 
@@ -76,9 +82,10 @@ def choose_settings(
         normalise: None is inside, or what the consumer feeds.
         l2: None is inside.
         dimension: None keeps all.
-        precision: `float32`, or `fp16` for ONNX.
+        precision: `float32`, or `fp16` for ONNX and weights.
         batch: None is any size; 1 for TFLite, whose programs are made for one size.
         consumer: `boxmot`, or None.
+        classifiers: False leaves those of weights out.
 
     Raises:
         UserError: There is no format, it has no place for something, or a number is out of range.
@@ -96,10 +103,15 @@ def choose_settings(
         raise UserError(f"--format is missing: give one of {', '.join(FORMATS)}.")
     if dimension is not None and (type(dimension) is not int or dimension < 1):
         raise UserError(f"--dimension is {dimension!r} but must be a whole number from 1 on.")
-    if precision == "fp16" and export_format != "onnx":
+    if precision == "fp16" and export_format not in _HALF:
         raise UserError(
-            f"--precision=fp16 does not go with --format={export_format}: export to onnx, or let "
-            "the framework that reads the file convert it."
+            f"--precision=fp16 does not go with --format={export_format}: export to "
+            f"{', '.join(_HALF)}, or let the framework that reads the file convert it."
+        )
+    if not classifiers and export_format not in WEIGHT_FORMATS:
+        raise UserError(
+            f"--no-classifiers does not go with --format={export_format}, which never has them: "
+            "leave it out."
         )
     if batch is not None:
         _check_batch(batch, export_format)
@@ -118,6 +130,7 @@ def choose_settings(
         precision=precision,
         batch=batch,
         consumer=consumer,
+        classifiers=classifiers,
     )
 
 

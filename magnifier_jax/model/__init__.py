@@ -1,6 +1,6 @@
 """The network: a ResNet trunk with global, semantic adversarial and semantic fusion branches."""
 
-from magnifier_jax.model.magnifier import MagnifierNet, Outputs
+from magnifier_jax.model.magnifier import MagnifierNet, Outputs, classifies_identities
 from magnifier_jax.model.occlusion import OcclusionGroup, draw_occluded_parts, visibility_mask
 from magnifier_jax.model.resnet import BACKBONES, Backbone, BackboneSpec
 
@@ -11,6 +11,7 @@ __all__ = [
     "MagnifierNet",
     "OcclusionGroup",
     "Outputs",
+    "classifies_identities",
     "draw_occluded_parts",
     "visibility_mask",
 ]

@@ -6,6 +6,7 @@ BMVC 2020.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -61,6 +62,14 @@ class Outputs:
     part_map: jax.Array | None = None
     visible: jax.Array | None = None
     part_shares: jax.Array | None = None
+
+
+def classifies_identities(path: Sequence[str]) -> bool:
+    """Whether the variable at a path, such as `(params, fusion, classifier, bias)`, tells people.
+
+    The parsing head's classifier tells parts.
+    """
+    return path[-2] in ("classifier", "part_classifiers") and "parsing" not in path
 
 
 class MagnifierNet(nn.Module):

@@ -13,8 +13,8 @@ from flax import traverse_util
 from jax.sharding import Mesh
 
 from input_pipeline.errors import UserError
-from input_pipeline.files import user_path
 from input_pipeline.readers import parse_spec, split_specs
+from magnifier_jax import weights
 from magnifier_jax.checkpoints import CheckpointReader
 from magnifier_jax.checkpoints.reader import identities_in
 from magnifier_jax.config import Config
@@ -28,12 +28,11 @@ from magnifier_jax.interop import (
     from_torch_state_dict,
     read_torch_file,
 )
-from magnifier_jax.model import MagnifierNet
+from magnifier_jax.model import MagnifierNet, classifies_identities
 from magnifier_jax.training.manifest import Manifest, compare, compare_people, in_short
 from magnifier_jax.training.step import TrainState, initial_state
 from magnifier_jax.workdir import WorkDirectory
 
-_CLASSIFIERS = ("classifier", "part_classifiers")
 # Fields that do not decide what is computed, only how often it is looked at or kept, and where
 # the data is read from.
 FREE_FIELDS = (
@@ -92,7 +91,8 @@ def starting_state(
             imported = _from_workdir(path, state, mesh, identities=identities, say=say)
         else:
             imported = from_torch_state_dict(read_torch_file(path, prefix=prefix), model)
-            if not imported.report.dropped:
+            filled = traverse_util.flatten_dict(imported.variables)
+            if any(classifies_identities(name) for name in filled):
                 say(
                     f"{path} does not name its identities: its classifiers are taken for those of "
                     f"the {len(identities)} identities of {config.data.train}, in this order."
@@ -103,9 +103,10 @@ def starting_state(
 
 
 def _existing(text: str, *, field: str) -> pathlib.Path:
-    path = user_path(text)
+    path = weights.find(text)
     if not path.exists():
-        raise UserError(f"config.init.{field}: there is no {path}.")
+        hint = f", and of networks that come with the package there is {', '.join(weights.names())}"
+        raise UserError(f"config.init.{field}: there is no {path}{hint}.")
     return path
 
 
@@ -126,7 +127,7 @@ def _from_workdir(
     dropped = []
     for name in stored.keys() & wanted.keys():
         array, target = stored[name], wanted[name]
-        classifies = name[-2] in _CLASSIFIERS
+        classifies = classifies_identities(name)
         if array.shape[: -1 if classifies else None] != target.shape[: -1 if classifies else None]:
             raise UserError(
                 f"{path}: {'/'.join(name)} has shape {list(array.shape)}, but the network needs "

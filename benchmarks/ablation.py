@@ -30,12 +30,10 @@ class Result:
     untrained: float
 
 
-def run(row: str, seed: int, *, arguments: argparse.Namespace, extra: list[str]) -> Result:
+def run(config: str, workdir: pathlib.Path, *, seed: int, extra: list[str]) -> Result:
     """Trains one network, or measures it again if it is trained already."""
-    workdir = pathlib.Path(arguments.output) / f"{row}-{seed}"
     command = [
-        *(sys.executable, "-m", "magnifier_jax.main"),
-        *("--config", f"configs/ablation.py:{row},{arguments.base}"),
+        *(sys.executable, "-m", "magnifier_jax.main", "--config", config),
         *("--workdir", str(workdir.absolute()), f"--config.seed={seed}"),
         *extra,
     ]
@@ -60,7 +58,9 @@ def main() -> None:
     plan += [(row, 0) for row in ROWS if row not in ("baseline", "all")]
     found: dict[str, list[Result]] = {row: [] for row in ROWS}
     for row, seed in plan:
-        found[row].append(run(row, seed, arguments=arguments, extra=extra))
+        config = f"configs/ablation.py:{row},{arguments.base}"
+        workdir = pathlib.Path(arguments.output) / f"{row}-{seed}"
+        found[row].append(run(config, workdir, seed=seed, extra=extra))
 
     print(f"{'row':12} {'mAP':>6} {'rank-1':>7} {'untrained':>10}  mAP of each seed")
     for row, results in found.items():

@@ -1,6 +1,5 @@
 """The ablation benchmark, with a command that stands in for training."""
 
-import argparse
 import json
 import subprocess
 
@@ -11,8 +10,8 @@ from benchmarks import ablation
 
 def run(tmp_path, monkeypatch, command):
     monkeypatch.setattr(ablation.subprocess, "run", command)
-    arguments = argparse.Namespace(output=tmp_path, base="benchmark")
-    return ablation.run("sab", 1, arguments=arguments, extra=["--config.train.epochs=2"])
+    extra = ["--config.train.epochs=2"]
+    return ablation.run("configs/ablation.py:sab", tmp_path / "sab-1", seed=1, extra=extra)
 
 
 def finishing(tmp_path, mAP, *, ends=True, status=0):

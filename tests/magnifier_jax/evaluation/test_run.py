@@ -7,6 +7,9 @@ import pytest
 from input_pipeline.errors import UserError
 from magnifier_jax.devices import make_mesh
 from magnifier_jax.evaluation.run import measure_run
+from magnifier_jax.export import choose_settings
+from magnifier_jax.export.formats import write_weights
+from magnifier_jax.export.function import make_descriptor_function
 from magnifier_jax.workdir import WorkDirectory
 from tests import layouts
 
@@ -51,6 +54,24 @@ def in_copy(found, tmp_path, *, step=3):
     if step is not None:
         workdir.evaluation.write_text(json.dumps({"step": step, "mAP": 0.25}))
     return dataclasses.replace(found, workdir=workdir)
+
+
+def test_weights_are_measured_like_the_run_that_they_are_of(looked, tiny_run, mesh, tmp_path):
+    given, run = looked
+    function = make_descriptor_function(run.trained, choose_settings("safetensors"))
+    path = tmp_path / "handed on.safetensors"
+    write_weights(function, path)
+    found = measure_run(
+        WorkDirectory(tmp_path / "numbers"),
+        network=path,
+        given=given,
+        test="folders@shop",
+        mesh=mesh,
+        progress=False,
+    )
+    assert [score.name for score in found.scores] == ["shop"]
+    assert found.scores[0].plain.mAP == pytest.approx(run.scores[0].plain.mAP, abs=1e-6)
+    assert found.save() == tmp_path / "numbers" / "evaluation-shop.json"
 
 
 def test_several_test_sets_without_training_images(looked, tmp_path):

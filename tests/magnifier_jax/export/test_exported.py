@@ -45,6 +45,43 @@ def test_everything_comes_back(network, tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", NAMES)
+def test_half_precision_without_classifiers(network, tmp_path, kind):
+    """What is handed on: kernels in float16, norms in float32, and no training identities."""
+    path = write(network, kind, tmp_path, precision="fp16", classifiers=False)
+    state = read_torch_file(path / "model.safetensors" if kind == "folder" else path)
+    assert not [name for name in state if name.startswith("classifier")]
+    types = {array.ndim > 1: array.dtype for array in state.values() if array.dtype != np.int64}
+    assert types == {True: np.float16, False: np.float32}
+    found = read_exported(path)
+    assert (found.config, found.identities) == (network.config, ())
+    kept = {"backbone", "parsing"}
+    for name in kept:
+        pairs = zip(
+            jax.tree.leaves(found.variables["params"][name]),
+            jax.tree.leaves(network.variables["params"][name]),
+            strict=True,
+        )
+        for half, whole in pairs:
+            assert half.dtype == np.float32
+            # Numbers of 11 binary digits.
+            np.testing.assert_allclose(half, whole, rtol=2**-11, atol=2**-24)
+    assert not found.variables["params"]["fusion"]["part_classifiers"]["kernel"].any()
+    same = found.variables["batch_stats"], network.variables["batch_stats"]
+    jax.tree.map(np.testing.assert_array_equal, *map(dict, same))
+
+
+def test_weights_older_than_a_setting_have_its_default(network, tmp_path):
+    path = write(network, "safetensors", tmp_path)
+    texts = dict(read_metadata(path))
+    whole = json.loads(texts["magnifier_jax"])
+    del whole["network"]["stem_norm"], whole["training"]["config"]["model"]["stem_norm"]
+    texts["magnifier_jax"] = json.dumps(whole)
+    state = read_torch_file(path)
+    write_safetensors(path, state, metadata=texts)
+    assert read_exported(path).config.model.stem_norm == "batch"
+
+
+@pytest.mark.parametrize("kind", NAMES)
 def test_branches_that_were_left_out_are_off(network, tmp_path, kind):
     found = read_exported(write(network, kind, tmp_path, branches=("global",)))
     assert found.config.model.use_global

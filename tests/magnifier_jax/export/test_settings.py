@@ -37,7 +37,7 @@ def test_boxmot_decides_what_it_is_fed():
             "--normalise=inside does not go with",
         ),
         ({"export_format": "tflite", "precision": "fp16"}, "--precision=fp16 does not go with"),
-        ({"export_format": "folder", "precision": "fp16"}, "--precision=fp16 does not go with"),
+        ({"export_format": "onnx", "classifiers": False}, "--no-classifiers does not go with"),
         ({"export_format": "onnx", "batch": 4}, "--batch does not go with --format=onnx"),
         ({"export_format": "torch", "batch": 4}, "--batch does not go with --format=torch"),
         ({"export_format": "tflite", "batch": 0}, "--batch is 0 but must be a whole number"),

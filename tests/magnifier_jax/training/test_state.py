@@ -73,9 +73,26 @@ def test_classifiers_of_other_identities_start_afresh(trained, tiny_run, mesh, f
         path = tmp_path / "weights.safetensors"
         write_safetensors(path, to_torch_state_dict(trained.variables, trained.model))
     variables, said = start(trained, mesh, identities=list("abcde"), checkpoint=str(path))
-    same(variables["params"]["backbone"], trained.variables["params"]["backbone"])
+    for kept in ("backbone", "parsing"):
+        same(variables["params"][kept], trained.variables["params"][kept])
     assert variables["params"]["global_branch"]["classifier"]["kernel"].shape[1] == 5
     assert "8 instead of 5" in said
+
+
+def test_weights_without_classifiers_say_nothing_of_them(trained, mesh, tmp_path):
+    """As those of the networks that come with the package."""
+    path = tmp_path / "weights.safetensors"
+    state = to_torch_state_dict(trained.variables, trained.model)
+    write_safetensors(path, {n: a for n, a in state.items() if not n.startswith("classifier")})
+    variables, said = start(trained, mesh, checkpoint=str(path))
+    same(variables["params"]["parsing"], trained.variables["params"]["parsing"])
+    assert "does not name its identities" not in said
+    np.testing.assert_array_equal(classifier_of(variables), classifier_of(start(trained, mesh)[0]))
+
+
+def test_a_network_that_does_not_come_with_the_package_is_refused(trained, mesh):
+    with pytest.raises(UserError, match="there is no drawm"):
+        start(trained, mesh, checkpoint="drawm")
 
 
 def classifier_of(variables):

@@ -292,8 +292,8 @@ class InitConfig:
     checkpoint: str = setting(
         "",
         "Weights of a whole MagnifierNet to start from: a file with the original's PyTorch names, "
-        "or a work directory of ours. Classifiers are kept of the people that it knows by name; "
-        "the others start afresh.",
+        "a work directory of ours, or a network that comes with the package ('drawn'). Classifiers "
+        "are kept of the people that it knows by name; the others start afresh.",
     )
     prefix: str = setting(
         "",

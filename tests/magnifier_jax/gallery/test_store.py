@@ -264,13 +264,13 @@ def test_places_that_are_no_store_are_refused(tmp_path):
 def test_thresholds_of_the_gallery_s_own_images_decide_who_is_nobody(tmp_path):
     """Four people at the corners of a square, each seen twice, 0.1 apart."""
     corners = np.array([[0, 0], [3, 0], [0, 3], [3, 3]], np.float32)
-    descriptors = np.concatenate([corners, corners + [0.1, 0]]).astype(np.float32)
+    descriptors = np.concatenate([corners, corners + np.array([0.1, 0])]).astype(np.float32)
     gallery = Gallery.build(
         descriptors, names=name(*range(8)), identities=[0, 1, 2, 3] * 2, cameras=[0] * 4 + [1] * 4
     )
     store = open_new(tmp_path)
     store.append(gallery)
-    with pytest.raises(UserError, match="no threshold for the false positive rate 0.01"):
+    with pytest.raises(UserError, match=r"no threshold for the false positive rate 0\.01"):
         store.search(descriptors[:1], fpr=1e-2)
     for keeper in (store, gallery):
         found = keeper.verify(rates=(1e-2, 0.4))

@@ -94,6 +94,6 @@ setup(
         *(f"{HOST}.{name}" for name in guests()),
     ],
     package_dir={f"{HOST}.{name}": name for name in GUESTS},
-    package_data={HOST: ["py.typed", "weights/*"]},
+    package_data={HOST: ["py.typed", "weights/*"], f"{HOST}.serve": ["page/*"]},
     cmdclass={"build_py": BuildInside, "editable_wheel": StayInCheckout},
 )

@@ -136,7 +136,23 @@ def read_image(path: pathlib.Path, *, image_size: tuple[int, int]) -> np.ndarray
     Raises:
         ValueError: It is not a whole image or too small; the message is the reason alone.
     """
-    encoded = encode_image(path)
+    return read_image_bytes(_read(path), image_size=image_size)
+
+
+def read_image_bytes(data: bytes, *, image_size: tuple[int, int]) -> np.ndarray:
+    """Reads the content of an image file as `read_image` reads the file.
+
+    Args:
+        data: The content of a file as for `encode_image`.
+        image_size: Height and width of the result, in pixels.
+
+    Returns:
+        uint8 RGB `[H, W, 3]`.
+
+    Raises:
+        ValueError: It is not a whole image or too small; the message is the reason alone.
+    """
+    encoded = _encode(data)
     check_size(encoded.size)
     return decode_image(encoded.data, image_size=image_size)
 
@@ -217,6 +233,10 @@ def encode_image(path: pathlib.Path, *, proven: Proven | None = None) -> Encoded
     data = _read(path)
     if proven is not None and digest(data) == proven.digest:
         return EncodedImage(data, proven.size)
+    return _encode(data)
+
+
+def _encode(data: bytes) -> EncodedImage:
     try:
         with open_image(data) as image:
             if not check_whole(data) or image.mode != "RGB":

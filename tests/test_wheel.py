@@ -74,6 +74,8 @@ def test_only_one_name_at_the_top_level(installed: pathlib.Path) -> None:
     assert names - {"bin"} == {"magnifier_jax"}
     assert not (installed / "magnifier_jax/moved_away.py").exists()
     assert (installed / "magnifier_jax/py.typed").exists()
+    page = {path.name for path in (installed / "magnifier_jax/serve/page").iterdir()}
+    assert page == {path.name for path in (ROOT / "magnifier_jax/serve/page").iterdir()}
     [record] = installed.glob("*.dist-info/top_level.txt")
     assert record.read_text().split() == ["magnifier_jax"]
 

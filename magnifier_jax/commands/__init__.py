@@ -16,6 +16,7 @@ COMMANDS = {
     "evaluate": ("magnifier_jax.commands.evaluate", "measure a trained network on test sets"),
     "embed": ("magnifier_jax.commands.embed", "embed a folder of images into a gallery file"),
     "search": ("magnifier_jax.commands.search", "find the images of a gallery most like a query"),
+    "serve": ("magnifier_jax.commands.serve", "open a search page in the browser, and an API"),
     "rank": ("magnifier_jax.commands.rank", "evaluate descriptors of any model"),
     "robustness": ("magnifier_jax.commands.robustness", "hide body parts, and see what it costs"),
     "explain": ("magnifier_jax.commands.explain", "say why two images match"),

@@ -121,7 +121,7 @@ def search_images(
         if not path.is_file():
             raise UserError(f"There is no image {path}.")
     folder = image_folder(gallery, images)
-    network = model if isinstance(model, Model) else _network(gallery, model)
+    network = model if isinstance(model, Model) else gallery_network(gallery, model)
     if network.model_id != gallery.model:
         raise UserError(
             f"The gallery was made by another network (step {gallery.notes.get('step')} of "
@@ -147,8 +147,16 @@ def _note(gallery: Gallery, name: str) -> str:
     return value if isinstance(value, str) and "\0" not in value else ""
 
 
-def _network(gallery: Gallery, moved: str | os.PathLike[str] | None) -> Model:
-    """The network that made the gallery."""
+def gallery_network(gallery: Gallery, moved: str | os.PathLike[str] | None = None) -> Model:
+    """The network that made a gallery.
+
+    Args:
+        gallery: What `magnifier embed` or `embed_folder` made.
+        moved: Where the network is, if not where the gallery notes.
+
+    Raises:
+        UserError: It is not there, or the gallery does not say which it is.
+    """
     made_by, step = _note(gallery, "workdir"), gallery.notes.get("step")
     if not gallery.model or not made_by:
         raise UserError(

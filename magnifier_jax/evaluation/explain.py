@@ -67,7 +67,7 @@ class PartStatistics:
         center = (parts * shown).sum(0, dtype=np.float64) / counts
         directions = _directions(parts, center)
         sums = np.zeros((3, parts.shape[1]))
-        identities = np.asarray(identities)
+        identities = np.unique(np.asarray(identities), return_inverse=True)[1]  # of text too
         order = np.argsort(identities, kind="stable")
         bounds = np.flatnonzero(np.diff(identities[order])) + 1
         for rows in np.split(order, bounds):

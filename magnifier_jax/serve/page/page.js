@@ -1,0 +1,527 @@
+// The page: one query at a time, its matches, and the gallery to start from.
+
+import * as api from "./api.js";
+import {download, table} from "./csv.js";
+import {Grid} from "./grid.js";
+import {PartPicker} from "./parts.js";
+import {WhyWindow} from "./why.js";
+
+const PAGE = 48; // images of the gallery on a page
+const MORE = 24; // matches that are added at a time
+const $ = (id) => document.getElementById(id);
+
+// What is known of a query: an uploaded file, or an image of the gallery.
+class Query {
+  constructor({file = null, entry = null}) {
+    this.file = file;
+    this.entry = entry;
+    this.url = file ? URL.createObjectURL(file) : api.wholeImage(entry.id);
+    this.name = file ? file.name || "pasted image" : entry.name;
+    this.embedded = null;
+    this.parts = null;
+    this.marks = new Map(); // by id: {mark, entry}
+    this.applied = {right: [], wrong: []};
+  }
+
+  async embed(signal) {
+    this.embedded = this.file ? await api.embed(this.file, signal)
+      : await api.partsOf(this.entry.id, signal);
+  }
+
+  // Asks with the query's name, and sends its image again where the server has forgotten it.
+  async ask(request) {
+    if (!this.file) return request({image: this.entry.id});
+    if (!this.embedded) await this.embed();
+    try {
+      return await request({query: this.embedded.query});
+    } catch (error) {
+      if (error.code !== "query") throw error;
+      await this.embed();
+      return request({query: this.embedded.query});
+    }
+  }
+
+  marked(mark) {
+    return [...this.marks].filter(([, one]) => one.mark === mark).map(([id]) => id);
+  }
+}
+
+const state = {
+  info: null,
+  query: null,
+  queries: new Map(), // by the number in the browser's history
+  matches: [],
+  more: false,
+  place: {offset: 0, total: 0},
+  asking: null,
+};
+
+const acts = {
+  open: (entry) => begin(new Query({entry})),
+  mark: (entry, mark) => setMark(entry, mark),
+  markOf: (id) => state.query?.marks.get(id)?.mark,
+  why: (entry) => why.show(state.query, entry),
+  neighbor: (entry, step) =>
+    state.matches[state.matches.findIndex((one) => one.id === entry.id) + step],
+  closed: (entry) => {
+    const card = grid.list.querySelector(`[data-id="${entry.id}"]`);
+    if (card) grid.focus(card);
+  },
+};
+const grid = new Grid($("grid"), $("card"), acts);
+const why = new WhyWindow($("why"), acts);
+const picker = new PartPicker({
+  fieldset: $("parts"), canvas: $("query-parts"), tip: $("part-tip"), list: $("part-list"),
+  byImage: $("by-image"), byParts: $("by-parts"),
+}, (names) => {
+  state.query.parts = names;
+  soon(search);
+});
+
+// --- What the page says ---
+
+function say(text) {
+  $("status").textContent = text;
+}
+
+function busy(is) {
+  $("progress").hidden = !is;
+  $("grid").setAttribute("aria-busy", String(is));
+}
+
+function message({title, text, error = false, buttons = []}) {
+  const box = $("message");
+  box.className = error ? "message error" : "message";
+  box.setAttribute("role", error ? "alert" : "status");
+  const heading = document.createElement("h3");
+  heading.textContent = title;
+  const words = document.createElement("p");
+  words.textContent = text;
+  const row = document.createElement("div");
+  row.className = "buttons";
+  for (const [label, act] of buttons) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "plain";
+    button.textContent = label;
+    button.addEventListener("click", act);
+    row.append(button);
+  }
+  box.replaceChildren(heading, words, ...(buttons.length ? [row] : []));
+  box.hidden = false;
+}
+
+// Runs what asks the server; what was asked before is dropped.
+async function asking(work, again) {
+  state.asking?.abort();
+  const mine = new AbortController();
+  state.asking = mine;
+  busy(true);
+  try {
+    await work(mine.signal);
+    if (state.asking === mine) $("message").hidden = $("message").className !== "message";
+  } catch (error) {
+    if (error.name === "AbortError" || state.asking !== mine) return;
+    say("");
+    message({title: "That did not work", text: error.message, error: true,
+      buttons: again ? [["Try again", again]] : []});
+  } finally {
+    if (state.asking === mine) busy(false);
+  }
+}
+
+let timer = 0;
+function soon(work) {
+  clearTimeout(timer);
+  timer = setTimeout(work, 150);
+}
+
+// --- Queries ---
+
+function begin(query, {remember = true} = {}) {
+  state.query = query;
+  if (remember) {
+    const number = state.queries.size + 1;
+    state.queries.set(number, query);
+    history.pushState({number}, "", query.entry ? `#image=${query.entry.id}` : "#query");
+  }
+  $("query-figure").hidden = false;
+  $("query-image").src = query.url;
+  $("query-image").alt = `The query, ${query.name}`;
+  $("query-name").textContent = query.name;
+  $("drop").classList.add("small-drop");
+  $("drop").querySelector("strong").textContent = "Search by another image";
+  $("other-cameras-row").hidden = !(query.entry && query.entry.camera !== null);
+  picker.show(query.embedded, query.parts);
+  showMarks();
+  search();
+  $("results").scrollIntoView({block: "nearest"});
+}
+
+function useFile(file) {
+  if (!file) return;
+  if (file.size > state.info.largest_upload) {
+    const most = Math.floor(state.info.largest_upload / 2 ** 20);
+    message({title: "That file is too large", error: true,
+      text: `${file.name} has ${Math.ceil(file.size / 2 ** 20)} MB; ${most} MB are allowed.`});
+    return;
+  }
+  begin(new Query({file}));
+}
+
+function options() {
+  const query = state.query;
+  const asked = {where: where(), right: query.applied.right, wrong: query.applied.wrong,
+    other_cameras: $("other-cameras").checked};
+  if (query.parts) asked.parts = query.parts;
+  if ($("cut-on").checked) asked.max_distance = Number($("cut-number").value);
+  return asked;
+}
+
+function where() {
+  const boxes = [...$("camera-list").querySelectorAll("input")];
+  const ticked = boxes.filter((box) => box.checked);
+  const filters = {};
+  if (ticked.length < boxes.length) {
+    const numbers = (some) => some.filter((box) => box.value).map((box) => box.value);
+    // Images of unknown cameras pass only what names the cameras to leave out.
+    if (ticked.some((box) => !box.value)) {
+      filters.without_cameras = numbers(boxes.filter((box) => !box.checked));
+    } else {
+      filters.cameras = numbers(ticked);
+    }
+  }
+  for (const [id, name] of [["time-from", "since"], ["time-to", "until"]]) {
+    if ($(id).value) filters[name] = `${$(id).value}Z`;
+  }
+  return filters;
+}
+
+function search() {
+  const query = state.query;
+  if (!query) return browse(0);
+  return asking(async (signal) => {
+    if (query.file && !query.embedded) {
+      await query.embed(signal);
+      if (state.query === query) picker.show(query.embedded, query.parts);
+    }
+    const found = await query.ask((name) =>
+      api.search({...name, ...options(), limit: MORE}, signal));
+    state.matches = found.matches;
+    show(found);
+    if (!query.embedded && state.info.parts.length) lookAtParts(query);
+  }, search);
+}
+
+// The parts of an image of the gallery are looked at after its matches are shown.
+async function lookAtParts(query) {
+  try {
+    await query.embed();
+  } catch {
+    return; // Without its file the image can still be searched for.
+  }
+  if (state.query === query) picker.show(query.embedded, query.parts);
+}
+
+function show(found) {
+  $("find-row").hidden = $("pager").hidden = true;
+  $("grid").classList.remove("browsing");
+  $("results-title").textContent = "Matches";
+  document.title = `Matches of ${state.query.name}`;
+  const focused = document.activeElement?.closest(".card")?.dataset.id;
+  grid.clear();
+  grid.add(found.matches);
+  if (focused) {
+    const card = grid.list.querySelector(`[data-id="${focused}"]`) ?? grid.list.firstElementChild;
+    if (card) grid.focus(card);
+  }
+  state.more = found.more;
+  afterMatches(found);
+}
+
+function afterMatches(found) {
+  const count = state.matches.length;
+  const by = found.by === "parts" ? `by ${state.query.parts.join(", ")}` : "by the whole image";
+  const refined = state.query.applied.right.length + state.query.applied.wrong.length;
+  say(count ? `${count}${found.more ? " nearest" : ""} ${count === 1 ? "match" : "matches"}, ` +
+    `${by}${refined ? ", refined" : ""}` : "");
+  $("more").hidden = !found.more;
+  $("message").hidden = true;
+  if (found.nobody) {
+    message({title: "Nobody",
+      text: `No image is within ${Number($("cut-number").value).toFixed(2)} of the query. The ` +
+        `nearest is at ${found.nearest.toFixed(3)}, so the person is probably not in this gallery.`,
+      buttons: [["Show the nearest anyway", () => {
+        $("cut-on").checked = false;
+        search();
+      }]]});
+  } else if (!count) {
+    message({title: "No image to compare",
+      text: found.by === "parts" ? "No image that passes the filters shows these body parts."
+        : "No image passes the filters."});
+  }
+  showExport();
+}
+
+function moreMatches() {
+  const place = state.matches.length;
+  return asking(async (signal) => {
+    const found = await state.query.ask((name) =>
+      api.search({...name, ...options(), offset: place, limit: MORE}, signal));
+    state.matches = [...state.matches, ...found.matches];
+    grid.add(found.matches);
+    afterMatches({...found, nobody: false});
+    const first = grid.list.children[place];
+    if (first) grid.focus(first);
+  }, moreMatches);
+}
+
+// --- Marks ---
+
+function setMark(entry, mark) {
+  const marks = state.query.marks;
+  if (marks.get(entry.id)?.mark === mark) marks.delete(entry.id);
+  else marks.set(entry.id, {mark, entry});
+  grid.showMarks();
+  showMarks();
+}
+
+function showMarks() {
+  const query = state.query;
+  const marks = [...(query?.marks ?? [])];
+  $("marks").hidden = !marks.length && !query?.applied.right.length && !query?.applied.wrong.length;
+  $("mark-list").replaceChildren(...marks.map(([id, {mark, entry}]) => {
+    const row = document.createElement("li");
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = mark;
+    button.title = "Take the mark away";
+    button.setAttribute("aria-label", `${entry.name}, marked ${mark}: take the mark away`);
+    const image = document.createElement("img");
+    image.src = api.thumbnail(id);
+    image.alt = "";
+    const sign = document.createElement("span");
+    sign.textContent = mark === "right" ? "✓" : "✕";
+    button.append(image, sign);
+    button.addEventListener("click", () => setMark(entry, mark));
+    row.append(button);
+    return row;
+  }));
+  const same = (mark) => query && String(query.marked(mark)) === String(query.applied[mark]);
+  $("refine").disabled = !query || (same("right") && same("wrong"));
+  showExport();
+}
+
+function refine() {
+  const query = state.query;
+  query.applied = {right: query.marked("right"), wrong: query.marked("wrong")};
+  showMarks();
+  search();
+}
+
+function clearMarks() {
+  state.query.marks.clear();
+  const refined = state.query.applied.right.length + state.query.applied.wrong.length;
+  state.query.applied = {right: [], wrong: []};
+  grid.showMarks();
+  showMarks();
+  if (refined) search();
+}
+
+function selection() {
+  const marks = [...state.query.marks.values()];
+  const shown = new Map(state.matches.map((match) => [match.id, match]));
+  if (!marks.length) return state.matches.map((match) => ({...match, mark: null}));
+  return marks.map(({mark, entry}) => ({...(shown.get(entry.id) ?? entry), mark}));
+}
+
+function showExport() {
+  const marked = state.query?.marks.size ?? 0;
+  const count = marked || state.matches.length;
+  $("export").hidden = !state.query || !count;
+  $("export").textContent = marked ? `Export ${marked} marked` : `Export ${count} shown`;
+  $("export").title = "As a CSV file";
+}
+
+function exportTable() {
+  const rows = selection().map((row) => ({...row, query: state.query.name}));
+  download(table(rows), "matches.csv");
+}
+
+// --- The gallery ---
+
+function browse(offset) {
+  return asking(async (signal) => {
+    const filters = {offset, limit: PAGE, ...galleryFilters()};
+    const found = await api.images(filters, signal);
+    state.place = {offset, total: found.total};
+    state.matches = [];
+    $("grid").classList.add("browsing");
+    grid.clear();
+    grid.add(found.images);
+    $("results-title").textContent = "Gallery";
+    document.title = "Search people";
+    $("find-row").hidden = false;
+    $("more").hidden = $("export").hidden = true;
+    $("message").hidden = true;
+    const last = Math.min(offset + PAGE, found.total);
+    say(found.total ? `Click an image to search by it` : "");
+    $("page-place").textContent =
+      `${(offset + 1).toLocaleString("en")}–${last.toLocaleString("en")} of ` +
+      `${found.total.toLocaleString("en")}`;
+    $("pager").hidden = found.total <= PAGE;
+    $("page-first").disabled = $("page-back").disabled = offset === 0;
+    $("page-next").disabled = $("page-last").disabled = last >= found.total;
+    if (!found.total) message({title: "No image", text: "No image passes the filters."});
+  }, () => browse(offset));
+}
+
+function galleryFilters() {
+  const {cameras, without_cameras: without, ...filters} = where();
+  if (cameras) filters.camera = cameras.length ? cameras : [""];
+  if (without) filters.without_camera = without;
+  if ($("find").value.trim()) filters.name = $("find").value.trim();
+  return filters;
+}
+
+function toGallery({remember = true} = {}) {
+  state.query = null;
+  if (remember) history.pushState({}, "", location.pathname);
+  $("query-figure").hidden = true;
+  $("drop").classList.remove("small-drop");
+  $("drop").querySelector("strong").textContent = "Drop an image of a person";
+  picker.show(null, null);
+  showMarks();
+  browse(0);
+}
+
+function changed() {
+  if (state.query) soon(search);
+  else soon(() => browse(0));
+}
+
+// --- The start ---
+
+function showInfo(info) {
+  state.info = info;
+  $("gallery").textContent =
+    `${info.gallery} · ${info.images.toLocaleString("en")} ${info.images === 1 ? "image" : "images"}`;
+  const known = info.cameras.reduce((sum, camera) => sum + camera.images, 0);
+  const chips = info.cameras.map(({camera, images}) => [camera, camera, images]);
+  if (known < info.images) chips.push(["", "unknown", info.images - known]);
+  $("cameras").hidden = chips.length < 2;
+  $("camera-list").replaceChildren(...chips.map(([value, text, images]) => {
+    const chip = document.createElement("label");
+    chip.className = "chip";
+    const box = document.createElement("input");
+    box.type = "checkbox";
+    box.checked = true;
+    box.value = value;
+    const count = document.createElement("span");
+    count.className = "quiet";
+    count.textContent = images.toLocaleString("en");
+    chip.append(box, text, count);
+    return chip;
+  }));
+  $("times").hidden = info.first === null;
+  for (const id of ["time-from", "time-to"]) {
+    [$(id).min, $(id).max] = [local(info.first), local(info.last)];
+  }
+  if (info.max_distance !== null) {
+    $("cut-on").checked = true;
+    $("cut-number").value = $("cut-range").value = info.max_distance;
+  }
+}
+
+// A time in UTC as its field takes it.
+function local(time) {
+  return time?.slice(0, 19) ?? "";
+}
+
+function listen() {
+  $("file").addEventListener("change", (event) => {
+    useFile(event.target.files[0]);
+    event.target.value = "";
+  });
+  document.addEventListener("paste", (event) => {
+    const file = [...(event.clipboardData?.files ?? [])].find((one) =>
+      one.type.startsWith("image/"));
+    if (file) {
+      event.preventDefault();
+      useFile(file);
+    }
+  });
+  let inside = 0;
+  const cover = (by) => {
+    inside = Math.max(0, inside + by);
+    $("drop-cover").hidden = !inside;
+  };
+  document.addEventListener("dragenter", () => cover(1));
+  document.addEventListener("dragleave", () => cover(-1));
+  document.addEventListener("dragover", (event) => event.preventDefault());
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    inside = 0;
+    cover(0);
+    useFile(event.dataTransfer.files[0]);
+  });
+  $("camera-list").addEventListener("change", changed);
+  for (const [id, ticked] of [["cameras-all", true], ["cameras-none", false]]) {
+    $(id).addEventListener("click", () => {
+      for (const box of $("camera-list").querySelectorAll("input")) box.checked = ticked;
+      changed();
+    });
+  }
+  for (const id of ["time-from", "time-to", "other-cameras"]) {
+    $(id).addEventListener("change", changed);
+  }
+  $("cut-on").addEventListener("change", changed);
+  for (const [id, other] of [["cut-range", "cut-number"], ["cut-number", "cut-range"]]) {
+    $(id).addEventListener("input", () => {
+      $(other).value = $(id).value;
+      $("cut-on").checked = true;
+      if (state.query) soon(search);
+    });
+  }
+  $("find").addEventListener("input", changed);
+  $("more").addEventListener("click", moreMatches);
+  $("refine").addEventListener("click", refine);
+  $("marks-clear").addEventListener("click", clearMarks);
+  $("export").addEventListener("click", exportTable);
+  $("browse").addEventListener("click", () => toGallery());
+  $("help-open").addEventListener("click", () => $("help").showModal());
+  const pages = {
+    "page-first": () => 0,
+    "page-back": () => Math.max(0, state.place.offset - PAGE),
+    "page-next": () => state.place.offset + PAGE,
+    "page-last": () => Math.floor((state.place.total - 1) / PAGE) * PAGE,
+  };
+  for (const [id, place] of Object.entries(pages)) {
+    $(id).addEventListener("click", () => browse(place()));
+  }
+  for (const dialog of document.querySelectorAll("dialog")) {
+    dialog.querySelector("[data-close]").addEventListener("click", () => dialog.close());
+    dialog.addEventListener("click", (event) => {
+      if (event.target === dialog) dialog.close();
+    });
+  }
+  window.addEventListener("popstate", (event) => {
+    const query = state.queries.get(event.state?.number);
+    if (query) begin(query, {remember: false});
+    else toGallery({remember: false});
+  });
+}
+
+async function start() {
+  // The token is in the cookie now; here it would only be looked at, copied and kept.
+  const image = /^#image=([0-9a-f]{16})$/.exec(location.hash)?.[1];
+  history.replaceState({}, "", location.pathname + (image ? location.hash : ""));
+  listen();
+  await asking(async () => {
+    showInfo(await api.info());
+    if (image === undefined) await browse(0);
+    else begin(new Query({entry: await api.entry(image)}), {remember: false});
+  }, () => location.reload());
+}
+
+start();

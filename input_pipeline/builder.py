@@ -20,10 +20,17 @@ import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
 
-from input_pipeline.dataset import NUM_PARTS, Sample, relative_name
+from input_pipeline.dataset import NUM_PARTS, Sample
 from input_pipeline.errors import DataError
 from input_pipeline.files import checksum, read_json, write_json
-from input_pipeline.images import EncodedParts, Proven, check_size, encode_image, encode_parts
+from input_pipeline.images import (
+    EncodedParts,
+    Proven,
+    check_size,
+    encode_image,
+    encode_parts,
+    relative_name,
+)
 
 _CHUNK = 256  # images in memory at once
 _SHOWN = 10  # bad files named in one message

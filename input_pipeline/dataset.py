@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -104,11 +103,3 @@ class IncompleteDatasetError(FilesError):
     def __init__(self, problems: Sequence[Problem], *, rest: ReidDataset) -> None:
         super().__init__("", problems)
         self.rest = rest
-
-
-def relative_name(path: pathlib.Path, *, root: pathlib.Path) -> str:
-    """`path` relative to the dataset's root, with forward slashes."""
-    # For a hundred thousand files os.path.relpath alone would take a second.
-    text, above = str(path), f"{root}{os.sep}"
-    name = text[len(above) :] if text.startswith(above) else os.path.relpath(path, root)
-    return pathlib.PurePath(name).as_posix()

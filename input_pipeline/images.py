@@ -1,8 +1,8 @@
-"""Image files and part maps: opened safely, read whole, encoded for a prepared dataset, decoded.
+"""Image files and part maps: read whole, encoded for a prepared dataset, decoded.
 
 Every image is encoded as an upright 8-bit RGB JPEG or PNG and every part map as an 8-bit
 single-channel PNG, so that the loaders need to know nothing else. What already is that stays as it
-is, byte by byte; anything else is re-encoded without loss. No other module opens image files.
+is, byte by byte; anything else is re-encoded without loss.
 """
 
 from __future__ import annotations
@@ -12,32 +12,15 @@ import hashlib
 import io
 import os
 import pathlib
-import warnings
 from typing import Any
 
 import numpy as np
-
-# Imported one by one, so that Pillow need not load its other formats to find these.
-from PIL import (  # noqa: F401
-    BmpImagePlugin,
-    Image,
-    ImageOps,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import Image, ImageOps
 
 from input_pipeline.dataset import NUM_PARTS
-from input_pipeline.errors import UserError
-from input_pipeline.integrity import check_whole
+from input_pipeline.integrity import check_whole, open_image
 
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
-"""Formats that are opened, by their contents; some others that Pillow knows start programs."""
-MAX_PIXELS = 80_000_000
-"""Pixels of the largest image that is opened, unless `MAGNIFIER_MAX_PIXELS` says otherwise."""
 MIN_SIDE = 8  # pixels; a smaller image shows nobody
-_BOUND = "MAGNIFIER_MAX_PIXELS"
 _ORIENTATION = 0x0112  # EXIF tag
 _BITS_PER_SAMPLE = 258  # TIFF tag
 _SIXTEEN_BIT = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
@@ -45,72 +28,16 @@ _PNG_GRAY, _PNG_RGB = 0, 2  # color types in the header of a PNG
 _FEW_LEVELS = 32  # gray levels; an image of fewer shows too little
 _DIM = 64  # of 256 levels
 
-# It is refused by its size here; Pillow would say so a second time.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
-# --- Opening ------------------------------------------------------------------------------------
+# --- Files --------------------------------------------------------------------------------------
 
 
-def max_pixels() -> int:
-    """Pixels of the largest image that is opened; the environment may set another bound.
-
-    Raises:
-        UserError: `MAGNIFIER_MAX_PIXELS` is not a whole number above 0.
-    """
-    text = os.environ.get(_BOUND)
-    if not text:
-        return MAX_PIXELS
-    try:
-        bound = int(text)
-    except ValueError:
-        bound = 0
-    if bound < 1:
-        raise UserError(f"{_BOUND} is {text!r}: set it to a number of pixels, such as {MAX_PIXELS}")
-    return bound
-
-
-def set_max_pixels(bound: int) -> None:
-    """Sets the pixels of the largest image that is opened, in this process and those it starts.
-
-    Raises:
-        UserError: `bound` is not above 0.
-    """
-    if bound < 1:
-        raise UserError(f"the largest image needs at least 1 pixel, got {bound}")
-    os.environ[_BOUND] = str(bound)
-
-
-def open_image(source: bytes | str | os.PathLike[str]) -> Image.Image:
-    """Opens an image of one of the `FORMATS`, reading no more than its header.
-
-    Args:
-        source: A file, or its content.
-
-    Returns:
-        The image, to be used as a context manager.
-
-    Raises:
-        ValueError: It is no such image or has more than `max_pixels()` pixels; the message is the
-            reason alone.
-        OSError: The file cannot be read.
-    """
-    bound = max_pixels()
-    if Image.MAX_IMAGE_PIXELS is not None and bound > Image.MAX_IMAGE_PIXELS:
-        Image.MAX_IMAGE_PIXELS = bound  # A person asked for it.
-    file = io.BytesIO(source) if isinstance(source, bytes) else source
-    try:
-        image = Image.open(file, formats=FORMATS)
-    except Image.UnidentifiedImageError:
-        raise ValueError("not an image in a known format (JPEG, PNG, BMP, TIFF, WebP)") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ValueError(f"the image has more pixels than {_too_large(bound)}") from None
-    if image.width * image.height > bound:
-        image.close()
-        raise ValueError(
-            f"the image is {image.height} × {image.width} (height × width), more pixels than "
-            f"{_too_large(bound)}"
-        )
-    return image
+def relative_name(path: pathlib.Path, *, root: pathlib.Path) -> str:
+    """`path` relative to the dataset's root, with forward slashes."""
+    # For a hundred thousand files os.path.relpath alone would take a second.
+    text, above = str(path), f"{root}{os.sep}"
+    name = text[len(above) :] if text.startswith(above) else os.path.relpath(path, root)
+    return pathlib.PurePath(name).as_posix()
 
 
 def open_rgb(path: pathlib.Path) -> Image.Image:
@@ -155,10 +82,6 @@ def read_image_bytes(data: bytes, *, image_size: tuple[int, int]) -> np.ndarray:
     encoded = _encode(data)
     check_size(encoded.size)
     return decode_image(encoded.data, image_size=image_size)
-
-
-def _too_large(bound: int) -> str:
-    return f"the {bound:,} that are allowed: set {_BOUND} if it is to be used"
 
 
 # --- Encoding -----------------------------------------------------------------------------------

@@ -1,16 +1,35 @@
-"""Whether a JPEG or PNG file is whole. Image libraries fill in what is missing without a word."""
+"""Opening image files from anywhere: of known formats, of bounded size, and whole.
+
+Image libraries open formats that start programs, and fill in what is missing without a word. No
+other module opens image files.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import importlib
+import io
 import logging
+import os
 import re
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+# Imported one by one, so that Pillow need not load its other formats to find these.
+from PIL import (  # noqa: F401
+    BmpImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from input_pipeline.errors import UserError
 
 simplejpeg: Any
 try:
@@ -18,7 +37,84 @@ try:
 except ImportError:  # There are no wheels for a few platforms.
     simplejpeg = None
 
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
+"""Formats that are opened, by their contents; some others that Pillow knows start programs."""
+MAX_PIXELS = 80_000_000
+"""Pixels of the largest image that is opened, unless `MAGNIFIER_MAX_PIXELS` says otherwise."""
+_BOUND = "MAGNIFIER_MAX_PIXELS"
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
+
+# It is refused by its size here; Pillow would say so a second time.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+def max_pixels() -> int:
+    """Pixels of the largest image that is opened; the environment may set another bound.
+
+    Raises:
+        UserError: `MAGNIFIER_MAX_PIXELS` is not a whole number above 0.
+    """
+    text = os.environ.get(_BOUND)
+    if not text:
+        return MAX_PIXELS
+    try:
+        bound = int(text)
+    except ValueError:
+        bound = 0
+    if bound < 1:
+        raise UserError(f"{_BOUND} is {text!r}: set it to a number of pixels, such as {MAX_PIXELS}")
+    return bound
+
+
+def set_max_pixels(bound: int) -> None:
+    """Sets the pixels of the largest image that is opened, in this process and those it starts.
+
+    Raises:
+        UserError: `bound` is not above 0.
+    """
+    if bound < 1:
+        raise UserError(f"the largest image needs at least 1 pixel, got {bound}")
+    os.environ[_BOUND] = str(bound)
+
+
+def open_image(source: bytes | str | os.PathLike[str]) -> Image.Image:
+    """Opens an image of one of the `FORMATS`, reading no more than its header.
+
+    Args:
+        source: A file, or its content.
+
+    Returns:
+        The image, to be used as a context manager.
+
+    Raises:
+        ValueError: It is no such image or has more than `max_pixels()` pixels; the message is the
+            reason alone.
+        OSError: The file cannot be read.
+    """
+    bound = max_pixels()
+    if Image.MAX_IMAGE_PIXELS is not None and bound > Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = bound  # A person asked for it.
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    try:
+        image = Image.open(file, formats=FORMATS)
+    except Image.UnidentifiedImageError:
+        raise ValueError("not an image in a known format (JPEG, PNG, BMP, TIFF, WebP)") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ValueError(f"the image has more pixels than {_too_large(bound)}") from None
+    if image.width * image.height > bound:
+        image.close()
+        raise ValueError(
+            f"the image is {image.height} × {image.width} (height × width), more pixels than "
+            f"{_too_large(bound)}"
+        )
+    return image
+
+
+def _too_large(bound: int) -> str:
+    return f"the {bound:,} that are allowed: set {_BOUND} if it is to be used"
+
+
+# --- Whole files --------------------------------------------------------------------------------
 
 
 def check_whole(data: bytes) -> bool:

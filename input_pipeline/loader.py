@@ -16,13 +16,8 @@ import tqdm
 from PIL import Image
 
 from input_pipeline.errors import DataError
-from input_pipeline.images import (
-    decode_image,
-    decode_parts,
-    nearest_indices,
-    open_image,
-    resize_image,
-)
+from input_pipeline.images import decode_image, decode_parts, nearest_indices, resize_image
+from input_pipeline.integrity import open_image
 from input_pipeline.store import EncodedSample, PreparedSplit
 
 # What Pillow and the checks around it raise; SyntaxError is for a bad PNG.

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from input_pipeline.dataset import NUM_PARTS, SPLITS, ReidDataset, Sample, relative_name
+from input_pipeline.dataset import NUM_PARTS, SPLITS, ReidDataset, Sample
 from input_pipeline.errors import DataError
 from input_pipeline.files import only_one
 from input_pipeline.identities import UNKNOWN_CAMERA
-from input_pipeline.images import Proven
+from input_pipeline.images import Proven, relative_name
 
 # --- Records --------------------------------------------------------------------------------------
 

@@ -16,13 +16,11 @@ from input_pipeline.images import (
     digest,
     encode_image,
     encode_parts,
-    max_pixels,
-    open_image,
     open_rgb,
     read_classes,
     read_image,
-    set_max_pixels,
 )
+from input_pipeline.integrity import max_pixels, open_image, set_max_pixels
 
 
 def opened(data: bytes) -> Image.Image:

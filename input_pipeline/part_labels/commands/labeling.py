@@ -8,9 +8,10 @@ import pathlib
 from collections.abc import Sequence
 
 from input_pipeline import console, readers
-from input_pipeline.dataset import SPLITS, ReidDataset, relative_name
+from input_pipeline.dataset import SPLITS, ReidDataset
 from input_pipeline.errors import DataError, FilesError, Problem, combined, printable
 from input_pipeline.files import claim_output, user_path
+from input_pipeline.images import relative_name
 from input_pipeline.part_labels.label_tree import LabelTree, write_labels
 from input_pipeline.part_labels.labelers import PartLabeler
 from input_pipeline.part_labels.quality import quality_of, quality_text, write_worst

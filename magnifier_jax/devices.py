@@ -108,6 +108,14 @@ def _all_succeeded(here: bool) -> bool:
     return bool(multihost_utils.process_allgather(np.asarray(here)).all())
 
 
+def wait_for_all() -> None:
+    """Waits until all processes of the run are here, so that none leaves the others alone."""
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices("magnifier")
+
+
 def start_distributed() -> None:
     """Joins the other processes of this run, if the environment names any.
 

@@ -14,7 +14,8 @@ from input_pipeline import console as console
 COMMANDS = {
     "train": ("magnifier_jax.commands.train", "train a network, or resume a run"),
     "evaluate": ("magnifier_jax.commands.evaluate", "measure a trained network on test sets"),
-    "embed": ("magnifier_jax.commands.embed", "embed a folder of images into a gallery file"),
+    "embed": ("magnifier_jax.commands.embed", "embed a folder of images into a gallery"),
+    "gallery": ("magnifier_jax.commands.gallery", "look after a gallery that grows"),
     "search": ("magnifier_jax.commands.search", "find the images of a gallery most like a query"),
     "serve": ("magnifier_jax.commands.serve", "open a search page in the browser, and an API"),
     "rank": ("magnifier_jax.commands.rank", "evaluate descriptors of any model"),

@@ -1,4 +1,4 @@
-"""`magnifier embed`: embeds a folder of images into one gallery file."""
+"""`magnifier embed`: embeds a folder of images into a gallery file, or a gallery that grows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from input_pipeline import console
-from input_pipeline.errors import FilesError, printable
+from input_pipeline.errors import FilesError, UserError, printable
 from input_pipeline.files import user_path
 
 
@@ -25,7 +25,9 @@ def _parser() -> console.Parser:
         "`magnifier search` and `magnifier rank`. Identities and cameras are kept where names "
         "tell them, as 0002_c1_7.jpg does; in folders train, query and gallery with a folder for "
         "each person, as query/alice/c1_7.jpg, these are the identities. If it is interrupted, "
-        "the same command resumes where it stopped.",
+        "the same command resumes where it stopped. With --gallery, images that are new or have "
+        "changed are added to a gallery that grows; several processes of one run, named by "
+        "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, each take a share.",
     )
     add = parser.add_argument
     add(
@@ -41,7 +43,21 @@ def _parser() -> console.Parser:
         metavar="DIR",
         help="folder of images (JPEG, PNG, BMP, TIFF, WebP), with everything under it",
     )
-    add("--output", type=pathlib.Path, required=True, metavar="FILE.npz", help="file to write")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--output", type=pathlib.Path, metavar="FILE.npz", help="file to write")
+    where.add_argument(
+        "--gallery",
+        metavar="PLACE",
+        help="gallery to add to, made if it is not there: a folder such as people.lance, or a "
+        "URL such as s3://bucket/people.lance",
+    )
+    add(
+        "--columns",
+        type=pathlib.Path,
+        metavar="FILE.csv",
+        help="with --gallery: what else is known of the images, such as time and tracklet; a "
+        "table with a header, whose column name holds paths in the folder of images",
+    )
     add("--force", action="store_true", help="replace the file if it is there")
     add(
         "--checkpoint",
@@ -75,6 +91,11 @@ def _embed(options: argparse.Namespace) -> None:
     from magnifier_jax.embedding.folder import check_gallery_output, embed_folder
     from magnifier_jax.embedding.model import load
 
+    if options.gallery is not None:
+        _embed_into(options)
+        return
+    if options.columns is not None:
+        raise UserError("--columns needs --gallery: a gallery file has no such columns.")
     output = check_gallery_output(options.output, force=options.force)
     folder = list_folder(user_path(options.images))
     for notice in folder.notices:
@@ -97,6 +118,47 @@ def _embed(options: argparse.Namespace) -> None:
     _name_all(problems)
     megabytes = done.output.stat().st_size / 1e6
     print(printable(f"{done.output}: {done.images:,} images, {megabytes:,.1f} MB"))
+
+
+def _embed_into(options: argparse.Namespace) -> None:
+    from input_pipeline.image_folder import list_folder
+    from magnifier_jax.devices import start_distributed, wait_for_all
+    from magnifier_jax.embedding.growing import embed_into, read_columns
+    from magnifier_jax.embedding.model import load
+    from magnifier_jax.gallery import Gallery
+
+    start_distributed()
+    model = load(options.workdir, checkpoint=options.checkpoint, flip=options.flip)
+    store = Gallery.open(options.gallery, network=model, create=True)
+    folder = list_folder(user_path(options.images))
+    for notice in folder.notices:
+        print(printable(f"{notice}."), flush=True)
+    columns = None
+    if options.columns is not None:
+        columns = read_columns(user_path(options.columns), names=folder.names)
+    try:
+        done = embed_into(
+            model,
+            folder,
+            store,
+            columns=columns,
+            dtype="float16" if options.float16 else "float32",
+            parts=not options.no_parts,
+            skip_bad=options.skip_bad,
+            batch_size=options.batch_size,
+        )
+    except FilesError as error:
+        _name_all(error.problems)
+        wait_for_all()
+        raise
+    wait_for_all()
+    _name_all(done.problems)
+    print(
+        printable(
+            f"{store.place}: {len(store):,} images; {done.added:,} added, {done.replaced:,} "
+            f"replaced, {done.unchanged:,} there already"
+        )
+    )
 
 
 def _name_all(problems: Sequence[object]) -> None:

@@ -1,4 +1,4 @@
-"""`magnifier search`: finds the images of a gallery file that are most like a query."""
+"""`magnifier search`: finds the images of a gallery that are most like a query."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from input_pipeline.files import claim_output, open_whole, user_path, writing
 if TYPE_CHECKING:
     from magnifier_jax.embedding.queries import Matches
     from magnifier_jax.gallery import Gallery
+    from magnifier_jax.gallery.store import GalleryStore
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,13 +27,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> console.Parser:
     parser = console.Parser(
         prog="magnifier search",
-        description="Lists the images of a gallery file that are most like a query, nearest "
-        "first, and draws them. The gallery file, made by `magnifier embed`, knows its network "
+        description="Lists the images of a gallery that are most like a query, nearest "
+        "first, and draws them. The gallery, made by `magnifier embed`, knows its network "
         "and its images. Where the query's name (0002_c1_7.jpg) or folder (query/alice) tells "
         "its identity as in the gallery, matches are marked right or wrong.",
     )
     add = parser.add_argument
-    add("--gallery", required=True, metavar="FILE.npz", help="gallery file")
+    add(
+        "--gallery",
+        required=True,
+        metavar="PLACE",
+        help="gallery file (.npz), or the folder or URL of a gallery that grows",
+    )
     add(
         "--query",
         type=pathlib.Path,
@@ -47,6 +53,27 @@ def _parser() -> console.Parser:
         action="store_true",
         help="compare only the body parts that both images show, so that what the query hides "
         "does not count against a match",
+    )
+    add(
+        "--where",
+        metavar="FILTER",
+        help="which images are searched, such as \"camera != 3 and time >= '2026-11-29T09:00'\"",
+    )
+    add(
+        "--exclude",
+        metavar="COLUMN[=VALUE]",
+        action="append",
+        default=[],
+        help="leave out images that are alike in this column, such as those of the query's own "
+        "camera or tracklet; the query's name or the gallery tells the value if it is not given",
+    )
+    add("--max-distance", type=float, metavar="X", help="leave out images that are farther than X")
+    add(
+        "--fpr",
+        type=float,
+        metavar="RATE",
+        help="leave out images beyond the threshold of this false positive rate, such as 1e-3, "
+        "which `magnifier gallery verify` notes in the gallery",
     )
     add(
         "--output",
@@ -66,19 +93,27 @@ def _parser() -> console.Parser:
 
 
 def _search(options: argparse.Namespace) -> None:
-    from magnifier_jax.embedding.queries import search_images
-    from magnifier_jax.gallery import Gallery
+    from magnifier_jax.embedding.queries import Limits, search_images
 
     queries = [user_path(path) for path in options.query]
     output = _output(options.output, queries[0])
-    gallery = Gallery.load(user_path(options.gallery))
-    sources = [*queries, user_path(options.gallery), *_image_at(output, gallery, options.images)]
+    gallery = open_gallery(options.gallery, workdir=options.workdir)
+    sources = [*queries, *_image_at(output, gallery, options.images)]
+    if "://" not in options.gallery:
+        sources.append(user_path(options.gallery))
+    limits = Limits(
+        where=options.where,
+        exclude=dict(_column(text) for text in options.exclude),
+        max_distance=options.max_distance,
+        fpr=options.fpr,
+    )
     with claim_output(output, force=options.force, sources=sources) as target:
         found = search_images(
             gallery,
             queries,
             top=options.top,
             parts=options.parts,
+            limits=limits,
             model=options.workdir,
             images=options.images,
         )
@@ -90,6 +125,36 @@ def _search(options: argparse.Namespace) -> None:
         folder = found.images.absolute()
         said = f"{found.lost:,} images could not be read, from {folder} on: say with --images where"
         print(printable(f"{said} they are."))
+
+
+def open_gallery(place: str, *, workdir: str | None = None) -> Gallery | GalleryStore:
+    """A gallery file, or a gallery that grows.
+
+    Args:
+        place: As a person names it.
+        workdir: The network, where a gallery has images of several.
+
+    Raises:
+        UserError: There is no such gallery.
+        DataError: It is damaged.
+    """
+    from magnifier_jax.gallery import Gallery
+
+    if "://" not in place and (place.endswith(".npz") or user_path(place).is_file()):
+        return Gallery.load(user_path(place))
+    try:
+        return Gallery.open(place)
+    except UserError:
+        if workdir is None:
+            raise
+    from magnifier_jax.embedding.model import load
+
+    return Gallery.open(place, network=load(workdir))
+
+
+def _column(text: str) -> tuple[str, str | None]:
+    name, equals, value = text.partition("=")
+    return name, value if equals else None
 
 
 def _output(given: pathlib.Path | None, query: pathlib.Path) -> pathlib.Path:
@@ -111,14 +176,18 @@ def _kind(path: pathlib.Path) -> str | None:
     return kind if kind in Image.SAVE else None
 
 
-def _image_at(output: pathlib.Path, gallery: Gallery, images: str | None) -> list[pathlib.Path]:
+def _image_at(
+    output: pathlib.Path, gallery: Gallery | GalleryStore, images: str | None
+) -> list[pathlib.Path]:
     """The image of the gallery that stands where the ranking would be drawn, if any."""
     from magnifier_jax.embedding.queries import image_folder
+    from magnifier_jax.gallery import Gallery
 
     if not output.exists():
         return []
     folder = image_folder(gallery, images)
-    paths = (folder / str(name) for name in gallery.names)
+    names = gallery.names if isinstance(gallery, Gallery) else gallery.names()
+    paths = (folder / str(name) for name in names)
     return [path for path in paths if path.exists() and path.samefile(output)]
 
 

@@ -145,7 +145,7 @@ def _embed(
     progress: bool,
 ) -> list[Problem]:
     """Embeds what has not been embedded yet; returns the files that cannot be read."""
-    states = {name: _state(folder.root / name) for name in folder.names}
+    states = {name: file_state(folder.root / name) for name in folder.names}
     rest = [name for name in folder.names if not journal.has(name, state=states[name])]
     bad: list[Problem] = []
     total, done = len(folder.names), len(folder.names) - len(rest)
@@ -180,7 +180,7 @@ def _arrays(found: Embeddings, *, dtype: np.dtype[Any], parts: bool) -> Mapping[
     return arrays
 
 
-def _state(path: pathlib.Path) -> str:
+def file_state(path: pathlib.Path) -> str:
     """What changes when a file does."""
     try:
         status = path.stat()

@@ -6,21 +6,24 @@ import dataclasses
 import math
 import os
 import pathlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from input_pipeline.errors import FilesError, UserError, printable
 from input_pipeline.files import user_path
-from input_pipeline.identities import UNKNOWN_CAMERA, Who, is_junk, one_spelling, who_is_on
+from input_pipeline.identities import Who, is_junk, is_unknown_camera, one_spelling, who_is_on
 from input_pipeline.images import read_image
 from magnifier_jax.embedding.embeddings import Embeddings
 from magnifier_jax.embedding.model import Model, load
 from magnifier_jax.evaluation.report.drawing import Mark, Ranking, Shown, ranking_sheet
 from magnifier_jax.gallery import Gallery, SearchResult
 from magnifier_jax.tables import table
+
+if TYPE_CHECKING:
+    from magnifier_jax.gallery.store import GalleryStore
 
 DRAWN = 50
 """Matches of a query in a drawn ranking, at most."""
@@ -72,6 +75,9 @@ class Matches:
         header = ["rank", "distance", "image", *(["match"] if self.marked else [])]
         texts = []
         for found in self.queries:
+            if not found.names:
+                texts.append(f"\n{printable(str(found.query))}\nnobody")
+                continue
             rows = [
                 [
                     str(rank),
@@ -93,22 +99,44 @@ class Matches:
         return ranking_sheet(rankings, cell=_CELL, columns=_COLUMNS)
 
 
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Which images of a gallery can be matches.
+
+    Attributes:
+        where: A filter, as `camera != 3`; see `magnifier_jax.gallery.where`.
+        exclude: Columns in which a match must differ from its query, such as `camera`; each with
+            the queries' value, or None where that is told by the query's name or by the gallery.
+        max_distance: The greatest distance of a match.
+        fpr: The false positive rate whose threshold, which the gallery notes, is the greatest
+            distance.
+    """
+
+    where: str | None = None
+    exclude: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
+    max_distance: float | None = None
+    fpr: float | None = None
+
+
 def search_images(
-    gallery: Gallery,
+    gallery: Gallery | GalleryStore,
     queries: Sequence[str | os.PathLike[str]],
     *,
     top: int = 10,
     parts: bool = False,
+    limits: Limits | None = None,
     model: Model | str | os.PathLike[str] | None = None,
     images: str | os.PathLike[str] | None = None,
 ) -> Matches:
     """Finds the images of a gallery that are most like each query.
 
     Args:
-        gallery: What `magnifier embed` or `embed_folder` made, which knows its network.
+        gallery: What `magnifier embed`, `embed_folder` or `embed_into` made, which knows its
+            network.
         queries: Paths of images.
         top: How many matches of each.
         parts: Whether only the body parts that both images show are compared.
+        limits: Which images can be matches; all, if not given.
         model: The gallery's network or where it is, if it has moved.
         images: Folder of the gallery's images, if it has moved.
 
@@ -121,6 +149,9 @@ def search_images(
         if not path.is_file():
             raise UserError(f"There is no image {path}.")
     folder = image_folder(gallery, images)
+    limits = limits or Limits()
+    gallery.check_limits(where=limits.where, fpr=limits.fpr, parts=parts)
+    exclude = _excluded(gallery, paths, limits.exclude, folder)
     network = model if isinstance(model, Model) else gallery_network(gallery, model)
     if network.model_id != gallery.model:
         raise UserError(
@@ -131,27 +162,31 @@ def search_images(
     embedded = network.embed(paths, skip_bad=True)
     if embedded.problems:
         raise FilesError("Give other queries", embedded.problems)
-    result = _find(gallery, embedded, paths, top=top, parts=parts)
-    found = tuple(_matches(gallery, path, result, i, folder) for i, path in enumerate(paths))
-    return Matches(found, gallery.identities is not None, folder)
+    result = _find(gallery, embedded, paths, top=top, parts=parts, limits=limits, exclude=exclude)
+    found = tuple(_matches(path, result, i, folder) for i, path in enumerate(paths))
+    return Matches(found, result.identities is not None, folder)
 
 
-def image_folder(gallery: Gallery, images: str | os.PathLike[str] | None = None) -> pathlib.Path:
+def image_folder(
+    gallery: Gallery | GalleryStore, images: str | os.PathLike[str] | None = None
+) -> pathlib.Path:
     """Folder of a gallery's images: the one given, or the one that the gallery notes."""
     return user_path(images or _note(gallery, "images"))
 
 
-def _note(gallery: Gallery, name: str) -> str:
+def _note(gallery: Gallery | GalleryStore, name: str) -> str:
     """A note of the gallery, which anybody can have written; empty if it is no text."""
     value = gallery.notes.get(name)
     return value if isinstance(value, str) and "\0" not in value else ""
 
 
-def gallery_network(gallery: Gallery, moved: str | os.PathLike[str] | None = None) -> Model:
+def gallery_network(
+    gallery: Gallery | GalleryStore, moved: str | os.PathLike[str] | None = None
+) -> Model:
     """The network that made a gallery.
 
     Args:
-        gallery: What `magnifier embed` or `embed_folder` made.
+        gallery: What `magnifier embed`, `embed_folder` or `embed_into` made.
         moved: Where the network is, if not where the gallery notes.
 
     Raises:
@@ -167,16 +202,63 @@ def gallery_network(gallery: Gallery, moved: str | os.PathLike[str] | None = Non
     return load(moved or made_by, checkpoint=checkpoint, flip=gallery.notes.get("flip") is True)
 
 
+def _excluded(
+    gallery: Gallery | GalleryStore,
+    paths: Sequence[pathlib.Path],
+    columns: Mapping[str, str | None],
+    folder: pathlib.Path,
+) -> dict[str, list[Any]]:
+    """The values of each query in the columns in which its matches must differ."""
+    found = {}
+    for column, value in columns.items():
+        known = gallery.known(column)
+        sample = next((each for each in known.values() if each is not None), None)
+        if sample is None:
+            raise UserError(f"The gallery knows no {column}, so none can be excluded.")
+        if value is not None:
+            try:
+                found[column] = [type(sample)(value)] * len(paths)
+            except (TypeError, ValueError) as error:
+                raise UserError(f"{column} {value!r} is none of the gallery's.") from error
+            continue
+        by_path = {(folder / name).resolve(): each for name, each in known.items()}
+        found[column] = [by_path.get(path.resolve(), _told(path, column, sample)) for path in paths]
+        unknown = [path for path, each in zip(paths, found[column], strict=True) if each is None]
+        if unknown:
+            raise UserError(
+                f"The {column} of {unknown[0]} is not known: say which one to leave out, as in "
+                f"--exclude {column}=3."
+            )
+    return found
+
+
+def _told(path: pathlib.Path, column: str, sample: Any) -> Any:
+    """What a query's own name says, as the gallery's images say it."""
+    who = who_is_on(path, by_folder=column == "identity" and isinstance(sample, str))
+    if who is None:
+        return None
+    return {"camera": who.camera, "identity": who.identity}.get(column)
+
+
 def _find(
-    gallery: Gallery,
+    gallery: Gallery | GalleryStore,
     embedded: Embeddings,
     paths: Sequence[pathlib.Path],
     *,
     top: int,
     parts: bool,
+    limits: Limits,
+    exclude: Mapping[str, Sequence[Any]],
 ) -> SearchResult:
+    settings: dict[str, Any] = {
+        "top": top,
+        "where": limits.where,
+        "exclude": exclude,
+        "max_distance": limits.max_distance,
+        "fpr": limits.fpr,
+    }
     if not parts:
-        return gallery.search(embedded.descriptors, top=top)
+        return gallery.search(embedded.descriptors, **settings)
     if embedded.parts is None or embedded.visible is None:
         raise UserError("This network has no part embeddings: search without --parts.")
     unseen = np.flatnonzero(~embedded.visible.any(1))
@@ -184,54 +266,49 @@ def _find(
         raise UserError(
             f"The network sees no body part in {paths[unseen[0]]}: search without --parts."
         )
-    return gallery.search_parts(embedded.parts, embedded.visible, top=top)
+    return gallery.search(embedded, parts=True, **settings)
 
 
-def _matches(
-    gallery: Gallery, path: pathlib.Path, found: SearchResult, i: int, folder: pathlib.Path
-) -> QueryMatches:
-    who = _who(gallery, path)
-    marks = _marks(gallery, path, who, found.indices[i], folder)
+def _matches(path: pathlib.Path, found: SearchResult, i: int, folder: pathlib.Path) -> QueryMatches:
+    count = int(found.counts[i])
+    who = _who(found, path)
+    marks = _marks(found, path, who, i, folder)
     shown = []
-    for index, distance, mark in zip(
-        found.indices[i][:DRAWN], found.distances[i], marks, strict=False
-    ):
+    for place in range(min(count, DRAWN)):
+        distance = found.distances[i, place]
         number = f"{distance:.3f}" if math.isfinite(distance) else "no part"
-        image = _read(folder / str(gallery.names[index]))
-        shown.append(Shown(image, (number, _title(gallery, int(index))), mark))
+        image = _read(folder / str(found.names[i, place]))
+        shown.append(Shown(image, (number, _title(found, i, place)), marks[place]))
     name = printable(path.name)
     captions = (name, _words(who)) if who else (name,)
     return QueryMatches(
         path,
-        names=tuple(map(str, found.names[i])),
-        distances=tuple(map(float, found.distances[i])),
+        names=tuple(map(str, found.names[i, :count])),
+        distances=tuple(map(float, found.distances[i, :count])),
         marks=tuple(marks),
         ranking=Ranking(Shown(_read(path), captions), tuple(shown)),
     )
 
 
-def _who(gallery: Gallery, path: pathlib.Path) -> Who | None:
+def _who(found: SearchResult, path: pathlib.Path) -> Who | None:
     """Who is on a query, told as the gallery's identities are; None if it is not told."""
-    if gallery.identities is None:
+    if found.identities is None:
         return None
-    who = who_is_on(path, by_folder=gallery.identities.dtype.kind == "U")
+    who = who_is_on(path, by_folder=found.identities.dtype.kind == "U")
     return None if who is None or who.identity is None or is_junk(who.identity) else who
 
 
 def _marks(
-    gallery: Gallery,
-    path: pathlib.Path,
-    who: Who | None,
-    indices: np.ndarray,
-    folder: pathlib.Path,
+    found: SearchResult, path: pathlib.Path, who: Who | None, i: int, folder: pathlib.Path
 ) -> list[Mark]:
     """Whether each match is right; unknown for the query itself and without identities."""
-    if gallery.identities is None or who is None:
-        return [Mark.UNKNOWN] * len(indices)
+    count = int(found.counts[i])
+    if found.identities is None or who is None:
+        return [Mark.UNKNOWN] * count
     marks = []
-    for index in indices:
-        itself = (folder / str(gallery.names[index])).resolve() == path.resolve()
-        identity = gallery.identities[index].item()
+    for place in range(count):
+        itself = (folder / str(found.names[i, place])).resolve() == path.resolve()
+        identity = found.identities[i, place].item()
         if itself or is_junk(identity):
             marks.append(Mark.UNKNOWN)
         else:
@@ -240,13 +317,13 @@ def _marks(
     return marks
 
 
-def _title(gallery: Gallery, index: int) -> str:
-    """Who is on an image of the gallery, as far as it is known, or the image's name."""
-    identity = None if gallery.identities is None else gallery.identities[index].item()
+def _title(found: SearchResult, i: int, place: int) -> str:
+    """Who is on a match, as far as it is known, or the image's name."""
+    identity = None if found.identities is None else found.identities[i, place].item()
     if identity is None or is_junk(identity):
-        return printable(pathlib.PurePath(str(gallery.names[index])).name)
-    camera = None if gallery.cameras is None else int(gallery.cameras[index])
-    return _words(Who(identity, None if camera == UNKNOWN_CAMERA else camera))
+        return printable(pathlib.PurePath(str(found.names[i, place])).name)
+    camera = None if found.cameras is None else found.cameras[i, place].item()
+    return _words(Who(identity, None if is_unknown_camera(camera) else camera))
 
 
 def _words(who: Who) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from input_pipeline.errors import DataError, UserError
 from input_pipeline.files import claim_output, open_whole, user_path, writing
+from input_pipeline.identities import is_junk, is_unknown_camera
 from magnifier_jax.gallery.npz import file_header, read_gallery, write_arrays, write_plain
 from magnifier_jax.gallery.searcher import Rows, Searcher, SearchResult
 from magnifier_jax.gallery.thresholds import (
@@ -22,6 +23,7 @@ from magnifier_jax.gallery.thresholds import (
     verify_images,
     with_thresholds,
 )
+from magnifier_jax.gallery.where import Filter, Kind
 from magnifier_jax.retrieval.descriptors import (
     Embedded,
     Metric,
@@ -243,25 +245,27 @@ class Gallery:
         Raises:
           UserError: if Lance is not installed, or there is no such gallery.
         """
-        try:
-            import lance  # noqa: F401
-        except ImportError as error:
-            raise UserError(
-                "Galleries that grow need Lance: install it with "
-                "`python -m pip install 'magnifier_jax[gallery]'`."
-            ) from error
-        from magnifier_jax.gallery.store import GalleryStore
+        return _stores().open(place, **settings)
 
-        return GalleryStore.open(place, **settings)
+    @classmethod
+    def stores(cls, place: str | Path, **settings: Any) -> list[GalleryStore]:
+        """Everything in a gallery that grows, apart for each network; see `GalleryStore.open`.
+
+        Raises:
+          UserError: if Lance is not installed, or the place cannot be a gallery.
+        """
+        return _stores().every(place, **settings)
 
     def search(
         self,
         found: Vectors,
         *,
         top: int = 10,
+        where: str | None = None,
         exclude: Mapping[str, ArrayLike] | None = None,
         max_distance: float | None = None,
         fpr: float | None = None,
+        parts: bool = False,
     ) -> SearchResult:
         """The images most like each query; exact.
 
@@ -271,12 +275,15 @@ class Gallery:
         Args:
           found: Descriptors [Nq, D], or one [D], or embeddings that have them.
           top: Number of matches k for each query; at most the whole gallery.
+          where: Which images are searched, as `camera != 3 and name like 'query/%'`; the language
+            is that of `magnifier_jax.gallery.where`.
           exclude: For `camera`, `identity` or `name` the values of the queries [Nq]: images with
             the query's own value are no matches, such as those of its camera. What is not known
             equals nothing.
           max_distance: Images farther than this are no matches.
           fpr: Images beyond the threshold of this false positive rate, which `with_thresholds`
             noted, are no matches.
+          parts: Whether only the parts are compared that both images show; see `search_parts`.
 
         Returns:
           Indices, distances and names [Nq, k], nearest first; identities and cameras where known.
@@ -285,9 +292,35 @@ class Gallery:
           UserError: if the descriptors do not fit the gallery's or are not finite.
         """
         farthest = greatest_distance(
-            self.notes, metric=self.metric, max_distance=max_distance, fpr=fpr
+            self.notes, metric=self.metric, max_distance=max_distance, fpr=fpr, parts=parts
         )
-        return self._default_searcher.search(found, top=top, exclude=exclude, max_distance=farthest)
+        only = None if where is None else self._passing(where)
+        searcher = self._default_searcher
+        if parts:
+            anything: Any = found
+            return searcher.search_parts(
+                anything, top=top, exclude=exclude, only=only, max_distance=farthest
+            )
+        return searcher.search(found, top=top, exclude=exclude, only=only, max_distance=farthest)
+
+    def check_limits(self, *, where: str | None, fpr: float | None, parts: bool = False) -> None:
+        """Refuses a filter or a rate that a search would refuse, before long work.
+
+        Raises:
+          UserError: if the filter cannot be read, or no threshold for the rate is noted.
+        """
+        greatest_distance(self.notes, metric=self.metric, max_distance=None, fpr=fpr, parts=parts)
+        if where is not None:
+            self._passing(where)
+
+    def known(self, column: str) -> dict[str, Any]:
+        """What a column says of each image, by its name; empty if there is no such column.
+
+        Args:
+          column: `name`, `identity` or `camera`.
+        """
+        values = self._columns().get(column)
+        return {} if values is None else dict(zip(self.names.tolist(), values, strict=True))
 
     def search_parts(
         self,
@@ -381,13 +414,32 @@ class Gallery:
             cameras=None if self.cameras is None else self.cameras[rows],
         )
 
+    def _passing(self, where: str) -> NDArray[np.bool_]:
+        """Which images a filter lets through [N]."""
+        columns = self._columns()
+        kinds: dict[str, Kind] = {
+            name: "text" if any(isinstance(value, str) for value in values) else "whole number"
+            for name, values in columns.items()
+        }
+        return Filter.read(where, kinds).matches(columns)
+
+    def _columns(self) -> dict[str, NDArray[np.object_]]:
+        """What is known of images, by columns [N], with None for what is not."""
+        found = {"name": self.names.astype(object)}
+        if self.identities is not None:
+            labels = self.identities.tolist()
+            found["identity"] = _objects(None if is_junk(label) else label for label in labels)
+        if self.cameras is not None:
+            cameras = self.cameras.tolist()
+            found["camera"] = _objects(None if is_unknown_camera(one) else one for one in cameras)
+        return found
+
     def _values(self, column: str) -> NDArray[Any]:
-        known = {"name": self.names, "identity": self.identities, "camera": self.cameras}
-        values = known.get(column)
-        if values is None:
-            there = ", ".join(name for name, value in known.items() if value is not None)
+        known = self._columns()
+        if column not in known:
+            there = ", ".join(known)
             raise UserError(f"the gallery has no {column} to exclude by; it has {there}")
-        return values
+        return known[column]
 
     def _arrays(self) -> dict[str, NDArray[Any] | None]:
         return {
@@ -467,6 +519,23 @@ class Gallery:
             ids=self.ids,
             next_id=self.next_id,
         )
+
+
+def _stores() -> type[GalleryStore]:
+    """What opens galleries that grow, for those who have installed what they need."""
+    try:
+        from magnifier_jax.gallery.store import GalleryStore
+    except ImportError as error:
+        raise UserError(
+            "Galleries that grow need Lance: install it with "
+            "`python -m pip install 'magnifier_jax[gallery]'`."
+        ) from error
+    return GalleryStore
+
+
+def _objects(values: Iterable[Any]) -> NDArray[np.object_]:
+    """Values [N] as objects, whatever they are."""
+    return np.array([*values, None], object)[:-1]
 
 
 def _labels(values: ArrayLike, *, total: int, what: str, text: bool = False) -> NDArray[Any]:

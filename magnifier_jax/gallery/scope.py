@@ -129,6 +129,10 @@ class Scope:
         rows = self._vectors(PARTS, PARTS_CHECK, width=width, salt=vector_checks(seen))
         return rows, seen > 0
 
+    def all_vectors(self, header: Header) -> list[StoredRows]:
+        """Descriptors, and part embeddings if there are any."""
+        return [self.vectors(header), *([] if header.parts is None else [self._parts(header)[0]])]
+
     def vectors(self, header: Header) -> StoredRows:
         """The descriptors of these rows."""
         return self._vectors(DESCRIPTOR, DESCRIPTOR_CHECK, width=header.width)

@@ -115,9 +115,10 @@ class Searcher:
         *,
         top: int = 10,
         exclude: Mapping[str, ArrayLike] | None = None,
+        only: NDArray[np.bool_] | None = None,
         max_distance: float | None = None,
     ) -> SearchResult:
-        """The images most like each query, as `Gallery.search`."""
+        """The images most like each query, as `Gallery.search`; `only` are those searched [N]."""
         values = np.asarray(vectors_of(found))
         query = check_descriptors(values[None] if values.ndim == 1 else values, name="query")
         gallery, spacing = self.whole, self._spacing
@@ -125,9 +126,8 @@ class Searcher:
         asked = sample(query, metric=self.metric)
         if spacing.needs_float64(query, gallery, asked=asked):
             query, gallery = spacing.in_float64(query), self._whole_in_float64
-        return self._find(
-            Searchable(query), Searchable(gallery), top, exclude=exclude, max_distance=max_distance
-        )
+        query_rows, rows = self._grouped(Searchable(query), Searchable(gallery), exclude, only)
+        return self._find(query_rows, rows, top, max_distance=max_distance)
 
     def search_parts(
         self,
@@ -136,6 +136,7 @@ class Searcher:
         *,
         top: int = 10,
         exclude: Mapping[str, ArrayLike] | None = None,
+        only: NDArray[np.bool_] | None = None,
         max_distance: float | None = None,
     ) -> SearchResult:
         """The images most like each query by what both show, as `Gallery.search_parts`."""
@@ -158,7 +159,8 @@ class Searcher:
         query, gallery = Searchable(flat, seen), self.parts
         if nearest_part_distance(query, self._part_sample) < _LEAST_PART_DISTANCE:
             query, gallery = query.in_float64(), self._parts_in_float64
-        return self._find(query, gallery, top, exclude=exclude, max_distance=max_distance)
+        query, gallery = self._grouped(query, gallery, exclude, only)
+        return self._find(query, gallery, top, max_distance=max_distance)
 
     @functools.cached_property
     def _spacing(self) -> Spacing:
@@ -202,15 +204,12 @@ class Searcher:
         gallery: Searchable,
         top: int,
         *,
-        exclude: Mapping[str, ArrayLike] | None,
         max_distance: float | None,
     ) -> SearchResult:
         if top < 1:
             raise UserError(f"top must be at least 1, not {top}")
         if max_distance is not None and not max_distance >= 0:
             raise UserError(f"max_distance must be at least 0, not {max_distance}")
-        if exclude:
-            query, gallery = self._grouped(query, gallery, exclude)
         found = find_nearest(
             query,
             gallery,
@@ -226,13 +225,16 @@ class Searcher:
         return _result(found.indices, distances, kept, describe=self.describe)
 
     def _grouped(
-        self, query: Searchable, gallery: Searchable, exclude: Mapping[str, ArrayLike]
+        self,
+        query: Searchable,
+        gallery: Searchable,
+        exclude: Mapping[str, ArrayLike] | None,
+        only: NDArray[np.bool_] | None,
     ) -> tuple[Searchable, Searchable]:
-        """Both with the numbers that stand for equal values in these columns."""
+        """Both with numbers that are equal where an image is no match of a query."""
         mine, theirs = [], []
-        for column, given in exclude.items():
-            values = np.asarray(given, object)
-            asked = values.reshape(-1).tolist()
+        for column, given in (exclude or {}).items():
+            asked = np.asarray(given, object).reshape(-1).tolist()
             if len(asked) != len(query):
                 raise UserError(
                     f"exclude needs a {column} for each of the {len(query)} queries, not "
@@ -240,11 +242,16 @@ class Searcher:
                 )
             numbers: dict[Any, int] = {}
             there = [_number(value, numbers) for value in self.values_of(column).tolist()]
-            theirs.append(there)
-            mine.append([_known(value, numbers) for value in asked])
+            theirs.append(np.array(there, np.int32))
+            mine.append(np.array([_known(value, numbers) for value in asked], np.int32))
+        if only is not None:
+            theirs.append(np.where(only, -1, 0).astype(np.int32))
+            mine.append(np.zeros(len(query), np.int32))
+        if not mine:
+            return query, gallery
         return (
-            dataclasses.replace(query, groups=np.array(mine, np.int32).T.copy()),
-            dataclasses.replace(gallery, groups=np.array(theirs, np.int32).T.copy()),
+            dataclasses.replace(query, groups=np.stack(mine, axis=1)),
+            dataclasses.replace(gallery, groups=np.stack(theirs, axis=1)),
         )
 
 

@@ -7,6 +7,8 @@ itself is that of galleries in memory, to which a block of rows after the other 
 from __future__ import annotations
 
 import dataclasses
+import datetime
+import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +25,7 @@ from magnifier_jax.gallery.gallery import Gallery
 from magnifier_jax.gallery.incoming import Incoming
 from magnifier_jax.gallery.records import NAME, Column
 from magnifier_jax.gallery.searcher import Rows, SearchResult
-from magnifier_jax.gallery.thresholds import with_thresholds
+from magnifier_jax.gallery.thresholds import greatest_distance, with_thresholds
 from magnifier_jax.gallery.version import StoredVersion, names_filter
 from magnifier_jax.gallery.where import Kind
 from magnifier_jax.retrieval.descriptors import Metric, Vectors
@@ -75,6 +77,7 @@ class GalleryStore:
         network: Model | str | None = None,
         metric: Metric | None = None,
         create: bool = False,
+        notes: Mapping[str, Any] | None = None,
         options: Mapping[str, str] | None = None,
         blocks: Blocks | None = None,
         device_bytes: int = 2**30,
@@ -87,6 +90,7 @@ class GalleryStore:
           metric: How descriptors are compared; if not given, as the network or the store says.
           create: Whether the store or the network may be new to it; it is made with the first
             images.
+          notes: What a new gallery notes; if not given, where the network is.
           options: What object storage needs, as Lance names it (`region`, `endpoint`, …); the
             environment (`AWS_…`) counts too.
           blocks: How much is searched at a time, and on which devices.
@@ -100,7 +104,7 @@ class GalleryStore:
         where = Place.named(place, options=options)
         model = network if isinstance(network, str) else getattr(network, "model_id", None)
         wanted = metric or getattr(network, "metric", None)
-        notes = getattr(network, "notes", {})
+        noted = getattr(network, "notes", {}) if notes is None else notes
         there = where.networks()
         fitting = [
             each for each in there if model in (None, each.model) and wanted in (None, each.metric)
@@ -109,19 +113,28 @@ class GalleryStore:
             known = ", ".join(str(each) for each in fitting)
             raise UserError(f"{where} has images of several networks: {known}; say of which")
         if fitting:
-            model, wanted, notes = fitting[0].model, fitting[0].metric, fitting[0].notes
+            model, wanted, noted = fitting[0].model, fitting[0].metric, fitting[0].notes
         elif not create:
             raise _not_there(where, there)
         opened = cls(
             where,
             model=model or "",
             metric=wanted or "euclidean",
-            notes=notes,
+            notes=noted,
             blocks=blocks or _BLOCKS,
             device_bytes=device_bytes,
         )
         opened._latest()
         return opened
+
+    @classmethod
+    def every(cls, place: str | Path, **settings: Any) -> list[GalleryStore]:
+        """The images of each network in a store; settings are those of `open`."""
+        options = settings.get("options")
+        there = Place.named(place, options=options).networks()
+        return [
+            cls.open(place, network=each.model, metric=each.metric, **settings) for each in there
+        ]
 
     def __repr__(self) -> str:
         """Where it is, and how large."""
@@ -155,7 +168,20 @@ class GalleryStore:
         version = self._latest()
         return np.empty(0, np.str_) if version is None else version.values(NAME).astype(np.str_)
 
+    def known(self, column: str) -> dict[str, Any]:
+        """What a column says of each image, by its name; empty if there is no such column."""
+        version = self._latest()
+        if version is None or column not in version.columns:
+            return {}
+        pairs = zip(version.values(NAME), version.values(column), strict=True)
+        return dict(pairs)
+
     # --- Changing ---
+
+    def note_images(self, folder: str | Path) -> None:
+        """Notes the folder from which the names of images start, if none is noted yet."""
+        if "images" not in self.notes:
+            self._new_notes["images"] = os.path.abspath(folder)  # noqa: PTH100 - links stay
 
     def append(
         self,
@@ -219,6 +245,30 @@ class GalleryStore:
                 sql = names_filter(wanted)
             with self.place.errors():
                 return int(self._writable().delete(sql)["num_deleted_rows"])
+
+    def tidy(self) -> None:
+        """Joins small files into large ones, and removes versions that are older than an hour.
+
+        Readers go on meanwhile, if they need no older version.
+        """
+        with self._lock:
+            self._filled()
+            with self.place.errors():
+                self._writable().optimize.compact_files()
+                hour = datetime.timedelta(hours=1)
+                self._writable().cleanup_old_versions(older_than=hour)
+
+    def check(self) -> int:
+        """Compares every row with its checksums.
+
+        Returns:
+          The number of images.
+
+        Raises:
+          DataError: if something is not as it was written.
+        """
+        version = self._latest()
+        return 0 if version is None else version.check()
 
     def _check_gallery(self, found: Vectors) -> None:
         if not isinstance(found, Gallery):
@@ -335,6 +385,19 @@ class GalleryStore:
             fpr=fpr,
             parts=parts,
         )
+
+    def check_limits(self, *, where: str | None, fpr: float | None, parts: bool = False) -> None:
+        """Refuses a filter or a rate that a search would refuse, before long work.
+
+        Raises:
+          UserError: if the filter cannot be read, or no threshold for the rate is noted.
+        """
+        version = self._filled()
+        greatest_distance(
+            version.header.notes, metric=self.metric, max_distance=None, fpr=fpr, parts=parts
+        )
+        if where is not None:
+            version.sql(where)
 
     def rows(self, *, where: str | None = None, start: int = 0, count: int = 100) -> Rows:
         """What is known of images, some at a time, in the order in which they were added.

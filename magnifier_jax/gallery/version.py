@@ -126,6 +126,16 @@ class StoredVersion:
             metric=self.header.metric,
         )
 
+    def check(self) -> int:
+        """Compares every row with its checksums; see `GalleryStore.check`."""
+        self.verified.clear()
+        self._check_knowledge()
+        scope = self._scope(None)
+        for rows in scope.all_vectors(self.header):
+            for start in range(0, len(rows), self.blocks.gallery_rows):
+                rows[start : start + self.blocks.gallery_rows]  # Reading compares them.
+        return len(scope.offsets)
+
     def search(
         self,
         found: Vectors,

@@ -62,7 +62,7 @@ def ranking_sheet(
         cell: Height and width at which each image is shown, in pixels.
         columns: Matches in a row; a query with more of them takes several rows.
     """
-    columns = min(columns, max(len(ranking.matches) for ranking in rankings))
+    columns = max(1, min(columns, max(len(ranking.matches) for ranking in rankings)))
     rows = [max(1, -(-len(ranking.matches) // columns)) for ranking in rankings]
     lines = max(len(shown.captions) for row in rankings for shown in (row.query, *row.matches))
     step = cell[1] + 2 * _BORDER + _GAP

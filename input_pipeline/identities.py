@@ -3,7 +3,8 @@
 Readers, embedding, search, retrieval, galleries and training all ask this module, so that one name
 means one person and one camera wherever it comes from:
 
-- `is_junk`, `is_unknown_camera` and `one_spelling` for a single identity, camera or name;
+- `is_junk`, `is_unknown_camera`, `is_unknown_tracklet` and `one_spelling` for a single identity,
+  camera, tracklet or name;
 - `who_is_named`, `camera_in_name` and `camera_of_folder` for a single file or folder name;
 - `identify` for all images of a folder at once, and `who_is_on` for one image beside such a folder;
 - `number_names` and `near_spellings` for the names of a table or of a folder per person.
@@ -81,6 +82,11 @@ def is_unknown_camera(camera: object) -> bool:
     if isinstance(camera, str) and camera.strip().casefold() in _NO_CAMERA:
         return True
     return camera is None or is_junk(camera)
+
+
+def is_unknown_tracklet(tracklet: object) -> bool:
+    """Whether a tracklet is not known, as a camera is not, or NaN: it equals no other one."""
+    return tracklet != tracklet or is_unknown_camera(tracklet)
 
 
 def whole_number(text: str) -> int | None:

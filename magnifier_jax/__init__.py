@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from magnifier_jax.export.call import export_model as export
     from magnifier_jax.gallery import Gallery as Gallery
     from magnifier_jax.retrieval import evaluate as evaluate
+    from magnifier_jax.retrieval import pool as pool
     from magnifier_jax.retrieval import rerank as rerank
 
 __version__ = "0.1.0"
@@ -49,6 +50,7 @@ _HOMES = {
     "evaluate": "magnifier_jax.retrieval",
     "explain": "magnifier_jax.evaluation.explain",
     "load": "magnifier_jax.embedding.model",
+    "pool": "magnifier_jax.retrieval",
     "rerank": "magnifier_jax.retrieval",
     "robustness": "magnifier_jax.evaluation.hiding",
     "search_images": "magnifier_jax.embedding.queries",
@@ -72,6 +74,7 @@ __all__ = [
     "explain",
     "export",
     "load",
+    "pool",
     "rerank",
     "robustness",
     "search_images",

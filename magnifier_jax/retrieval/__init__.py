@@ -13,6 +13,7 @@ from magnifier_jax.retrieval.distances import Blocks
 from magnifier_jax.retrieval.expansion import QueryExpansion, expand_queries
 from magnifier_jax.retrieval.labels import SelfMatchWarning, SpellingWarning
 from magnifier_jax.retrieval.metrics import Evaluation
+from magnifier_jax.retrieval.pooling import Groups, Pooled, pool
 from magnifier_jax.retrieval.ranking import SingleShot, evaluate
 from magnifier_jax.retrieval.reranking import DistanceBlock, ReRanking, rerank
 from magnifier_jax.retrieval.spacing import CollapsedDescriptorsWarning
@@ -34,7 +35,9 @@ __all__ = [
     "DistanceBlock",
     "Evaluation",
     "Gallery",
+    "Groups",
     "OperatingPoint",
+    "Pooled",
     "QueryExpansion",
     "ReRanking",
     "RetrievalWarning",
@@ -47,6 +50,7 @@ __all__ = [
     "evaluate",
     "expand_queries",
     "file_header",
+    "pool",
     "rerank",
     "seal",
     "verify",

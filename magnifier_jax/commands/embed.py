@@ -82,6 +82,19 @@ def _parser() -> console.Parser:
         action="store_true",
         help="leave out files that cannot be read, instead of stopping at the end",
     )
+    add(
+        "--runtime",
+        choices=["jax", "onnxruntime", "openvino"],
+        default="jax",
+        help="what runs the network: jax (default), on whatever device there is; or onnxruntime or "
+        "openvino, which are faster on CPUs (pip install 'magnifier_jax[cpu]')",
+    )
+    add(
+        "--precision",
+        choices=["float32", "bf16"],
+        help="what the network computes in; if not given, jax takes that of the training, and the "
+        "others float32",
+    )
     add("--batch-size", type=console.positive, default=64, help="images at a time (64)")
     return parser
 
@@ -102,7 +115,13 @@ def _embed(options: argparse.Namespace) -> None:
         print(printable(f"{notice}."), flush=True)
     try:
         done = embed_folder(
-            load(options.workdir, checkpoint=options.checkpoint, flip=options.flip),
+            load(
+                options.workdir,
+                checkpoint=options.checkpoint,
+                flip=options.flip,
+                runtime=options.runtime,
+                precision=options.precision,
+            ),
             folder,
             output,
             force=options.force,

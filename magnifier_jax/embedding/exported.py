@@ -19,7 +19,7 @@ from input_pipeline.errors import UserError
 from input_pipeline.files import read_json, reading
 from magnifier_jax.config import Config, ModelConfig
 from magnifier_jax.devices import put_replicated
-from magnifier_jax.embedding.network import EmbeddedArrays, Trained
+from magnifier_jax.embedding.network import EmbeddedArrays, Precision, Trained
 from magnifier_jax.interop import from_torch_state_dict, read_metadata, read_torch_file
 from magnifier_jax.model import classifies_identities
 from magnifier_jax.training.step import abstract_state, build_model
@@ -175,14 +175,20 @@ class OnnxNetwork:
     """A network in an ONNX file, run by ONNX Runtime.
 
     Attributes:
+        trained: None, for an ONNX file can only be run; and so are `config` and `step`.
         image_size: Height and width of its input, in pixels.
         batch_multiple: Batches have to be multiples of this.
         batch_size: The only batch size that the file takes, or None for any.
         dimension: Numbers in a descriptor.
         model_id: The same text for the same file.
+        precision: What is given and taken; within, it may be half of that.
     """
 
+    trained: Trained | None = None
+    config: Config | None = None
+    step: int | None = None
     batch_multiple = 1
+    precision: Precision = "float32"
 
     def __init__(self, path: pathlib.Path, card: Card | None = None) -> None:
         """Opens the file.

@@ -129,6 +129,7 @@ def _key(model: Model, folder: ImageFolder, *, dtype: str, parts: bool) -> dict[
         "model": model.model_id,
         "image_size": list(model.image_size),
         "images": os.path.realpath(folder.root),
+        "precision": model.precision,
         "dtype": dtype,
         "parts": parts,
     }

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tqdm
+from jax.sharding import Mesh
 from numpy.typing import NDArray
 
 from input_pipeline.errors import FilesError, Problem, UserError
@@ -22,7 +25,14 @@ from magnifier_jax.devices import enable_compilation_cache, make_mesh
 from magnifier_jax.embedding.embeddings import Embeddings, visible_parts
 from magnifier_jax.embedding.exported import OnnxNetwork, load_weights
 from magnifier_jax.embedding.inputs import Channels, Images, Source, list_sources
-from magnifier_jax.embedding.network import EmbeddedArrays, JaxNetwork, Trained, load_trained
+from magnifier_jax.embedding.network import (
+    EmbeddedArrays,
+    JaxNetwork,
+    Precision,
+    Trained,
+    load_trained,
+)
+from magnifier_jax.embedding.runtimes import GraphNetwork, Runtime, check_runtime
 
 if TYPE_CHECKING:
     from magnifier_jax.evaluation import Score
@@ -33,13 +43,29 @@ _POOL_FROM = 16  # images in memory from which threads are worth their start
 
 
 class Network(Protocol):
-    """What runs batches: `JaxNetwork` or `OnnxNetwork`."""
+    """What runs batches: `JaxNetwork`, `GraphNetwork` or `OnnxNetwork`."""
+
+    @property
+    def trained(self) -> Trained | None:
+        """The network and its weights, where they are known."""
+        ...
+
+    @property
+    def config(self) -> Config | None:
+        """The configuration of its training, where it is known."""
+        ...
+
+    @property
+    def step(self) -> int | None:
+        """Training steps that it has seen, where that is known."""
+        ...
 
     image_size: tuple[int, int]
     batch_multiple: int
     batch_size: int | None
     dimension: int
     model_id: str
+    precision: Precision
 
     def start(self, images: NDArray[np.uint8], *, flip: bool) -> Any:
         """Begins to embed uint8 RGB `[N, H, W, 3]`."""
@@ -86,14 +112,20 @@ class Model:
         return f"{self._network.model_id}{' flip' if self.flip else ''}"
 
     @property
+    def precision(self) -> Precision:
+        """What its convolutions and matrix products are computed in."""
+        return self._network.precision
+
+    @property
     def trained(self) -> Trained:
         """The network, its weights and its configuration, for what looks inside.
 
         Raises:
             UserError: It came from an ONNX file, which can only be run.
         """
-        if isinstance(self._network, JaxNetwork):
-            return self._network.trained
+        trained = self._network.trained
+        if trained is not None:
+            return trained
         raise UserError(
             f"{self.path} can be run and no more: load the work directory of the training, or its "
             "weights, for this."
@@ -102,25 +134,23 @@ class Model:
     @property
     def metric(self) -> Literal["euclidean", "cosine"]:
         """How its descriptors are compared, unless said otherwise."""
-        network = self._network
-        if isinstance(network, JaxNetwork):
-            return network.trained.config.evaluate.distance
-        return "euclidean"
+        config = self._network.config
+        return "euclidean" if config is None else config.evaluate.distance
 
     @property
     def notes(self) -> dict[str, Any]:
         """What `load` needs to load it again, as galleries note it."""
         notes: dict[str, Any] = {"workdir": weights.lasting_name(self.path), "flip": self.flip}
-        if isinstance(self._network, JaxNetwork):
-            trained = self._network.trained
-            notes |= {"run": trained.config.name, "step": trained.step}
+        config = self._network.config
+        if config is not None:
+            notes |= {"run": config.name, "step": self._network.step}
         return notes
 
     @property
     def has_parts(self) -> bool:
         """Whether it gives an embedding for each body part."""
-        network = self._network
-        return isinstance(network, JaxNetwork) and network.trained.config.model.use_fusion
+        config = self._network.config
+        return config is not None and config.model.use_fusion
 
     def embed(
         self,
@@ -330,6 +360,8 @@ def load(
     flip: bool | None = None,
     config: Config | Mapping[str, Any] | str | os.PathLike[str] | None = None,
     devices: Sequence[jax.Device] | None = None,
+    runtime: Runtime = "jax",
+    precision: Precision | None = None,
 ) -> Model:
     """Loads a network with its weights.
 
@@ -342,7 +374,12 @@ def load(
             configured in training.
         config: For a bare file of weights without its card: the configuration of its training, as
             an object, a mapping, or a run's `config.json`.
-        devices: The devices that it runs on; None is all of this process.
+        devices: The devices that jax runs it on; None is all of this process.
+        runtime: What runs it: `jax`, on whatever device; or `onnxruntime` or `openvino`, which are
+            faster on CPUs and give the same descriptors to 1e-4. An ONNX file is run by ONNX
+            Runtime in any case.
+        precision: `float32`, or `bf16` for convolutions and matrix products in bfloat16; None is
+            as in training with jax, and float32 with the others.
 
     Returns:
         A model whose `embed` takes images and whose `evaluate` takes test sets.
@@ -358,31 +395,53 @@ def load(
             "a file that `magnifier export` wrote, or the name of a network that comes with the "
             f"package ({', '.join(weights.names())})."
         )
+    check_runtime(runtime, precision)
     enable_compilation_cache()
     mesh = make_mesh(devices or jax.local_devices())
+    read: Callable[[Which], Trained]
     if place.is_dir():
-        trained = _folder(place, checkpoint)(mesh)
+        read = _folder(place, mesh)
     elif place.suffix == ".onnx":
+        if runtime == "openvino" or precision is not None:
+            raise UserError(
+                f"{place} is run by ONNX Runtime as it is: load the work directory, or an export "
+                "to safetensors, to choose a runtime or a precision."
+            )
         return Model(OnnxNetwork(place), path=place, flip=bool(flip))
     elif place.suffix in _WEIGHTS:
-        trained = load_weights(place, mesh, config=_configuration(config))
+        read = _weights(place, mesh, _configuration(config))
     else:
         raise UserError(_not_loadable(place))
-    if flip is None:
-        flip = trained.config.evaluate.flip
-    return Model(JaxNetwork(trained, mesh), path=place, flip=flip)
+    network: JaxNetwork | GraphNetwork
+    if runtime == "jax":
+        network = JaxNetwork(_computing_in(precision, read(checkpoint)), mesh)
+    else:
+        network = GraphNetwork(read, checkpoint, runtime, precision=precision)
+    flip = network.config.evaluate.flip if flip is None else flip
+    return Model(network, path=place, flip=flip)
 
 
-def _folder(place: pathlib.Path, checkpoint: Which) -> Callable[[Any], Trained]:
-    """How the network of a folder is loaded."""
+def _computing_in(precision: Precision | None, trained: Trained) -> Trained:
+    if precision is None:
+        return trained
+    dtype = jnp.bfloat16 if precision == "bf16" else jnp.float32
+    return dataclasses.replace(trained, model=trained.model.clone(dtype=dtype))
+
+
+def _weights(place: pathlib.Path, mesh: Mesh, config: Config | None) -> Callable[[Which], Trained]:
+    return lambda which: load_weights(place, mesh, config=config)
+
+
+def _folder(place: pathlib.Path, mesh: Mesh) -> Callable[[Which], Trained]:
+    """How the network of a folder is read."""
     if (place / _FOLDER_WEIGHTS).is_file() and not (place / "checkpoints").is_dir():
-        return lambda mesh: load_weights(place, mesh)
+        return lambda which: load_weights(place, mesh)
     if (place / "saved_model.pb").exists():
         raise UserError(
             f"{place} is a SavedModel, which TensorFlow runs: load the work directory, or export "
             "to safetensors, folder or onnx."
         )
-    return lambda mesh: load_trained(place, mesh, which=checkpoint)
+    return lambda which: load_trained(place, mesh, which=which)
 
 
 def _configuration(

@@ -6,9 +6,10 @@ import dataclasses
 import hashlib
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from numpy.typing import NDArray
@@ -18,11 +19,15 @@ from input_pipeline.errors import UserError
 from magnifier_jax.checkpoints import CheckpointReader
 from magnifier_jax.checkpoints.reader import Which, identities_in
 from magnifier_jax.config import Config
-from magnifier_jax.devices import put_batch
+from magnifier_jax.devices import put_batch, put_replicated
 from magnifier_jax.embedding.forward import EmbeddedBatch, EmbedFunction, make_embed
 from magnifier_jax.model import MagnifierNet
+from magnifier_jax.model.folding import fold_norms
 from magnifier_jax.training.step import abstract_state, build_model
 from magnifier_jax.workdir import WorkDirectory, software_versions
+
+Precision = Literal["float32", "bf16"]
+"""What convolutions and matrix products are computed in."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -97,30 +102,39 @@ class JaxNetwork:
 
     Attributes:
         trained: The network and its weights.
+        config: The configuration of its training.
+        step: Training steps that it has seen.
         mesh: The devices.
         image_size: Height and width of its input, in pixels.
         batch_multiple: Batches have to be multiples of this.
         batch_size: The only batch size that it takes; None, for it takes any.
         dimension: Numbers in a descriptor.
         model_id: The same text for the same weights, whatever folder they are in.
+        precision: What its convolutions and matrix products are computed in.
     """
 
     batch_size: int | None = None
 
     def __init__(self, trained: Trained, mesh: Mesh) -> None:
         self.trained = trained
+        self.config, self.step = trained.config, trained.step
         self.mesh = mesh
         self.image_size = trained.config.data.image_size
         self.batch_multiple = mesh.size
+        self.precision: Precision = "bf16" if trained.model.dtype == jnp.bfloat16 else "float32"
         self.model_id = f"magnifier {fingerprint(trained.variables)}"
+        self._variables = jax.tree.map(
+            lambda x: x if isinstance(x, jax.Array) else put_replicated(x, mesh),
+            fold_norms(trained.variables),
+        )
         self._functions: dict[bool, EmbedFunction] = {}
         images = jax.ShapeDtypeStruct((mesh.size, *self.image_size, 3), np.uint8)
-        outputs = jax.eval_shape(self._function(flip=False), trained.variables, images)
+        outputs = jax.eval_shape(self._function(flip=False), self._variables, images)
         self.dimension = int(outputs.descriptor.shape[1])
 
     def start(self, images: NDArray[np.uint8], *, flip: bool) -> EmbeddedBatch:
         """Sends uint8 RGB `[N, H, W, 3]` to the devices; `finish` waits for the result."""
-        return self._function(flip=flip)(self.trained.variables, put_batch(images, self.mesh))
+        return self._function(flip=flip)(self._variables, put_batch(images, self.mesh))
 
     def finish(self, started: EmbeddedBatch) -> EmbeddedArrays:
         """What the devices said."""

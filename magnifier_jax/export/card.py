@@ -11,12 +11,11 @@ from typing import Any
 
 from magnifier_jax.embedding.network import checkpoint_metadata
 from magnifier_jax.export.function import DescriptorFunction, Piece
+from magnifier_jax.export.graph import OPSET
 from magnifier_jax.export.settings import WEIGHT_FORMATS
 from magnifier_jax.training.augmentation import MEAN, STD
 from magnifier_jax.workdir import software_versions
 
-OPSET = 17
-"""Of ONNX; old enough for ONNX Runtime 1.13, TensorRT 8.6 and OpenVINO 2023."""
 _HASHED_AT_ONCE = 1 << 20
 _WHOLE = "magnifier_jax"
 

@@ -6,25 +6,21 @@ know Conv, BatchNormalization and LSTM as such, fuse them, and people can read t
 
 from __future__ import annotations
 
-import importlib
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-from input_pipeline.errors import UserError
 from input_pipeline.files import write_bytes
-from magnifier_jax.export.card import OPSET, file_metadata
+from magnifier_jax.export.card import file_metadata
 from magnifier_jax.export.function import DescriptorFunction
+from magnifier_jax.export.graph import BYTE, FLOAT, Graph
 from magnifier_jax.interop import to_torch_state_dict
 from magnifier_jax.model.layers import BATCH_NORM_EPSILON
 from magnifier_jax.model.resnet import BackboneSpec
 from magnifier_jax.training.augmentation import MEAN, STD
 
 INPUT, OUTPUT = "images", "descriptor"
-_IR_VERSION = 8
-_FLOAT, _HALF = 1, 10  # numbers of the types float32 and float16
+PARTS, PART_MAP = "part_embeddings", "part_map"
 _NORM = ("weight", "bias", "running_mean", "running_var")
 _SMALLEST_LENGTH = 1e-6
 
@@ -35,19 +31,37 @@ def write_onnx(function: DescriptorFunction, path: pathlib.Path) -> None:
     Raises:
         UserError: A package is missing, or the file cannot be written.
     """
+    graph = _graph(function, parts=False)
+    write_bytes(path, graph.model(file_metadata(function)).SerializeToString())
+
+
+def write_whole_onnx(function: DescriptorFunction, path: pathlib.Path) -> None:
+    """Writes a graph that also gives what the network says of body parts.
+
+    Beside the descriptor its outputs are `part_embeddings`, float32 `[N, P, C]` after the parts'
+    necks, with a fusion branch, and `part_map`, uint8 `[N, 2h, 2w]`, with a parsing head. The
+    weights go to `PATH.data`, from where runtimes map them, so that they are in memory once.
+
+    Raises:
+        UserError: A package is missing, or the files cannot be written.
+    """
+    graph = _graph(function, parts=True)
+    weights = path.with_name(f"{path.name}.data")
+    write_bytes(path, graph.model(file_metadata(function), weights=weights).SerializeToString())
+
+
+def _graph(function: DescriptorFunction, *, parts: bool) -> Graph:
     weights = to_torch_state_dict(function.variables, function.model)
     graph = Graph(weights, half=function.settings.precision == "fp16")
-    descriptor = _descriptor(graph, function, _images(graph, function))
-    graph.save(
-        path,
-        input_name=INPUT,
-        input_shape=("batch", *function.input_shape),
-        input_type=function.input_type,
-        output=descriptor,
-        output_name=OUTPUT,
-        output_shape=("batch", function.dimension),
-        metadata=file_metadata(function),
-    )
+    graph.takes(INPUT, function.input_type, ("batch", *function.input_shape))
+    found = _outputs(graph, function, _images(graph, function), parts=parts)
+    float32, uint8 = np.dtype(np.float32), np.dtype(np.uint8)
+    graph.gives(OUTPUT, found[OUTPUT], float32, ("batch", function.dimension))
+    if PARTS in found:
+        graph.gives(PARTS, found[PARTS], float32, ("batch", function.model.num_parts, None))
+    if PART_MAP in found:
+        graph.gives(PART_MAP, found[PART_MAP], uint8, ("batch", None, None))
+    return graph
 
 
 def _images(graph: Graph, function: DescriptorFunction) -> str:
@@ -57,19 +71,24 @@ def _images(graph: Graph, function: DescriptorFunction) -> str:
         x = graph.add("Transpose", [x], perm=[0, 3, 1, 2])
     if function.settings.normalise == "outside":
         return x
-    x = graph.add("Cast", [x], to=_FLOAT)
+    x = graph.add("Cast", [x], to=FLOAT)
     scale = 1 / (255 * np.array(STD, np.float32))
     offset = -np.array(MEAN, np.float32) / np.array(STD, np.float32)
     x = graph.add("Mul", [x, graph.constant("scale", scale.reshape(1, 3, 1, 1))])
     return graph.add("Add", [x, graph.constant("offset", offset.reshape(1, 3, 1, 1))])
 
 
-def _descriptor(graph: Graph, function: DescriptorFunction, images: str) -> str:
-    model, settings = function.model, function.settings
+def _outputs(
+    graph: Graph, function: DescriptorFunction, images: str, *, parts: bool
+) -> dict[str, str]:
+    """The descriptor and, with `parts`, what is said of them, by the names of the outputs."""
+    model = function.model
     trunk = _trunk(graph, model.backbone, graph.narrow(images), stem_relu=model.stem_relu)
-    features = ""
-    if model.use_global or model.use_fusion:
+    features, part_map, found = "", "", {}
+    if model.use_global or model.use_fusion or (model.use_parsing and parts):
         features = _stage(graph, model.backbone, trunk, stage=3)
+    if model.use_parsing and parts:
+        found[PART_MAP], part_map = _whole_part_map(graph, features)
     necks = []
     if model.use_global:
         # Sums over cells, necks and lengths are worth float32, and cost next to nothing in it.
@@ -83,18 +102,24 @@ def _descriptor(graph: Graph, function: DescriptorFunction, images: str) -> str:
         x = graph.add("Flatten", [x], axis=1)
         necks.append(_neck(graph, x, "base.mask.mask_bn"))
     if model.use_fusion:
-        part_map = _part_map(graph, features)
+        part_map = part_map or _part_map(graph, features)
         x = _block(graph, trunk, "base.part.bottle", convolutions=3)
-        parts = _part_max_pool(graph, x, part_map, num_parts=model.num_parts)
-        x = _lstm(graph, graph.widen(parts))
-        necks.append(_neck(graph, x, "base.part.combine_bn"))
-    found = necks[0] if len(necks) == 1 else graph.add("Concat", necks, axis=1)
+        pooled = graph.widen(_part_max_pool(graph, x, part_map, num_parts=model.num_parts))
+        necks.append(_neck(graph, _lstm(graph, pooled), "base.part.combine_bn"))
+        if parts:
+            found[PARTS] = _part_necks(graph, pooled, num_parts=model.num_parts)
+    joined = necks[0] if len(necks) == 1 else graph.add("Concat", necks, axis=1)
+    return {OUTPUT: _finished(graph, function, joined), **found}
+
+
+def _finished(graph: Graph, function: DescriptorFunction, found: str) -> str:
+    """The descriptor, projected and of unit length where that is asked for."""
     if function.projection is not None:
         found = _unit_length(graph, found)
         mean = graph.constant("projection.mean", function.projection.mean[None])
         components = graph.constant("projection.components", function.projection.components)
         found = graph.add("MatMul", [graph.add("Sub", [found, mean]), components])
-    return _unit_length(graph, found) if settings.l2 == "inside" else found
+    return _unit_length(graph, found) if function.settings.l2 == "inside" else found
 
 
 def _trunk(graph: Graph, spec: BackboneSpec, x: str, *, stem_relu: bool) -> str:
@@ -179,13 +204,17 @@ def _norm(graph: Graph, x: str, name: str) -> str:
     """Batch norm after a convolution, `[N, C, h, w]`."""
     if not graph.half:
         return _batch_norm(graph, x, name)
-    # As a scale and an offset computed in float64: float16 cannot hold small variances.
+    # As a scale and an offset: float16 cannot hold small variances.
+    scale, offset = (number.reshape(1, -1, 1, 1) for number in _scale_and_offset(graph, name))
+    x = graph.add("Mul", [x, graph.number(f"{name}.scale", scale)])
+    return graph.add("Add", [x, graph.number(f"{name}.offset", offset)])
+
+
+def _scale_and_offset(graph: Graph, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """What a batch norm multiplies by and adds, float64 `[C]`."""
     weight, bias, mean, variance = (graph.read(f"{name}.{t}").astype(np.float64) for t in _NORM)
     scale = weight / np.sqrt(variance + BATCH_NORM_EPSILON)
-    axes = (1, -1, 1, 1)
-    x = graph.add("Mul", [x, graph.number(f"{name}.scale", scale.reshape(axes))])
-    offset = (bias - mean * scale).reshape(axes)
-    return graph.add("Add", [x, graph.number(f"{name}.offset", offset)])
+    return scale, bias - mean * scale
 
 
 def _instance_norm(graph: Graph, x: str, name: str) -> str:
@@ -217,27 +246,46 @@ def _neck(graph: Graph, x: str, name: str) -> str:
 
 def _part_map(graph: Graph, features: str) -> str:
     """The parsing head's class of each cell of the trunk, `[N, 1, h, w]`."""
-    name = "base.seg_module."
-    x = graph.add(
+    # Only the cells that the branches look at need a class.
+    return _classes(graph, _every_other(graph, _doubled(graph, features)))
+
+
+def _whole_part_map(graph: Graph, features: str) -> tuple[str, str]:
+    """The class of every cell, uint8 `[N, 2h, 2w]`, and of the cells of the trunk."""
+    classes = _classes(graph, _doubled(graph, features))
+    channel = graph.constant("channel_axis", np.ones(1, np.int64))
+    narrow = graph.add("Cast", [classes], to=BYTE)
+    return graph.add("Squeeze", [narrow, channel]), _every_other(graph, classes)
+
+
+def _doubled(graph: Graph, features: str) -> str:
+    """Stage 4 at twice its height and width."""
+    return graph.add(
         "ConvTranspose",
-        [features, graph.weight(f"{name}deconv.weight")],
+        [features, graph.weight("base.seg_module.deconv.weight")],
         kernel_shape=[3, 3],
         strides=[2, 2],
         pads=[1, 1, 1, 1],
         output_padding=[1, 1],
     )
-    # Only the cells that the branches look at need a class.
+
+
+def _every_other(graph: Graph, x: str) -> str:
+    """The cells in even rows and columns."""
     ends, steps = np.full(2, np.iinfo(np.int32).max, np.int64), np.full(2, 2, np.int64)
-    x = graph.add(
-        "Slice",
-        [
-            x,
-            graph.constant("slice.starts", np.zeros(2, np.int64)),
-            graph.constant("slice.ends", ends),
-            graph.constant("height_and_width", np.array([2, 3], np.int64)),
-            graph.constant("slice.steps", steps),
-        ],
-    )
+    inputs = [
+        x,
+        graph.constant("slice.starts", np.zeros(2, np.int64)),
+        graph.constant("slice.ends", ends),
+        graph.constant("height_and_width", np.array([2, 3], np.int64)),
+        graph.constant("slice.steps", steps),
+    ]
+    return graph.add("Slice", inputs)
+
+
+def _classes(graph: Graph, x: str) -> str:
+    """The part of each cell, int64 `[N, 1, …]`."""
+    name = "base.seg_module."
     x = graph.add("Relu", [_norm(graph, x, f"{name}bn")])
     x = graph.add(
         "Conv",
@@ -245,6 +293,16 @@ def _part_map(graph: Graph, features: str) -> str:
         kernel_shape=[1, 1],
     )
     return graph.add("ArgMax", [x], axis=1, keepdims=1)
+
+
+def _part_necks(graph: Graph, parts: str, *, num_parts: int) -> str:
+    """The parts' embeddings `[P, N, C]` after each part's own neck, `[N, P, C]`."""
+    names = [f"base.part.part_bns.{part}" for part in range(num_parts)]
+    folded = np.stack([_scale_and_offset(graph, name) for name in names], axis=1)
+    scale, offset = folded[:, :, None].astype(np.float32)  # [P, 1, C]
+    x = graph.add("Mul", [parts, graph.constant("part_necks.scale", scale)])
+    x = graph.add("Add", [x, graph.constant("part_necks.offset", offset)])
+    return graph.add("Transpose", [x], perm=[1, 0, 2])
 
 
 def _part_max_pool(graph: Graph, x: str, part_map: str, *, num_parts: int) -> str:
@@ -286,117 +344,3 @@ def _unit_length(graph: Graph, x: str) -> str:
     length = graph.add("ReduceL2", [x], axes=[1], keepdims=1)
     least = graph.constant("smallest_length", np.array(_SMALLEST_LENGTH, np.float32))
     return graph.add("Div", [x, graph.add("Max", [length, least])])
-
-
-class Graph:
-    """A growing ONNX graph; every method that adds a node returns the name of what it makes."""
-
-    def __init__(self, weights: Mapping[str, np.ndarray], *, half: bool = False) -> None:
-        """Starts an empty graph.
-
-        Args:
-            weights: Tensors that `weight` may refer to; only those that are used are written.
-            half: Whether numbers are float16 where nothing else is asked for.
-        """
-        self.half = half
-        self._onnx = _import_onnx()
-        self._weights = weights
-        self._nodes: list[Any] = []
-        self._stored: dict[str, np.ndarray] = {}
-        self._counts: dict[str, int] = {}
-
-    def add(self, kind: str, inputs: Sequence[str], **attributes: Any) -> str:
-        """Adds a node of one output."""
-        return self.add_many(kind, inputs, outputs=1, **attributes)[0]
-
-    def add_many(
-        self, kind: str, inputs: Sequence[str], *, outputs: int, **attributes: Any
-    ) -> list[str]:
-        """Adds a node of several outputs."""
-        self._counts[kind] = self._counts.get(kind, 0) + 1
-        name = f"{kind}_{self._counts[kind]}"
-        made = [name] if outputs == 1 else [f"{name}_{index}" for index in range(outputs)]
-        self._nodes.append(
-            self._onnx.helper.make_node(kind, list(inputs), made, name=name, **attributes)
-        )
-        return made
-
-    def read(self, name: str) -> np.ndarray:
-        """The numbers of a weight, for one that is stored in another order."""
-        return self._weights[name]
-
-    def weight(self, name: str, *, half: bool = True) -> str:
-        """Refers to a weight by its name, in float16 if the graph is of it and `half` is true."""
-        value = self._weights[name]
-        return self.number(name, value) if half else self.constant(name, value)
-
-    def number(self, name: str, value: np.ndarray) -> str:
-        """Stores an array in the type that the graph computes in."""
-        with np.errstate(over="ignore"):  # Infinite numbers show when the export is checked.
-            return self.constant(name, value.astype(np.float16 if self.half else np.float32))
-
-    def narrow(self, x: str) -> str:
-        """From float32 to the type that the graph computes in."""
-        return self.add("Cast", [x], to=_HALF) if self.half else x
-
-    def widen(self, x: str) -> str:
-        """From the type that the graph computes in to float32."""
-        return self.add("Cast", [x], to=_FLOAT) if self.half else x
-
-    def constant(self, name: str, value: np.ndarray) -> str:
-        """Stores another array under a name; a name means the same array everywhere."""
-        self._stored[name] = value
-        return name
-
-    def save(
-        self,
-        path: pathlib.Path,
-        *,
-        input_name: str,
-        input_shape: Sequence[str | int],
-        input_type: np.dtype,
-        output: str,
-        output_name: str,
-        output_shape: Sequence[str | int],
-        metadata: Mapping[str, str],
-    ) -> None:
-        """Checks the graph and writes it, with texts by name.
-
-        Raises:
-            UserError: The file cannot be written.
-        """
-        onnx = self._onnx
-        self._nodes.append(onnx.helper.make_node("Identity", [output], [output_name]))
-        number = onnx.helper.np_dtype_to_tensor_dtype
-        graph = onnx.helper.make_graph(
-            self._nodes,
-            "magnifier_net",
-            [onnx.helper.make_tensor_value_info(input_name, number(input_type), input_shape)],
-            [
-                onnx.helper.make_tensor_value_info(
-                    output_name, number(np.dtype(np.float32)), output_shape
-                )
-            ],
-            [onnx.numpy_helper.from_array(a, name) for name, a in self._stored.items()],
-        )
-        model = onnx.helper.make_model(
-            graph,
-            opset_imports=[onnx.helper.make_opsetid("", OPSET)],
-            ir_version=_IR_VERSION,
-            producer_name="magnifier_jax",
-            producer_version=metadata["version"],
-        )
-        onnx.helper.set_model_props(model, dict(metadata))
-        onnx.checker.check_model(model, full_check=True)
-        write_bytes(path, model.SerializeToString())
-
-
-def _import_onnx() -> Any:
-    try:
-        importlib.import_module("onnxruntime")
-        return importlib.import_module("onnx")
-    except ImportError as error:
-        raise UserError(
-            "--format=onnx needs the packages onnx and onnxruntime: "
-            "pip install 'magnifier_jax[export]'"
-        ) from error

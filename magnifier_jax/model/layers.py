@@ -105,6 +105,8 @@ class BatchNorm(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Normalizes `x`; with `train` by the batch's statistics, which the running ones follow."""
         shape = x.shape[x.ndim - self.feature_axes :]
+        if not self.is_initializing() and not self.has_variable("params", "scale"):
+            return self._add_folded(x, train=train)
         scale = self.param("scale", nn.initializers.ones, shape, self.param_dtype)
         if self.train_bias:
             bias = self.param("bias", nn.initializers.zeros, shape, self.param_dtype)
@@ -126,6 +128,13 @@ class BatchNorm(nn.Module):
             mean.value = BATCH_NORM_DECAY * mean.value + (1 - BATCH_NORM_DECAY) * batch_mean
             var.value = BATCH_NORM_DECAY * var.value + (1 - BATCH_NORM_DECAY) * unbiased
         return y
+
+    def _add_folded(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """What is left of the norm when `fold_norms` has put the rest into the convolution."""
+        if train or not self.has_variable("params", "bias"):
+            raise ValueError("A batch norm without its scale can only embed: it was folded.")
+        bias: jax.Array = self.get_variable("params", "bias")
+        return (x.astype(self.param_dtype) + _expand(bias, x.ndim)).astype(self.dtype)
 
 
 class InstanceNorm(nn.Module):

@@ -28,10 +28,10 @@ def processor_seconds() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-def measure(height: int, width: int, images: int, workers: int) -> Rate:
+def measure(height: int, width: int, *, images: int, workers: int, preset: str = "large") -> Rate:
     """Renders from an empty folder to all files on disk."""
     settings = dataclasses.replace(
-        PRESETS["large"],
+        PRESETS[preset],
         train_identities=max(1, images // 16),
         test_identities=1,
         distractor_identities=0,
@@ -50,11 +50,18 @@ def measure(height: int, width: int, images: int, workers: int) -> Rate:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=800)
+    parser.add_argument("--preset", choices=sorted(PRESETS), default="large")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     arguments = parser.parse_args()
     for height, width in ((384, 192), (128, 64), (64, 32)):
         for workers in arguments.workers:
-            rate = measure(height, width, arguments.images, workers)
+            rate = measure(
+                height,
+                width,
+                images=arguments.images,
+                workers=workers,
+                preset=arguments.preset,
+            )
             setting = f"{height} x {width}, {workers} workers"
             print(
                 f"{setting}: {rate.images_per_second:.0f} images/s, "

@@ -15,7 +15,7 @@ from input_pipeline.synthetic.worlds.styles import BACKDROP_STYLES, CAMERA_STYLE
 
 SETTINGS_FILE = "settings.json"
 PLAIN, WORLDS = "plain", "worlds"
-DRAWING_VERSION = 2
+DRAWING_VERSIONS: Mapping[str, int] = types.MappingProxyType({PLAIN: 2, WORLDS: 3})
 """Raised whenever the same settings would draw other images."""
 
 
@@ -126,7 +126,8 @@ class SyntheticSettings:
 
     def to_json(self) -> str:
         """The settings as the text of `settings.json`."""
-        fields: dict[str, Any] = {"drawing_version": DRAWING_VERSION, **dataclasses.asdict(self)}
+        version = DRAWING_VERSIONS[self.drawing]
+        fields: dict[str, Any] = {"drawing_version": version, **dataclasses.asdict(self)}
         return json.dumps(fields, indent=2) + "\n"
 
 
@@ -145,9 +146,10 @@ def read_settings(path: pathlib.Path) -> SyntheticSettings:
             settings = SyntheticSettings(**fields)
         except DataError as error:
             raise ValueError(error) from error  # so that the file is named
-    if version != DRAWING_VERSION:
+    current = DRAWING_VERSIONS[settings.drawing]
+    if version != current:
         raise DataError(
-            f"{path.parent} was drawn by version {version}, this is {DRAWING_VERSION}: {advice}"
+            f"{path.parent} was drawn by version {version}, this is {current}: {advice}"
         )
     return settings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from input_pipeline.synthetic.figure.palette import Color, darker
-from input_pipeline.synthetic.figure.shapes import Surface, soft_noise
+from input_pipeline.synthetic.figure.shapes import Surface, noise_at, soft_noise
 from input_pipeline.synthetic.people import Art, Pattern, Print, Weave
 
 
@@ -77,12 +77,13 @@ def weave(surface: Surface, cloth: Weave | None) -> None:
     if cloth is None:
         return
     noise = soft_noise()
-    rows = ((surface.u * cloth.along).astype(np.int32) + cloth.shift) % len(noise)
-    columns = ((surface.around * cloth.around).astype(np.int32) + 3 * cloth.shift) % len(noise)
+    rows, columns = surface.u * cloth.along, surface.around * cloth.around
     if cloth.plaid:
-        value = 0.7 * (noise[rows, cloth.shift % 61] + noise[61 + cloth.shift % 61, columns])
+        down = noise[:, cloth.shift % 61].take(rows.astype(np.int32), mode="wrap")
+        across = noise[cloth.shift % 61].take(columns.astype(np.int32), mode="wrap")
+        value = 0.7 * (down + across)
     else:
-        value = noise[rows, columns]
+        value = noise_at(rows, columns, cloth.shift, 3 * cloth.shift)
     tint = 1 + np.float32(cloth.strength) * value
     surface.tint = tint if surface.tint is None else surface.tint * tint
 

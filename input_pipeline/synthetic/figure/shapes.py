@@ -32,6 +32,19 @@ def soft_noise() -> np.ndarray:
     return ((noise - noise.mean()) / noise.std()).astype(np.float32)
 
 
+def noise_at(rows: np.ndarray, columns: np.ndarray, down: int, right: int) -> np.ndarray:
+    """`soft_noise` at whole numbers of steps from a place in it; all of one shape `[h, w]`."""
+    place = rows.astype(np.int32)
+    place += down
+    place &= _TILE - 1  # The remainder, negative numbers included, as _TILE is a power of 2.
+    place *= _TILE
+    column = columns.astype(np.int32)
+    column += right
+    column &= _TILE - 1
+    place += column
+    return soft_noise().ravel().take(place)
+
+
 @dataclasses.dataclass(frozen=True)
 class Tone:
     """How bright the light is; factors of a color.
@@ -176,16 +189,15 @@ class Surface:
         if gloss:
             shade += gloss * shade**8
         if folds:
-            row = ((self.u * grain[0]).astype(np.int32) + shift) % _TILE
-            column = ((self.across * grain[1]).astype(np.int32) + 3 * shift) % _TILE
             depth = 0.12 * folds if tone is None else 0.12 * folds * tone.folds
-            shade += soft_noise()[row, column] * np.float32(depth)
+            noise = noise_at(self.u * grain[0], self.across * grain[1], shift, 3 * shift)
+            shade += noise * np.float32(depth)
         direct, ambient = (0.62, 0.50) if tone is None else (tone.direct, tone.ambient)
         shade *= np.float32(direct)
         shade += np.float32(0.8 * ambient) + np.float32(0.2 * ambient) * self.bulge
         if self.tint is not None:
             shade *= self.tint
-        color = np.array(self._colors, np.float32)[self._index]
+        color = np.array(self._colors, np.float32).take(self._index, axis=0)
         color *= shade[..., None]
         under = canvas.pixels[self.window]
         color -= under

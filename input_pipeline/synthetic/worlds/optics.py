@@ -21,6 +21,7 @@ from input_pipeline.synthetic.worlds.styles import (
 
 _STREAM = 11
 _LEVELS = 1024
+_GRAIN = 512
 _GRAY = np.array((0.2126, 0.7152, 0.0722), np.float32)
 _HEIGHT = 128.0
 """Blur and resolution are those of an image of this many rows."""
@@ -109,7 +110,7 @@ def make_world_camera(settings: SyntheticSettings, number: int) -> WorldCamera:
         combed=style.combed,
         side=float(rng.uniform(-math.pi, math.pi)),
         sunlight=(float(light[0]), float(light[1]), float(light[2])),
-        stretch=float(rng.uniform(0.88, 1.18)),
+        stretch=float(rng.uniform(0.74, 1.08)),
         fill=float(rng.uniform(0.84, 0.96)),
     )
 
@@ -145,7 +146,7 @@ def tone_of(rng: np.random.Generator, camera: WorldCamera) -> Tone:
     """The light on a person: direct and from everywhere, more or less of both."""
     hard = camera.hardness * (1.0 if rng.random() < camera.sun else rng.uniform(0.2, 0.8))
     direct, ambient = float(1.25 * hard), float(1.05 * (1 - 0.75 * hard))
-    return Tone(direct=direct, ambient=ambient, folds=float(rng.uniform(0.8, 2.6)))
+    return Tone(direct=direct, ambient=ambient, folds=float(rng.uniform(0.6, 2.0)))
 
 
 def develop(
@@ -155,11 +156,11 @@ def develop(
 
     Args:
         rng: Source of the noise and of the changes from image to image.
-        pixels: The drawing, float32 `[h, w, 3]` in 0-255.
+        pixels: The drawing, float32 `[h, w, 3]`, clipped to 0-255 in place.
         camera: The camera.
         size: Width and height of the image.
     """
-    image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+    image = Image.fromarray(np.clip(pixels, 0, 255, out=pixels).astype(np.uint8))
     lines = camera.lines * rng.uniform(0.7, 1.2) * size[1] / _HEIGHT
     rows = int(min(max(lines, 20), image.height))
     columns = max(10, round(rows * image.width / image.height))
@@ -170,15 +171,16 @@ def develop(
     motion = camera.motion * unit * abs(rng.normal(0, 1.2))
     if max(blur, motion) > 0.25:
         image = image.filter(ImageFilter.GaussianBlur((math.hypot(blur, motion), blur)))
-    light = _linear()[np.asarray(image)]
+    light = _linear().take(np.asarray(image))
     light = _exposed(rng, light, camera)
-    level = np.clip(light * (_LEVELS - 1), 0, _LEVELS - 1).astype(np.int16)
-    developed = camera.curve[level]
+    light *= _LEVELS - 1
+    level = np.clip(light, 0, _LEVELS - 1, out=light).astype(np.int16)
+    developed = camera.curve.take(level)
     developed += _noise(rng, developed.shape, camera.noise * rng.uniform(0.6, 1.4))
     if camera.combed and rng.random() < 0.4:
         odd = developed[1::2]
         odd += rng.uniform(0.3, 0.8) * (np.roll(odd, rng.choice((-1, 1)), axis=1) - odd)
-    image = Image.fromarray(np.clip(developed, 0, 255).astype(np.uint8))
+    image = Image.fromarray(np.clip(developed, 0, 255, out=developed).astype(np.uint8))
     if camera.sharpen > 0.15:
         percent = int(100 * camera.sharpen * rng.uniform(0.5, 1.3))
         image = image.filter(ImageFilter.UnsharpMask(1.2 * max(unit, 0.6), percent, 2))
@@ -207,17 +209,24 @@ def _exposed(rng: np.random.Generator, light: np.ndarray, camera: WorldCamera) -
     return light
 
 
+@functools.lru_cache(maxsize=1)
+def _grain() -> np.ndarray:
+    """Noise of brightness and, half as much, of color, deviation 1; float32 `[512, 512, 3]`."""
+    rng = np.random.default_rng(22)
+    gray = rng.standard_normal((_GRAIN, _GRAIN, 1), np.float32)
+    color = rng.standard_normal((_GRAIN, _GRAIN, 3), np.float32)
+    return np.asarray(0.87 * gray + 0.5 * color, np.float32)
+
+
 def _noise(rng: np.random.Generator, shape: tuple[int, ...], deviation: float) -> np.ndarray:
-    """Noise of brightness and, half as much, of color; float32 `[h, w, 3]`."""
-    gray = rng.standard_normal((*shape[:2], 1), np.float32)
-    noise = rng.integers(-127, 128, shape, np.int8).astype(np.float32)
-    noise *= np.float32(0.5 * deviation / 73.0)
-    noise += gray * np.float32(0.85 * deviation)
-    return noise
+    """A piece of the grain, float32 `[h, w, 3]`; as large as the deviation says."""
+    row, column = (int(rng.integers(_GRAIN - size + 1)) for size in shape[:2])
+    piece = _grain()[row : row + shape[0], column : column + shape[1]]
+    return piece * np.float32(deviation)
 
 
 def _compressed(image: Image.Image, quality: int) -> Image.Image:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)
-    with Image.open(buffer) as read:
+    with Image.open(buffer, formats=("JPEG",)) as read:
         return read.convert("RGB")

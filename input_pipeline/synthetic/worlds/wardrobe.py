@@ -101,8 +101,8 @@ def _weave(rng: np.random.Generator) -> Weave | None:
     kind = rng.random()
     if kind < 0.35:
         return None
-    fine = float(np.exp(rng.uniform(np.log(10), np.log(120))))
-    strength = float(rng.uniform(0.03, 0.14))
+    fine = float(np.exp(rng.uniform(np.log(14), np.log(160))))
+    strength = float(rng.uniform(0.02, 0.09))
     shift = int(rng.integers(1000))
     if kind < 0.75:
         return Weave(strength, fine, fine * float(rng.uniform(0.6, 1.6)), shift)

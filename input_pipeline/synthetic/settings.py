@@ -15,7 +15,7 @@ from input_pipeline.synthetic.worlds.styles import BACKDROP_STYLES, CAMERA_STYLE
 
 SETTINGS_FILE = "settings.json"
 PLAIN, WORLDS = "plain", "worlds"
-DRAWING_VERSIONS: Mapping[str, int] = types.MappingProxyType({PLAIN: 2, WORLDS: 3})
+DRAWING_VERSIONS: Mapping[str, int] = types.MappingProxyType({PLAIN: 2, WORLDS: 4})
 """Raised whenever the same settings would draw other images."""
 
 

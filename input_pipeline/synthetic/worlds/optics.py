@@ -22,6 +22,8 @@ from input_pipeline.synthetic.worlds.styles import (
 _STREAM = 11
 _LEVELS = 1024
 _GRAIN = 512
+_UNSEEN = 85
+"""Compression at this quality or better is not seen beside that of the image file."""
 _GRAY = np.array((0.2126, 0.7152, 0.0722), np.float32)
 _HEIGHT = 128.0
 """Blur and resolution are those of an image of this many rows."""
@@ -181,10 +183,12 @@ def develop(
         odd = developed[1::2]
         odd += rng.uniform(0.3, 0.8) * (np.roll(odd, rng.choice((-1, 1)), axis=1) - odd)
     image = Image.fromarray(np.clip(developed, 0, 255, out=developed).astype(np.uint8))
-    if camera.sharpen > 0.15:
+    if camera.sharpen > 0.25:
         percent = int(100 * camera.sharpen * rng.uniform(0.5, 1.3))
         image = image.filter(ImageFilter.UnsharpMask(1.2 * max(unit, 0.6), percent, 2))
-    image = _compressed(image, int(np.clip(camera.jpeg + rng.normal(0, 6), 15, 95)))
+    quality = int(np.clip(camera.jpeg + rng.normal(0, 6), 15, 95))
+    if quality < _UNSEEN:
+        image = _compressed(image, quality)
     if image.size != size:
         image = image.resize(
             size, Image.Resampling.BICUBIC if unit > 0.6 else Image.Resampling.BILINEAR

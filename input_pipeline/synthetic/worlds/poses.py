@@ -11,6 +11,9 @@ from input_pipeline.synthetic.figure.pose import Pose, draw_pose
 from input_pipeline.synthetic.people import LoadKind, Person
 
 Pair = tuple[float, float]
+_LOWERED = 0.75
+"""Share of the raised hands of `draw_pose` that hang after all: on a street, few are raised."""
+_RAISED = 1.1
 
 
 def draw_side(rng: np.random.Generator, along: float) -> float:
@@ -26,6 +29,8 @@ def draw_side(rng: np.random.Generator, along: float) -> float:
 def pose_of(rng: np.random.Generator, person: Person, yaw: float) -> Pose:
     """A pose that fits what the person carries."""
     pose = draw_pose(rng, yaw)
+    if rng.random() < _LOWERED:
+        pose = _with_low_hands(pose)
     load = person.load.kind
     if load is LoadKind.BICYCLE:
         return _cycling(rng, pose)
@@ -38,6 +43,18 @@ def pose_of(rng: np.random.Generator, person: Person, yaw: float) -> Pose:
     if load is LoadKind.SUITCASE:
         return _right(pose, swing=-0.35, elbow=0.1, lift=0.18)
     return _doing(rng, pose)
+
+
+def _with_low_hands(pose: Pose) -> Pose:
+    """The pose with arms that swing against the thighs, where one was raised."""
+    up = [elbow > _RAISED for elbow in pose.elbow]
+    if not any(up):
+        return pose
+    swing = [
+        -0.8 * hip if high else s for hip, s, high in zip(pose.hip, pose.swing, up, strict=True)
+    ]
+    elbow = [0.25 if high else e for e, high in zip(pose.elbow, up, strict=True)]
+    return dataclasses.replace(pose, swing=(swing[0], swing[1]), elbow=(elbow[0], elbow[1]))
 
 
 def _doing(rng: np.random.Generator, pose: Pose) -> Pose:

@@ -65,7 +65,7 @@ CAMERA_STYLES: Mapping[str, CameraStyle] = types.MappingProxyType(
         "sunny": CameraStyle(
             exposure=(0.2, 0.36),
             contrast=(1.1, 1.5),
-            saturation=(0.85, 1.25),
+            saturation=(0.8, 1.15),
             sun=(0.6, 0.9),
             hardness=(0.55, 0.8),
             warmth=(-0.02, 0.16),
@@ -126,7 +126,7 @@ CAMERA_STYLES: Mapping[str, CameraStyle] = types.MappingProxyType(
             pitch=(-0.02, 0.12),
             taper=(-0.02, 0.04),
             lines=(130.0, 170.0),
-            saturation=(1.0, 1.4),
+            saturation=(0.9, 1.3),
             contrast=(1.1, 1.4),
             sharpen=(0.3, 1.0),
             blur=(0.05, 0.3),

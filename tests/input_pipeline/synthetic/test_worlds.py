@@ -23,7 +23,7 @@ SMALL = dataclasses.replace(
     train_identities=40,
     test_identities=2,
     distractor_identities=1,
-    cameras=12,
+    cameras=8,
 )
 
 
@@ -63,14 +63,14 @@ def test_people_are_the_same_under_all_cameras_and_styles() -> None:
     assert make_plan(dataclasses.replace(SMALL, seed=1)).population != people
 
 
-def test_five_thousand_people_differ_and_mostly_wear_dark_gray_and_white() -> None:
-    people = make_plan(dataclasses.replace(PRESETS["worlds"], look_alike_share=0.0)).population
-    assert len(set(people)) == len(people) == 5400
+def test_people_all_differ_and_mostly_wear_dark_gray_and_white() -> None:
+    people = make_plan(dataclasses.replace(SMALL, train_identities=700)).population
+    assert len(set(people)) == len(people) == 703
     tops = np.array([person.top.color for person in people], float)
     colorful = (tops.max(1) - tops.min(1) > 100).mean()
     dark = (tops.max(1) < 95).mean()
     assert 0.1 < colorful < 0.3
-    assert 0.35 < dark < 0.65
+    assert 0.35 < dark < 0.6
     assert {person.load.kind for person in people} == set(LoadKind)
 
 
@@ -78,7 +78,7 @@ def test_uncut_and_unhidden_people_show_their_parts() -> None:
     settings = dataclasses.replace(SMALL, occlusion_rate=0.0)
     plan, studio = make_plan(settings), WorldStudio(settings)
     whole = 0
-    for shot in plan.shots[:200:3]:
+    for shot in plan.shots[:160:5]:
         person = plan.population[shot.person]
         drawn = studio.draw(person, shot.camera, shot.number)
         part_map = np.asarray(drawn.part_map)
@@ -93,7 +93,7 @@ def test_uncut_and_unhidden_people_show_their_parts() -> None:
                 for part in (parts.HEAD, parts.TORSO, parts.UPPER_LEG, parts.FOOT)
             ]
             assert rows == sorted(rows)
-    assert whole > 30
+    assert whole > 12
 
 
 def test_the_person_is_where_the_part_map_says() -> None:
@@ -108,7 +108,7 @@ def test_the_person_is_where_the_part_map_says() -> None:
     top = dataclasses.replace(top, opening=0.0, scarf=None, hem=None, weave=None)
     person = dataclasses.replace(plain, top=top)
     inside, outside = [], []
-    for number in range(12):
+    for number in range(8):
         drawn = studio.draw(person, 1 + number, number)
         pixels = np.asarray(drawn.image).astype(float)
         greenness = pixels[..., 1] - 0.5 * (pixels[..., 0] + pixels[..., 2])

@@ -28,11 +28,12 @@ POINTS_VERSION = 1
 
 VISIBLE = 0.3
 """Below this, a joint counts as hidden."""
-_PERSON, _CORE = 0.5, 0.15
+_PERSON, _CORE = 0.5, 0.4
 """Mask above which a pixel near some part is the person, and one in the core of a part."""
 _NEAR = 2.0  # thicknesses from a part within which the mask is believed
 _UPPER_ARM, _LOWER_ARM, _UPPER_LEG, _LOWER_LEG, _FOOT = 0.15, 0.12, 0.22, 0.17, 0.12
-_HEAD, _TORSO = 0.27, 0.15
+_HEAD, _TORSO = 0.23, 0.15
+_NECK = 0.6  # of the way from the shoulders to the head, where the head begins
 _HAND_BEYOND_WRIST = 0.35  # of the forearm's length, where no finger is given
 _TRUNK_TO_SHOULDERS = (
     1.3  # length of the trunk over the width of the shoulders, seen from the front
@@ -61,7 +62,7 @@ def draw_parts(
 ) -> np.ndarray:
     """Draws the part map of a person.
 
-    Limbs of which no joint can be seen are left out. Without a mask, the person is what lies
+    Arms, lower legs and feet of which no joint can be seen are left out. Without a mask, the person is what lies
     within each part's thickness.
 
     Args:
@@ -116,7 +117,7 @@ def _pieces(skeleton: Skeleton) -> Iterator[_Piece]:
     unit = body.trunk()
     if unit is None:
         return
-    head = body.head(unit)
+    head = body.head()
     if head is not None:
         yield _Piece(HEAD, head, _HEAD * unit)
     corners = body.torso(unit)
@@ -143,14 +144,15 @@ def _arm(body: _Body, side: str, unit: float) -> Iterator[_Piece]:
 
 def _leg(body: _Body, side: str, unit: float) -> Iterator[_Piece]:
     hip, knee, ankle, heel, toe = body.limb(side, "hip", "knee", "ankle", "heel", "toe")
-    upper_seen = body.can_see(side, "knee", "ankle")
+    # Something in front hides lower legs first, and the mask says so of upper ones.
+    seen = body.can_see(side, "knee", "ankle")
     if hip is not None and knee is not None:
-        yield _segment(UPPER_LEG if upper_seen else BACKGROUND, hip, knee, _UPPER_LEG * unit)
+        yield _segment(UPPER_LEG, hip, knee, _UPPER_LEG * unit)
     if knee is None or ankle is None:
         return
-    lower = LOWER_LEG if upper_seen else BACKGROUND
+    lower = LOWER_LEG if seen else BACKGROUND
     yield _segment(lower, knee, ankle, _LOWER_LEG * unit)
-    foot = FOOT if upper_seen else BACKGROUND
+    foot = FOOT if seen else BACKGROUND
     if heel is not None and toe is not None:
         yield _segment(foot, heel, toe, _FOOT * unit)
         yield _segment(foot, ankle, toe, _FOOT * unit)
@@ -204,8 +206,8 @@ class _Body:
         length = max(lengths, default=0.0)
         return length if length > 1 else None
 
-    def head(self, unit: float) -> np.ndarray | None:
-        """A segment from the neck to the middle of the head, `[2, 2]`."""
+    def head(self) -> np.ndarray | None:
+        """A segment from the chin to the middle of the head, `[2, 2]`."""
         center = self.middle("ear")
         nose = self.joint("nose")
         if center is None:
@@ -215,7 +217,7 @@ class _Body:
             return None
         if shoulders is None:
             return np.stack([center, center])
-        return np.stack([shoulders, center])
+        return np.stack([shoulders + _NECK * (center - shoulders), center])
 
     def torso(self, unit: float) -> np.ndarray | None:
         """The polygon of shoulders and hips, `[n, 2]`; what is unknown is put where it may be."""

@@ -64,6 +64,8 @@ def check_dataset(
     *,
     data_dir: pathlib.Path,
     part_labels: str = "required",
+    part_label_model: str = "",
+    images_without_map: str = "listed",
     splits: Collection[str] = SPLITS,
     num_parts: int = NUM_PARTS,
     skip_prepared: bool = False,
@@ -77,6 +79,8 @@ def check_dataset(
         reading: What came of reading the dataset.
         data_dir: Folder of prepared datasets.
         part_labels: As for `choose_part_labels`.
+        part_label_model: As for `choose_part_labels`.
+        images_without_map: As for `choose_part_labels`.
         splits: What is going to be used; the other splits are left out.
         num_parts: Number of classes that part maps may have.
         skip_prepared: Whether files need no look once they have been prepared.
@@ -97,13 +101,22 @@ def check_dataset(
     try:
         check_numbers(dataset)
         if dataset.train:
-            train = choose_part_labels(train, part_labels, data_dir=data_dir, progress=progress)
+            train = choose_part_labels(
+                train,
+                part_labels,
+                data_dir=data_dir,
+                model=part_label_model,
+                without_map=images_without_map,
+                progress=progress,
+            )
     except DataError as error:  # Labels that are missing do not keep images from being looked at.
         errors.append(error)
     except OSError as error:
         what = f"{error.filename or data_dir} cannot be used: {error.strerror or error}"
         errors.append(DataError(f"{what}; check its permissions or choose another data_dir"))
-    dataset = dataclasses.replace(without_part_maps(dataset), train=train.train)
+    dataset = dataclasses.replace(
+        without_part_maps(dataset), train=train.train, notices=train.notices
+    )
     if skip_prepared and not errors and is_prepared(dataset, data_dir=data_dir):
         return Checked(dataset, None, ())
     try:

@@ -22,6 +22,8 @@ PART_NAMES: tuple[str, ...] = (
 )
 NUM_PARTS = len(PART_NAMES)
 BACKGROUND, HEAD, TORSO, UPPER_ARM, LOWER_ARM, UPPER_LEG, LOWER_LEG, FOOT = range(NUM_PARTS)
+NO_MAP = 255
+"""Class of every pixel where an image has no part map, in arrays that have one for each image."""
 UPPER_BODY: tuple[int, ...] = (HEAD, TORSO, UPPER_ARM, LOWER_ARM)
 LOWER_BODY: tuple[int, ...] = (UPPER_LEG, LOWER_LEG, FOOT)
 

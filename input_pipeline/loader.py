@@ -15,6 +15,7 @@ import numpy as np
 import tqdm
 from PIL import Image
 
+from input_pipeline.dataset import NO_MAP
 from input_pipeline.errors import DataError
 from input_pipeline.images import decode_image, decode_parts, nearest_indices, resize_image
 from input_pipeline.integrity import open_image
@@ -63,6 +64,7 @@ def decode_split(
     *,
     image_size: tuple[int, int],
     parts: bool = True,
+    gaps: bool = False,
     workers: int | None = None,
     progress: bool = True,
 ) -> DecodedSplit:
@@ -72,6 +74,7 @@ def decode_split(
         split: The prepared split.
         image_size: Height and width of the result, in pixels.
         parts: Whether to decode part maps too.
+        gaps: Whether images may have no part map; theirs is `NO_MAP` everywhere.
         workers: Number of threads; None is one per processor.
         progress: Whether to show a progress bar.
 
@@ -81,7 +84,7 @@ def decode_split(
     Raises:
         DataError: If part maps are asked for and an image has none.
     """
-    if parts:
+    if parts and not gaps:
         split.require_parts()
     images = np.empty((len(split), *image_size, 3), np.uint8)
     maps = np.empty((len(split), *image_size), np.uint8) if parts else None
@@ -91,8 +94,8 @@ def decode_split(
         for i, sample in zip(ids, split.read(ids), strict=True):
             try:
                 images[i] = decode_image(sample.image, image_size=image_size)
-                if maps is not None and sample.part_map is not None:
-                    maps[i] = decode_parts(sample.part_map, image_size=image_size)
+                if maps is not None:
+                    maps[i] = _decode_map(sample.part_map, image_size=image_size)
             except _UNDECODABLE as error:
                 raise undecodable(error) from error
         return len(ids)
@@ -123,6 +126,7 @@ def stream(
     *,
     image_size: tuple[int, int],
     parts: bool = True,
+    gaps: bool = False,
     workers: int | None = None,
 ) -> Iterator[Batch]:
     """Reads, decodes and resizes batches in the background, in the order of `batches`.
@@ -137,6 +141,7 @@ def stream(
             It is read a few batches ahead, in another thread.
         image_size: Height and width of the result, in pixels.
         parts: Whether to decode part maps too.
+        gaps: Whether images may have no part map; theirs is `NO_MAP` everywhere.
         workers: Number of decoding threads; None is one per processor.
 
     Returns:
@@ -147,7 +152,7 @@ def stream(
             none, at once; if a record cannot be decoded, when its turn comes.
     """
     tensorflow = _import_tensorflow()
-    if parts:
+    if parts and not gaps:
         split.require_parts()
     return _batches(
         tensorflow,
@@ -259,6 +264,12 @@ def _decoder(tf: Any, *, image_size: tuple[int, int], parts: bool) -> Callable[.
         return tf.cond(same, lambda: decoded, lambda: grow(decoded))
 
     def part_map(data: Any) -> Any:
+        if not parts:
+            return nothing[1]
+        there = tf.strings.length(data) > 0
+        return tf.cond(there, lambda: given(data), lambda: _no_map(image_size))
+
+    def given(data: Any) -> Any:
         classes = tf.io.decode_png(data, channels=1)[..., 0]
         size = tf.shape(classes)
         rows = nearest_indices(size[0], height, tf.range(height))
@@ -268,12 +279,21 @@ def _decoder(tf: Any, *, image_size: tuple[int, int], parts: bool) -> Callable[.
     def decode(image_data: Any, part_data: Any) -> Any:
         pixels, classes = tf.cond(
             tf.strings.length(image_data) > 0,
-            lambda: (image(image_data), part_map(part_data) if parts else nothing[1]),
+            lambda: (image(image_data), part_map(part_data)),
             lambda: nothing,
         )
         return tf.ensure_shape(pixels, nothing[0].shape), tf.ensure_shape(classes, nothing[1].shape)
 
     return decode
+
+
+def _decode_map(data: bytes | None, *, image_size: tuple[int, int]) -> np.ndarray:
+    """The part classes of an image, or `NO_MAP` everywhere where it has no part map, `[H, W]`."""
+    return decode_parts(data, image_size=image_size) if data else _no_map(image_size)
+
+
+def _no_map(image_size: tuple[int, int]) -> np.ndarray:
+    return np.full(image_size, NO_MAP, np.uint8)
 
 
 def _equally_long(batches: Iterator[np.ndarray], length: int) -> Iterator[np.ndarray]:
@@ -370,7 +390,7 @@ def start_shrinking(
         with image:
             images[place] = resize_image(image, image_size=image_size)
         if maps is not None:
-            maps[place] = decode_parts(part_map, image_size=image_size)
+            maps[place] = _decode_map(part_map, image_size=image_size)
 
     tasks = {}
     for place, sample in enumerate(samples):

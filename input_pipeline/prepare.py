@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from input_pipeline import console, readers
 from input_pipeline.check import Checked, Scan, check_dataset
@@ -17,6 +18,7 @@ from input_pipeline.files import claim_output, default_data_dir, user_path
 from input_pipeline.findings import SplitStatistics
 from input_pipeline.integrity import MAX_PIXELS, set_max_pixels
 from input_pipeline.part_labels import FORMATS
+from input_pipeline.part_labels.gaps import WITHOUT_MAP
 from input_pipeline.part_labels.sheet import write_sheet
 from input_pipeline.readers import Reading
 from input_pipeline.store import prepare
@@ -51,8 +53,22 @@ def _parser() -> console.Parser:
         default=["required"],
         metavar="CHOICE",
         help="required: as found beside the dataset (default); none; bands: fixed body bands, a "
-        "stand-in; a folder of part maps; or a format and a folder of label maps to convert "
+        "stand-in; pose: made by the network --pose-model; a folder of part maps; or a format and "
+        "a folder of label maps to convert "
         f"(formats: {', '.join(FORMATS)})",
+    )
+    parser.add_argument(
+        "--pose-model",
+        default="",
+        metavar="FILE",
+        help="the network of --part-labels pose: a .tflite file, or an archive that holds one",
+    )
+    parser.add_argument(
+        "--images-without-map",
+        choices=WITHOUT_MAP,
+        default="listed",
+        help="training images without a part map: accept those in which a labeler found nobody "
+        "(listed, default), or all of them (keep, drop)",
     )
     parser.add_argument(
         "--allow-outside",
@@ -87,6 +103,8 @@ def _run(given: argparse.Namespace) -> None:
         given.dataset,
         given.root,
         part_labels=":".join(given.part_labels),
+        part_label_model=given.pose_model,
+        images_without_map=given.images_without_map,
         allow_outside=given.allow_outside,
         check_only=given.check,
         sheet=given.sheet,
@@ -100,6 +118,8 @@ def prepare_datasets(
     root: str | os.PathLike[str] = ".",
     *,
     part_labels: str = "required",
+    part_label_model: str = "",
+    images_without_map: str = "listed",
     allow_outside: bool = False,
     check_only: bool = False,
     sheet: str | os.PathLike[str] | None = None,
@@ -114,6 +134,8 @@ def prepare_datasets(
         dataset: `name[:variant][@folder]`, several joined by commas.
         root: The dataset's folder, or the folder that holds it.
         part_labels: As `config.data.part_labels`.
+        part_label_model: As `config.data.part_label_model`.
+        images_without_map: As `config.data.images_without_map`.
         allow_outside: Whether a CSV file may name files outside its own folder.
         check_only: Whether nothing is prepared.
         sheet: PNG to write, with images beside their part maps; one for each of several datasets.
@@ -133,7 +155,14 @@ def prepare_datasets(
             if drawn is not None:
                 sources = _files_of(reading.dataset, drawn)
                 claims.enter_context(claim_output(drawn, force=force, sources=sources))
-        checked = _check_all(readings, data_dir=folder, part_labels=part_labels)
+        check = functools.partial(
+            check_dataset,
+            data_dir=folder,
+            part_labels=part_labels,
+            part_label_model=part_label_model,
+            images_without_map=images_without_map,
+        )
+        checked = _check_all(readings, check)
         for each, drawn in zip(checked, sheets, strict=True):
             if drawn is not None:
                 write_sheet(each.usable, drawn)
@@ -145,13 +174,11 @@ def prepare_datasets(
             print(printable(f"{each.usable.name} is ready in {folder}"))
 
 
-def _check_all(
-    readings: Sequence[Reading], *, data_dir: pathlib.Path, part_labels: str
-) -> list[Checked]:
+def _check_all(readings: Sequence[Reading], check: Callable[[Reading], Checked]) -> list[Checked]:
     """Looks at all datasets, prints what they hold, and raises everything that is wrong."""
     found = []
     for reading in readings:
-        checked = check_dataset(reading, data_dir=data_dir, part_labels=part_labels)
+        checked = check(reading)
         if checked.scan is not None:
             _print_report(checked.scan)
         found.append(checked)

@@ -134,17 +134,18 @@ class PreparedSplit:
                 found[place] = sample
         return [sample for sample in found if sample is not None]
 
-    def require_parts(self, *, num_parts: int | None = None) -> None:
+    def require_parts(self, *, num_parts: int | None = None, gaps: bool = False) -> None:
         """Refuses a split that cannot be trained on with part labels.
 
         Args:
             num_parts: Number of part classes of the network; None leaves the classes unchecked.
+            gaps: Whether images may have no part map.
 
         Raises:
             DataError: An image has no part map, or one with a class of `num_parts` or more.
         """
         missing = np.flatnonzero(~self.labeled)
-        if len(missing):
+        if len(missing) and not gaps:
             raise DataError(
                 f"{len(missing)} of {len(self)} images have no part map (the first is "
                 f"{self.names[missing[0]]}): add part labels or train without the part branches"

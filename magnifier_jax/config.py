@@ -49,10 +49,23 @@ class DataConfig:
     part_labels: str = setting(
         "required",
         "'required' stops where part maps are missing, 'bands' uses fixed body bands instead, "
+        "'pose' makes them with the network of part_label_model, once, "
         "'none' goes without (only for networks that need none); or the folder of part labels that "
-        "lie elsewhere, 'folder' or 'format:folder' (see docs/datasets.md).",
+        "lie elsewhere, 'folder' or 'format:folder' (see docs/part_labels.md).",
         holds=lambda value: bool(value.strip()),
-        need="required, bands, none, or the folder of part labels",
+        need="required, bands, pose, none, or the folder of part labels",
+    )
+    part_label_model: str = setting(
+        "",
+        "The pose network that 'pose' uses: a .tflite file, or an archive that holds one.",
+        added=True,
+    )
+    images_without_map: Literal["listed", "keep", "drop"] = setting(
+        "listed",
+        "Training images without a part map: 'listed' keeps those in which a labeler found nobody "
+        "(its labels.json lists them) and stops at others; 'keep' keeps all: the branches that "
+        "need part maps do not see them; 'drop' leaves all out.",
+        added=True,
     )
     image_size: tuple[int, int] = setting(
         (384, 192), "Height and width of the network's input, in pixels.", low=1, high=8192

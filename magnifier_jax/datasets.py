@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 import sys
 import warnings
@@ -44,11 +45,20 @@ class TrainingSet:
         split: The images.
         labels: Position of each image's identity in `identities`, int32 `[n]`.
         manifest: Who is in it, with what images.
+        drop_unlabeled: Whether images without a part map are not learned from.
     """
 
     split: PreparedSplit
     labels: np.ndarray
     manifest: Manifest
+    drop_unlabeled: bool = False
+
+    @functools.cached_property
+    def learned(self) -> np.ndarray:
+        """Positions of the images that are learned from, int64, in ascending order."""
+        if self.drop_unlabeled:
+            return np.flatnonzero(self.split.labeled)
+        return np.arange(len(self.split))
 
     @property
     def identities(self) -> tuple[str, ...]:
@@ -178,6 +188,8 @@ class Listing:
                 reading,
                 data_dir=_prepared_folder(self.config.data),
                 part_labels=self.config.data.part_labels,
+                part_label_model=self.config.data.part_label_model,
+                images_without_map=self.config.data.images_without_map,
                 splits=splits,
                 num_parts=max(NUM_PARTS, self.config.model.num_parts),
                 skip_prepared=True,
@@ -301,13 +313,15 @@ def _join(
     """Joins prepared training sets into one."""
     titles = _titles(datasets)
     split = splits[0] if len(splits) == 1 else store.concatenate(splits, titles)
-    if config.data.part_labels != "none":
-        split.require_parts(num_parts=config.model.num_parts)
+    with_parts = config.data.part_labels != "none"
+    if with_parts:
+        split.require_parts(num_parts=config.model.num_parts, gaps=True)
     identities, labels = np.unique(split.identities, return_inverse=True)
     manifest = list_people(titles, datasets, [split.checksums for split in splits])
     if len(manifest.identities) != len(identities):
         raise UserError("Two training sets share identity numbers; this is a bug.")
-    return TrainingSet(split, labels.astype(np.int32), manifest)
+    drop = with_parts and config.data.images_without_map == "drop"
+    return TrainingSet(split, labels.astype(np.int32), manifest, drop_unlabeled=drop)
 
 
 def _titles(datasets: Sequence[ReidDataset]) -> list[str]:
@@ -386,6 +400,7 @@ class Streamed:
             iter(ids),
             image_size=self.image_size,
             parts=self.parts,
+            gaps=True,
             workers=self.workers,
         )
 
@@ -420,6 +435,11 @@ def open_images(
     if data.placement == "stream":
         return Streamed(split, data.image_size, parts, workers)
     decoded = decode_split(
-        split, image_size=data.image_size, parts=parts, workers=workers, progress=progress
+        split,
+        image_size=data.image_size,
+        parts=parts,
+        gaps=True,
+        workers=workers,
+        progress=progress,
     )
     return Resident(decoded.images, decoded.parts)

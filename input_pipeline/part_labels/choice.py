@@ -7,17 +7,27 @@ import hashlib
 import pathlib
 from collections.abc import Callable
 
-from input_pipeline.dataset import ReidDataset, Sample
+from input_pipeline.dataset import ReidDataset, Sample, relative_name
 from input_pipeline.errors import DataError
 from input_pipeline.files import user_path
 from input_pipeline.part_labels.bands import with_bands
 from input_pipeline.part_labels.conversion import Conversion, convert
 from input_pipeline.part_labels.formats import FORMATS, find_format
+from input_pipeline.part_labels.gaps import accept_gaps, told
 from input_pipeline.part_labels.label_maps import find_labels
+from input_pipeline.part_labels.label_tree import write_labels
+from input_pipeline.part_labels.labelers import PartLabeler
+from input_pipeline.part_labels.quality import brief, quality_of, worst_sheet
 
 
 def choose_part_labels(
-    dataset: ReidDataset, choice: str, *, data_dir: pathlib.Path, progress: bool = True
+    dataset: ReidDataset,
+    choice: str,
+    *,
+    data_dir: pathlib.Path,
+    model: str = "",
+    without_map: str = "listed",
+    progress: bool = True,
 ) -> ReidDataset:
     """The dataset with the part maps that the setting `data.part_labels` asks for.
 
@@ -28,20 +38,34 @@ def choose_part_labels(
             image has none;
             `none`: no part maps, for evaluation and for models without part losses;
             `bands`: fixed body bands as a stand-in, with a warning;
+            `pose`: labels that a pose network makes on first use;
             a folder: label maps of ours, PNG or NumPy, in folders that mirror the dataset's;
             `format:folder`: label maps of another parser, converted.
         data_dir: Folder of prepared datasets; converted part maps are kept in `part_labels` in it.
+        model: The pose network, see `find_pose_model`.
+        without_map: What is done about images without a part map: `listed` accepts those in which
+            a labeler found nobody, `keep` and `drop` accept all of them.
         progress: Whether to show progress bars.
+
+    Returns:
+        The dataset; training images without a part map have None.
 
     Raises:
         DataError: Labels are missing or cannot be converted, or the choice is none of these.
-        UserError: A path begins with `~` and the name of nobody.
+        UserError: A path begins with `~` and the name of nobody, or a pose network is missing.
     """
     cache = user_path(data_dir) / "part_labels"
     if choice == "none":
         return without_part_maps(dataset)
     if choice == "bands":
         return with_bands(dataset, cache_dir=cache / "bands")
+    if choice == "pose":
+        # Imported here, for it takes an interpreter.
+        from input_pipeline.part_labels.pose import PoseLabeler, find_pose_model
+
+        labeler = PoseLabeler(find_pose_model(model))
+        labeled = label_once(dataset, labeler, cache_dir=cache, progress=progress)
+        return told(labeled, without_map=without_map)
     if choice != "required":
         name, colon, folder = choice.partition(":")
         if not colon or (name not in FORMATS and pathlib.Path(choice).exists()):
@@ -51,14 +75,14 @@ def choose_part_labels(
         if not tree.is_dir():
             raise DataError(
                 f"{folder!r} is not a folder of part labels: part labels are required, bands, "
-                "none, a folder or format:folder"
+                "pose, none, a folder or format:folder"
             )
         dataset = attach(dataset, tree, format_name=name, cache_dir=cache, progress=progress)
-        return require_part_maps(dataset, searched=tree)
+        return accept_gaps(dataset, without_map=without_map, searched=tree)
     original = _segmentation_tree(dataset.root)
     if original is not None and any(sample.part_map is None for sample in dataset.train):
         dataset = attach(dataset, original, cache_dir=cache, keep=True, progress=progress)
-    return require_part_maps(dataset)
+    return accept_gaps(dataset, without_map=without_map)
 
 
 def attach(
@@ -95,7 +119,7 @@ def attach(
         if keep and sample.part_map is not None:
             return sample
         relative = sample.path.relative_to(dataset.root)
-        source = find_labels(tree, relative)
+        source = find_labels(tree, relative, mark=label_format.mark)
         if source is None or (format_name == "parts" and source.suffix.lower() == ".png"):
             return dataclasses.replace(sample, part_map=source)
         conversion = Conversion(source, target / relative.with_name(f"{relative.name}.png"))
@@ -112,27 +136,45 @@ def without_part_maps(dataset: ReidDataset) -> ReidDataset:
     return _with_samples(dataset, lambda sample: dataclasses.replace(sample, part_map=None))
 
 
-def require_part_maps(dataset: ReidDataset, *, searched: pathlib.Path | None = None) -> ReidDataset:
-    """The dataset itself, if every training image has a part map.
+def label_once(
+    dataset: ReidDataset, labeler: PartLabeler, *, cache_dir: pathlib.Path, progress: bool = True
+) -> ReidDataset:
+    """Gives every training image the part map that a labeler makes of it, or made of it before.
+
+    Kept labels are used again where the same labeler made them of the same files. Images that
+    cannot be opened get none; preparation names them.
 
     Args:
         dataset: Any reader's output.
-        searched: The folder that was searched, for the message.
+        labeler: What makes the maps.
+        cache_dir: Where trees of part maps are kept, with a sheet of the worst.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The dataset; images in which nobody was found have None. A notice says how many, and where
+        the sheet is.
 
     Raises:
-        DataError: A training image has no part map; the message says what the choices are.
+        DataError: The maps cannot be written, the labeler fails, or it finds nobody anywhere.
     """
-    missing = [sample.path for sample in dataset.train if sample.part_map is None]
-    if not missing:
-        return dataset
-    root = dataset.root.absolute()
-    tree = root.with_name(f"{root.name}_ps_label")
-    raise DataError(
-        f"{len(missing)} of {len(dataset.train)} training images of {dataset.name} have no part "
-        f"labels: the first is {missing[0].relative_to(dataset.root)}, searched "
-        f"{searched or f'{tree} and segmentation'}. Put part maps into {tree}, or set part labels "
-        "to 'bands' (fixed body bands, a stand-in) or 'none' (evaluation, or networks without "
-        "part losses)"
+    made_by = {**labeler.made_by, "root": str(dataset.root.resolve())}
+    digest = hashlib.sha256(repr(sorted(made_by.items())).encode("utf-8", "surrogateescape"))
+    name = f"{dataset.name}-{labeler.made_by['labeler']}-{digest.hexdigest()[:8]}"
+    tree = write_labels(
+        dataset.train, labeler, root=dataset.root, output=cache_dir / name, progress=progress
+    )
+    images = {relative_name(s.path, root=dataset.root): s.path for s in dataset.train}
+    maps = {path: tree.part_map(image) for image, path in images.items()}
+    if tree.entries and not any(maps.values()):
+        raise DataError(
+            f"{labeler.made_by['labeler']} finds nobody in the training images of {dataset.name}: "
+            "look at them, or choose other part labels"
+        )
+    notice = f"{brief(quality_of(tree, list(images)))}; look at {worst_sheet(tree, images)}"
+    return dataclasses.replace(
+        dataset,
+        train=tuple(dataclasses.replace(s, part_map=maps[s.path]) for s in dataset.train),
+        notices=(*dataset.notices, notice),
     )
 
 

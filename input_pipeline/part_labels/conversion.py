@@ -115,7 +115,8 @@ def convert_tree(
     if not files:
         raise DataError(f"{source} holds no label maps ({', '.join(SUFFIXES)}): check the folder")
     conversions = [
-        Conversion(path, target / _target_name(path.relative_to(source))) for path in files
+        Conversion(path, target / _target_name(path.relative_to(source), mark=label_format.mark))
+        for path in files
     ]
     convert(
         conversions, folder=target, label_format=label_format, workers=workers, progress=progress
@@ -183,7 +184,8 @@ def _work(
     def work(conversion: Conversion) -> Origin | Problem:
         try:
             origin = origin_of(conversion.source, format_name=label_format.name)
-            parts = to_parts(read_labels(conversion.source), label_format)
+            labels = read_labels(conversion.source, is_iuv=label_format.is_iuv)
+            parts = to_parts(labels, label_format)
         except OSError as error:
             return Problem(conversion.source, error.strerror or str(error))
         except ValueError as error:
@@ -255,8 +257,10 @@ def _refuse_collisions(conversions: Sequence[Conversion]) -> None:
         raise FilesError("Keep one label map for each image, in a folder of their own", problems)
 
 
-def _target_name(relative: pathlib.Path) -> pathlib.Path:
-    """`a/b.npy`, `a/b.jpg.npy` and `a/b.png` all become `a/b.png`."""
+def _target_name(relative: pathlib.Path, *, mark: str = "") -> pathlib.Path:
+    """`a/b.npy`, `a/b.jpg.npy`, `a/b.png` and, with its mark, `a/b_IUV.png` become `a/b.png`."""
+    if mark and relative.stem.endswith(mark):
+        relative = relative.with_name(relative.stem.removesuffix(mark) + relative.suffix)
     stem = relative.with_suffix("")
     return (
         stem.with_suffix(".png")

@@ -55,12 +55,16 @@ class LabelFormat:
         classes: For every class number, the source's name of it and our class. Where a limb split
             applies, our class is the one that most of the limb gets.
         splits: Limbs to cut in two.
+        is_iuv: Whether label maps have two more channels, the coordinates on the surface.
+        mark: What file names of label maps have after the image's name, if they have it.
     """
 
     name: str
     title: str
     classes: tuple[tuple[str, int], ...]
     splits: tuple[LimbSplit, ...] = ()
+    is_iuv: bool = False
+    mark: str = ""
 
     @property
     def table(self) -> np.ndarray:
@@ -132,6 +136,13 @@ _DENSEPOSE24 = LabelFormat(
         ("head, right side", HEAD),
         ("head, left side", HEAD),
     ),
+)
+_DENSEPOSE_IUV = LabelFormat(
+    "densepose_iuv",
+    "DensePose, IUV images",
+    _DENSEPOSE24.classes,
+    is_iuv=True,
+    mark="_IUV",
 )
 _LIP = LabelFormat(
     "lip20",
@@ -210,7 +221,7 @@ _PASCAL = LabelFormat(
 
 FORMATS: Mapping[str, LabelFormat] = {
     label_format.name: label_format
-    for label_format in (_PARTS, _DENSEPOSE14, _DENSEPOSE24, _LIP, _ATR, _PASCAL)
+    for label_format in (_PARTS, _DENSEPOSE14, _DENSEPOSE24, _DENSEPOSE_IUV, _LIP, _ATR, _PASCAL)
 }
 """Every known format of label maps by its name."""
 

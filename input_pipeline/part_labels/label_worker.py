@@ -26,7 +26,7 @@ from input_pipeline.dataset import BACKGROUND, NUM_PARTS
 from input_pipeline.errors import DataError
 from input_pipeline.images import check_size, open_rgb
 from input_pipeline.part_labels.label_maps import write_parts
-from input_pipeline.part_labels.labelers import LabeledImage, PartLabeler
+from input_pipeline.part_labels.labelers import LabeledImage, NamedLabeler, PartLabeler
 
 _BATCH = 16  # images that a labeler gets at a time
 _WORK = f"from {__package__}.label_worker import main; main()"
@@ -88,7 +88,13 @@ def run_here(labeler: PartLabeler, tasks: Sequence[Task]) -> Iterator[Done]:
                 yield Done(task, problem=error.strerror or str(error))
             except ValueError as error:
                 yield Done(task, problem=str(error))
-        found = labeler.label([pixels for _, _, pixels in read]) if read else []
+        images = [pixels for _, _, pixels in read]
+        if not read:
+            continue
+        if isinstance(labeler, NamedLabeler):
+            found = labeler.label_named(images, [task.name for task, _, _ in read])
+        else:
+            found = labeler.label(images)
         for (task, status, pixels), labeled in zip(read, found, strict=True):
             shares = _keep(labeled, task, size=pixels.shape[:2])
             yield Done(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -51,6 +51,15 @@ class PartLabeler(Protocol):
         Returns:
             What was found in each, in their order.
         """
+        ...
+
+
+@runtime_checkable
+class NamedLabeler(PartLabeler, Protocol):
+    """One that knows something of each image by its name, such as key points from a file."""
+
+    def label_named(self, images: Sequence[np.ndarray], names: Sequence[str]) -> list[LabeledImage]:
+        """As `label`; `names` are relative to the dataset."""
         ...
 
 

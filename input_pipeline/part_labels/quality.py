@@ -10,13 +10,15 @@ import numpy as np
 
 from input_pipeline.dataset import NUM_PARTS, PART_NAMES, Sample
 from input_pipeline.errors import printable
-from input_pipeline.part_labels.label_tree import LabelEntry, LabelTree
+from input_pipeline.part_labels.label_tree import RECORD, LabelEntry, LabelTree
 from input_pipeline.part_labels.sheet import Captioned, draw_sheet
 
 LOW_SCORE = 0.9
 """Below this a labeler is not sure that it sees a person."""
 LOW_AGREEMENT = 0.4
 """Mean IoU of two views of an image below which its map is more of a guess."""
+SHEET = "worst.jpg"
+"""The sheet in a tree that training made; no label map is a JPEG."""
 _NAMED = 10
 
 
@@ -103,6 +105,16 @@ def quality_text(quality: Quality) -> str:
     return "\n".join(lines)
 
 
+def brief(quality: Quality) -> str:
+    """The numbers in one line."""
+    mapped = quality.images - len(quality.without_map)
+    return (
+        f"part maps of {mapped:,} of {quality.images:,} images (mean score {quality.score:.3f}, "
+        f"mean agreement {quality.agreement:.2f}; {len(quality.low_score):,} with a low score, "
+        f"{len(quality.low_agreement):,} with a low agreement)"
+    )
+
+
 def _listed(what: str, names: Sequence[str]) -> list[str]:
     if not names:
         return [what]
@@ -140,6 +152,18 @@ def write_worst(
         for name in names
     ]
     draw_sheet(shown, path)
+
+
+def worst_sheet(tree: LabelTree, images: Mapping[str, pathlib.Path]) -> pathlib.Path:
+    """The sheet in a tree, drawn if labels have been made since.
+
+    Raises:
+        DataError: A file cannot be used, or the sheet cannot be written.
+    """
+    sheet, record = tree.folder / SHEET, tree.folder / RECORD
+    if not sheet.is_file() or sheet.stat().st_mtime_ns < record.stat().st_mtime_ns:
+        write_worst(tree, images, sheet)
+    return sheet
 
 
 def _caption(entry: LabelEntry) -> str:

@@ -9,7 +9,14 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from magnifier_jax.model.layers import BatchNorm, Classifier, Dtype, UpConvolution, convolution
+from magnifier_jax.model.layers import (
+    BatchNorm,
+    Classifier,
+    Dtype,
+    UpConvolution,
+    convolution,
+    mean_of,
+)
 from magnifier_jax.model.lstm import LSTM
 from magnifier_jax.model.occlusion import visibility_mask
 from magnifier_jax.model.pooling import max_of_cells, part_max_pool
@@ -57,12 +64,18 @@ class _Branch(nn.Module):
         return {"dtype": self.dtype, "param_dtype": self.param_dtype}
 
     def neck(
-        self, embedding: jax.Array, *, train: bool, name: str = "neck", feature_axes: int = 1
+        self,
+        embedding: jax.Array,
+        *,
+        train: bool,
+        name: str = "neck",
+        feature_axes: int = 1,
+        rows: jax.Array | None = None,
     ) -> jax.Array:
         norm = BatchNorm(
             feature_axes, False, dtype=self.param_dtype, param_dtype=self.param_dtype, name=name
         )
-        return norm(embedding, train=train)
+        return norm(embedding, train=train, rows=rows)
 
     def classify(self, neck: jax.Array) -> jax.Array:
         layer = Classifier(self.num_identities, param_dtype=self.param_dtype, name="classifier")
@@ -91,6 +104,7 @@ class AdversarialBranch(_Branch):
         train: bool,
         part_map: jax.Array | None = None,
         hidden: jax.Array | None = None,
+        rows: jax.Array | None = None,
     ) -> tuple[BranchOutputs, jax.Array]:
         """Maps the trunk `[N, h, w, C]` to an embedding `[N, C]`.
 
@@ -99,23 +113,27 @@ class AdversarialBranch(_Branch):
             train: Whether the norms use the batch's statistics.
             part_map: Part classes `[N, h, w]`, needed with `hidden`.
             hidden: Which parts are hidden, `[N or 1, P]`; None hides nothing.
+            rows: Which images the branch learns from, bool `[N]`; None for all. What it makes of
+                the others means nothing.
 
         Returns:
             The branch's outputs, and the visible share of the batch (a scalar in 0…1).
         """
         channels = trunk.shape[-1]
-        x = Bottleneck(channels // 4, name="bottleneck", **self.types())(trunk, train=train)
+        bottleneck = Bottleneck(channels // 4, name="bottleneck", **self.types())
+        x = bottleneck(trunk, train=train, rows=rows)
         visible = jnp.ones((), self.param_dtype)
         if hidden is not None:
             if part_map is None:
                 raise ValueError("Hiding parts needs a part map.")
             mask = visibility_mask(part_map, hidden)
-            visible = mask.astype(self.param_dtype).mean()
+            visible = mask.astype(self.param_dtype)
+            visible = visible.mean() if rows is None else mean_of(visible.mean((1, 2)), rows)
             x = x * mask[..., None].astype(x.dtype)
         pooled = max_of_cells(x)[:, None, None]
         reduced = convolution(channels, 1, name="reduce", **self.types())(pooled)
         embedding = reduced[:, 0, 0].astype(self.param_dtype)
-        neck = self.neck(embedding, train=train)
+        neck = self.neck(embedding, train=train, rows=rows)
         return BranchOutputs(embedding, neck, self.classify(neck)), visible
 
 
@@ -126,13 +144,26 @@ class FusionBranch(_Branch):
     unroll: bool = False
 
     @nn.compact
-    def __call__(self, trunk: jax.Array, part_map: jax.Array, *, train: bool) -> FusionOutputs:
-        """Maps the trunk `[N, h, w, C]` and part classes `[N, h, w]` to an embedding `[N, C]`."""
+    def __call__(
+        self,
+        trunk: jax.Array,
+        part_map: jax.Array,
+        *,
+        train: bool,
+        rows: jax.Array | None = None,
+    ) -> FusionOutputs:
+        """Maps the trunk `[N, h, w, C]` and part classes `[N, h, w]` to an embedding `[N, C]`.
+
+        `rows` as for `AdversarialBranch`.
+        """
         channels = trunk.shape[-1]
-        x = Bottleneck(channels // 4, name="bottleneck", **self.types())(trunk, train=train)
+        bottleneck = Bottleneck(channels // 4, name="bottleneck", **self.types())
+        x = bottleneck(trunk, train=train, rows=rows)
         parts = part_max_pool(x, part_map, num_parts=self.num_parts)
         part_embeddings = parts.astype(self.param_dtype)
-        part_necks = self.neck(part_embeddings, train=train, name="part_necks", feature_axes=2)
+        part_necks = self.neck(
+            part_embeddings, train=train, name="part_necks", feature_axes=2, rows=rows
+        )
         part_logits = Classifier(
             self.num_identities,
             parts=self.num_parts,
@@ -141,7 +172,7 @@ class FusionBranch(_Branch):
         )(part_necks)
         lstm = LSTM(channels, unroll=self.unroll, name="lstm", **self.types())
         embedding = lstm(parts).astype(self.param_dtype)
-        neck = self.neck(embedding, train=train)
+        neck = self.neck(embedding, train=train, rows=rows)
         return FusionOutputs(
             embedding, neck, self.classify(neck), part_embeddings, part_necks, part_logits
         )
@@ -156,11 +187,16 @@ class ParsingHead(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, features: jax.Array, *, train: bool) -> jax.Array:
-        """Maps stage 4 `[N, h, w, C]` to part logits `[N, 2h, 2w, P]` in full precision."""
+    def __call__(
+        self, features: jax.Array, *, train: bool, rows: jax.Array | None = None
+    ) -> jax.Array:
+        """Maps stage 4 `[N, h, w, C]` to part logits `[N, 2h, 2w, P]` in full precision.
+
+        `rows` as for `AdversarialBranch`.
+        """
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         x = UpConvolution(self.features, name="deconv", **types)(features)
-        x = nn.relu(BatchNorm(name="norm", **types)(x, train=train))
+        x = nn.relu(BatchNorm(name="norm", **types)(x, train=train, rows=rows))
         head = nn.Conv(
             self.num_parts,
             (1, 1),

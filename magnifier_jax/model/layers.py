@@ -102,8 +102,15 @@ class BatchNorm(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Normalizes `x`; with `train` by the batch's statistics, which the running ones follow."""
+    def __call__(self, x: jax.Array, *, train: bool, rows: jax.Array | None = None) -> jax.Array:
+        """Normalizes `x`; with `train` by the batch's statistics, which the running ones follow.
+
+        Args:
+            x: `[N, …]`.
+            train: Whether the batch's statistics are used, or the running ones.
+            rows: Which rows the batch consists of, bool `[N]`: the others have no part in the
+                statistics and become constants. None for all.
+        """
         shape = x.shape[x.ndim - self.feature_axes :]
         if not self.is_initializing() and not self.has_variable("params", "scale"):
             return self._add_folded(x, train=train)
@@ -121,6 +128,14 @@ class BatchNorm(nn.Module):
             y = x.astype(self.param_dtype) * _expand(factor, x.ndim) + _expand(offset, x.ndim)
             return y.astype(self.dtype)
 
+        if rows is not None:
+            y, batch_mean, batch_var, number = _normalize_rows(x, rows, scale, bias)
+            if not self.is_initializing():
+                unbiased = batch_var * (number / jnp.maximum(number - 1, 1))
+                share = jnp.where(number > 0, 1 - BATCH_NORM_DECAY, 0)
+                mean.value = mean.value + share * (batch_mean - mean.value)
+                var.value = var.value + share * (unbiased - var.value)
+            return y.astype(self.dtype)
         y, batch_mean, batch_var = _normalize(x, scale, bias, self.dtype)
         if not self.is_initializing():
             count = x.size // batch_mean.size
@@ -174,13 +189,33 @@ class InstanceBatchNorm(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Normalizes `[N, h, w, C]`; see `BatchNorm` for `train`."""
+    def __call__(self, x: jax.Array, *, train: bool, rows: jax.Array | None = None) -> jax.Array:
+        """Normalizes `[N, h, w, C]`; see `BatchNorm` for `train` and `rows`."""
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         half = x.shape[-1] // 2
         alone = InstanceNorm(name="instance", **types)(x[..., :half], train=train)
-        together = BatchNorm(name="batch", **types)(x[..., half:], train=train)
+        together = BatchNorm(name="batch", **types)(x[..., half:], train=train, rows=rows)
         return jnp.concatenate([alone, together], axis=-1)
+
+
+def _normalize_rows(
+    x: jax.Array, rows: jax.Array, scale: jax.Array, bias: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """As `_normalize`, of some rows: normalized, mean, biased variance, number of values each.
+
+    The other rows become the bias, and nothing is differentiated through them.
+    """
+    axes = tuple(range(x.ndim - scale.ndim))
+    counts = rows.reshape(rows.shape + (1,) * (x.ndim - 1))
+    number = rows.sum() * (x.size // scale.size // x.shape[0])
+    divisor = jnp.maximum(number, 1).astype(scale.dtype)
+    wide = jnp.where(counts, x.astype(scale.dtype), 0)
+    mean = wide.sum(axes) / divisor
+    centered = jnp.where(counts, wide - _expand(mean, x.ndim), 0)
+    var = jnp.square(centered).sum(axes) / divisor
+    inverse = jax.lax.rsqrt(var + BATCH_NORM_EPSILON)
+    y = centered * _expand(scale * inverse, x.ndim) + _expand(bias, x.ndim)
+    return y, jax.lax.stop_gradient(mean), jax.lax.stop_gradient(var), number
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -306,6 +341,20 @@ def _double_by_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
         lhs_dilation=(2, 2),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
+
+
+def mean_of(values: jax.Array, rows: jax.Array | None) -> jax.Array:
+    """The mean over the first axis, of the rows that count: `[N, …]` to `[…]`.
+
+    Args:
+        values: `[N, …]`.
+        rows: bool `[N]`, or None for all; the mean of no rows is 0.
+    """
+    if rows is None:
+        return values.mean(0)
+    counts = rows.reshape(rows.shape + (1,) * (values.ndim - 1))
+    divisor = jnp.maximum(rows.sum(), 1).astype(values.dtype)
+    return jnp.where(counts, values, 0).sum(0) / divisor
 
 
 def _times(x: jax.Array, matrix: jax.Array) -> jax.Array:

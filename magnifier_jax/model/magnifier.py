@@ -46,6 +46,9 @@ class Outputs:
         part_map: The part classes that the branches used, `[N, h, w]`.
         visible: Share of the cells that semantic occlusion left, a scalar; 1 without it.
         part_shares: Share of the cells of each part, `[N, P]`.
+        part_rows: Which images the terms with parts count, bool `[N]`; None for all.
+        adversarial_rows: Which images the adversarial branch learns from, bool `[N]`; None for
+            all.
     """
 
     descriptor: jax.Array
@@ -62,6 +65,8 @@ class Outputs:
     part_map: jax.Array | None = None
     visible: jax.Array | None = None
     part_shares: jax.Array | None = None
+    part_rows: jax.Array | None = None
+    adversarial_rows: jax.Array | None = None
 
 
 def classifies_identities(path: Sequence[str]) -> bool:
@@ -116,6 +121,7 @@ class MagnifierNet(nn.Module):
         train: bool,
         part_labels: jax.Array | None = None,
         hidden: jax.Array | None = None,
+        labeled: jax.Array | None = None,
     ) -> Outputs:
         """Runs the network.
 
@@ -128,6 +134,9 @@ class MagnifierNet(nn.Module):
                 head's own prediction is used.
             hidden: Which parts semantic occlusion hides, `[N or 1, P]`; see
                 `draw_occluded_parts`.
+            labeled: Which images have part labels, bool `[N]`; None if all do. The branches that
+                need part labels learn as if the batch held no other images; what they make of
+                the others means nothing.
 
         Returns:
             Everything the branches make.
@@ -153,25 +162,26 @@ class MagnifierNet(nn.Module):
             keep("global", GlobalBranch(name="global_branch", **branch)(features, train=train))
         if self.use_parsing:
             head = ParsingHead(self.num_parts, self.parsing_features, name="parsing", **types)
-            found["parsing_logits"] = head(features, train=train)
+            found["parsing_logits"] = head(features, train=train, rows=labeled)
         part_map = self._part_map(part_labels, found.get("parsing_logits"))
         if part_map is not None:
             one_hot = jax.nn.one_hot(part_map, self.num_parts, dtype=self.param_dtype)
             found |= {"part_map": part_map, "part_shares": one_hot.mean((1, 2))}
         if self.use_adversarial:
+            rows = found["adversarial_rows"] = None if hidden is None else labeled
             outputs, found["visible"] = AdversarialBranch(name="adversarial", **branch)(
-                trunk, train=train, part_map=part_map, hidden=hidden
+                trunk, train=train, part_map=part_map, hidden=hidden, rows=rows
             )
             keep("adversarial", outputs)
         if self.use_fusion and part_map is not None:
             fusion = FusionBranch(
                 num_parts=self.num_parts, unroll=self.unroll, name="fusion", **branch
-            )(trunk, part_map, train=train)
+            )(trunk, part_map, train=train, rows=labeled)
             keep("fusion", fusion)
             found["part_embeddings"] = fusion.part_embeddings
             found["part_necks"] = fusion.part_necks
             found["part_logits"] = fusion.part_logits
-        return Outputs(descriptor=jnp.concatenate(necks, axis=1), **found)
+        return Outputs(descriptor=jnp.concatenate(necks, axis=1), part_rows=labeled, **found)
 
     def _check(self, images: jax.Array, *, train: bool, part_labels: jax.Array | None) -> None:
         stride = self.backbone.trunk_stride

@@ -110,17 +110,17 @@ class Bottleneck(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Applies the block."""
+    def __call__(self, x: jax.Array, *, train: bool, rows: jax.Array | None = None) -> jax.Array:
+        """Applies the block; `rows` as for `BatchNorm`."""
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        residual = _shortcut(self, x, self.width * 4, train)
+        residual = _shortcut(self, x, self.width * 4, train, rows)
         y = convolution(self.width, 1, name="conv1", **types)(x)
         norm = InstanceBatchNorm if self.ibn else BatchNorm
-        y = nn.relu(norm(name="norm1", **types)(y, train=train))
+        y = nn.relu(norm(name="norm1", **types)(y, train=train, rows=rows))
         y = convolution(self.width, 3, stride=self.stride, name="conv2", **types)(y)
-        y = nn.relu(BatchNorm(name="norm2", **types)(y, train=train))
+        y = nn.relu(BatchNorm(name="norm2", **types)(y, train=train, rows=rows))
         y = convolution(self.width * 4, 1, name="conv3", **types)(y)
-        y = BatchNorm(name="norm3", **types)(y, train=train)
+        y = BatchNorm(name="norm3", **types)(y, train=train, rows=rows)
         return nn.relu(y + residual)
 
 
@@ -148,13 +148,17 @@ class BasicBlock(nn.Module):
 
 
 def _shortcut(
-    block: Bottleneck | BasicBlock, x: jax.Array, channels: int, train: bool
+    block: Bottleneck | BasicBlock,
+    x: jax.Array,
+    channels: int,
+    train: bool,
+    rows: jax.Array | None = None,
 ) -> jax.Array:
     if not block.project:
         return x
     types = {"dtype": block.dtype, "param_dtype": block.param_dtype}
     x = convolution(channels, 1, stride=block.stride, name="downsample_conv", **types)(x)
-    return BatchNorm(name="downsample_norm", **types)(x, train=train)
+    return BatchNorm(name="downsample_norm", **types)(x, train=train, rows=rows)
 
 
 class Backbone(nn.Module):

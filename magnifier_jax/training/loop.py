@@ -105,7 +105,7 @@ def train(
                 config, workdir, allow_changes=resume_with_changes, say=say, progress=show
             )
             sampler = IdentitySampler(
-                data.labels,
+                data.labels[data.learned],
                 identities_per_batch=config.data.identities_per_batch,
                 images_per_identity=config.data.images_per_identity,
                 seed=config.seed,

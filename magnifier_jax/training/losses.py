@@ -6,12 +6,14 @@ Every function takes float32 (or wider) arrays and returns a scalar.
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from magnifier_jax.model import Outputs
+from magnifier_jax.model.layers import mean_of
 from magnifier_jax.settings import setting
 
 MARGIN = 0.3
@@ -45,7 +47,11 @@ class LossWeights:
 
 
 def identity_loss(
-    logits: jax.Array, labels: jax.Array, *, smoothing: float = LABEL_SMOOTHING
+    logits: jax.Array,
+    labels: jax.Array,
+    *,
+    smoothing: float = LABEL_SMOOTHING,
+    rows: jax.Array | None = None,
 ) -> jax.Array:
     """Cross-entropy against `(1 - ε) · onehot + ε / K`, mean over the batch.
 
@@ -53,13 +59,20 @@ def identity_loss(
         logits: `[N, K]`.
         labels: Identity of each image, `[N]`.
         smoothing: ε.
+        rows: Which images count, bool `[N]`; None for all.
     """
     log_shares = jax.nn.log_softmax(logits)
     own = jnp.take_along_axis(log_shares, labels[:, None], axis=1)[:, 0]
-    return -((1 - smoothing) * own + smoothing * log_shares.mean(1)).mean()
+    return -mean_of((1 - smoothing) * own + smoothing * log_shares.mean(1), rows)
 
 
-def triplet_loss(embeddings: jax.Array, labels: jax.Array, *, margin: float = MARGIN) -> jax.Array:
+def triplet_loss(
+    embeddings: jax.Array,
+    labels: jax.Array,
+    *,
+    margin: float = MARGIN,
+    rows: jax.Array | None = None,
+) -> jax.Array:
     """Batch-hard triplet loss on Euclidean distances of embeddings that are not normalized.
 
     Hermans et al., "In Defense of the Triplet Loss for Person Re-Identification", 2017.
@@ -69,15 +82,20 @@ def triplet_loss(embeddings: jax.Array, labels: jax.Array, *, margin: float = MA
         labels: Identity of each image, `[N]`.
         margin: By how much the nearest other person should be farther than the farthest image
             of the same one.
+        rows: Which images count, as anchors and for others, bool `[N]`; None for all. An anchor
+            without another person has no loss.
     """
     squares = jnp.square(embeddings).sum(1)
     product = jnp.dot(embeddings, embeddings.T, precision=jax.lax.Precision.HIGHEST)
     distances = squares[:, None] + squares[None, :] - 2 * product
     distances = jnp.sqrt(jnp.maximum(distances, DISTANCE_FLOOR))
     same = labels[:, None] == labels[None, :]
+    other = ~same
+    if rows is not None:
+        same, other = same & rows[None, :], other & rows[None, :]
     hardest_positive = jnp.where(same, distances, -jnp.inf).max(1)
-    hardest_negative = jnp.where(same, jnp.inf, distances).min(1)
-    return jnp.maximum(0, margin + hardest_positive - hardest_negative).mean()
+    hardest_negative = jnp.where(other, distances, jnp.inf).min(1)
+    return mean_of(jnp.maximum(0, margin + hardest_positive - hardest_negative), rows)
 
 
 def circle_loss(
@@ -86,6 +104,7 @@ def circle_loss(
     *,
     margin: float = CIRCLE_MARGIN,
     scale: float = CIRCLE_SCALE,
+    rows: jax.Array | None = None,
 ) -> jax.Array:
     """Circle loss of the pairs in a batch, mean over its images.
 
@@ -103,19 +122,23 @@ def circle_loss(
         labels: Identity of each image, `[N]`; an image that is alone counts 0.
         margin: m.
         scale: γ.
+        rows: Which images count, as anchors and for others, bool `[N]`; None for all.
     """
     squares = jnp.square(embeddings).sum(1, keepdims=True)
     directions = embeddings * jax.lax.rsqrt(squares + DISTANCE_FLOOR)
     cosines = jnp.dot(directions, directions.T, precision=jax.lax.Precision.HIGHEST)
     same = labels[:, None] == labels[None, :]
     others = same & ~jnp.eye(len(labels), dtype=bool)
+    strangers = ~same
+    if rows is not None:
+        others, strangers = others & rows[None, :], strangers & rows[None, :]
     fixed = jax.lax.stop_gradient(cosines)
     negative = scale * jnp.maximum(fixed + margin, 0) * (cosines - margin)
     positive = -scale * jnp.maximum(1 + margin - fixed, 0) * (cosines - 1 + margin)
     # A finite stand-in for −∞, whose gradient is 0 where no pair is left.
-    negatives = jax.nn.logsumexp(jnp.where(same, -1e9, negative), axis=1)
+    negatives = jax.nn.logsumexp(jnp.where(strangers, negative, -1e9), axis=1)
     positives = jax.nn.logsumexp(jnp.where(others, positive, -1e9), axis=1)
-    return jax.nn.softplus(negatives + positives).mean() / scale
+    return mean_of(jax.nn.softplus(negatives + positives), rows) / scale
 
 
 def parsing_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -132,13 +155,14 @@ def parsing_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return per_class.sum() / jnp.maximum((cells > 0).sum(), 1)
 
 
-def diversity_loss(part_embeddings: jax.Array) -> jax.Array:
+def diversity_loss(part_embeddings: jax.Array, *, rows: jax.Array | None = None) -> jax.Array:
     """How alike the embeddings of different parts are.
 
     The mean over all pairs of parts of the batch-mean cosine similarity, clamped at 0 from below.
 
     Args:
         part_embeddings: `[N, P, C]`; a hidden part is a row of zeros and similar to none.
+        rows: Which images count, bool `[N]`; None for all.
     """
     squares = jnp.square(part_embeddings).sum(-1, keepdims=True)
     # A hidden part has no direction and gets no gradient; the 1 keeps the root's finite there.
@@ -147,7 +171,8 @@ def diversity_loss(part_embeddings: jax.Array) -> jax.Array:
     directions = jnp.where(shown, part_embeddings * lengths, 0)
     cosines = jnp.einsum(
         "npc,nqc->npq", directions, directions, precision=jax.lax.Precision.HIGHEST
-    ).mean(0)
+    )
+    cosines = mean_of(cosines, rows)
     parts = cosines.shape[0]
     upper = jnp.triu_indices(parts, 1)
     return jnp.maximum(cosines[upper], 0).mean()
@@ -166,7 +191,9 @@ def total_loss(
     Args:
         outputs: What the network made of the batch in training.
         labels: Identity of each image, `[N]`.
-        part_labels: Part classes `[N, 2h, 2w]`, or None for a network without parts.
+        part_labels: Part classes `[N, 2h, 2w]`, or None for a network without parts. Those of an
+            image without a part map are `NO_MAP`; the terms with parts then count
+            `outputs.part_rows` alone.
         weights: How much each term counts.
         diversity_on: 0 before the epoch from which the diversity loss counts, then 1.
 
@@ -178,6 +205,7 @@ def total_loss(
     """
     terms: dict[str, jax.Array] = {}
     weighted: list[jax.Array] = []
+    rows = outputs.part_rows
 
     def add(name: str, value: jax.Array, weight: jax.Array | float = 1.0) -> None:
         terms[name] = value
@@ -192,21 +220,25 @@ def total_loss(
         add("parsing", parsing_loss(outputs.parsing_logits, part_labels), weights.parsing)
     if outputs.adversarial_logits is not None and outputs.visible is not None:
         terms["adversarial_weight"] = jax.nn.sigmoid(outputs.visible)
-        adversarial = identity_loss(outputs.adversarial_logits, labels)
+        adversarial = identity_loss(
+            outputs.adversarial_logits, labels, rows=outputs.adversarial_rows
+        )
         add("adversarial_id", adversarial, terms["adversarial_weight"])
     if outputs.fusion_logits is not None and outputs.fusion_embedding is not None:
-        add("fusion_id", identity_loss(outputs.fusion_logits, labels))
-        add("fusion_triplet", triplet_loss(outputs.fusion_embedding, labels))
+        add("fusion_id", identity_loss(outputs.fusion_logits, labels, rows=rows))
+        add("fusion_triplet", triplet_loss(outputs.fusion_embedding, labels, rows=rows))
         if weights.circle:
-            add("fusion_circle", circle_loss(outputs.fusion_embedding, labels), weights.circle)
+            circle = circle_loss(outputs.fusion_embedding, labels, rows=rows)
+            add("fusion_circle", circle, weights.circle)
     if outputs.part_logits is not None and outputs.part_shares is not None:
-        presence = jax.nn.sigmoid(outputs.part_shares.mean(0))
-        part_identity = jax.vmap(identity_loss, in_axes=(1, None))(outputs.part_logits, labels)
+        presence = jax.nn.sigmoid(mean_of(outputs.part_shares, rows))
+        identity = functools.partial(identity_loss, rows=rows)
+        part_identity = jax.vmap(identity, in_axes=(1, None))(outputs.part_logits, labels)
         for part in range(part_identity.shape[0]):
             terms[f"part{part}_weight"] = presence[part]
             add(f"part{part}_id", part_identity[part], weights.parts * presence[part])
     if outputs.part_embeddings is not None:
-        diversity = diversity_loss(outputs.part_embeddings)
+        diversity = diversity_loss(outputs.part_embeddings, rows=rows)
         add("diversity", diversity, weights.diversity * diversity_on)
     terms["total"] = jnp.asarray(sum(weighted))
     return terms["total"], terms

@@ -13,6 +13,7 @@ import numpy as np
 from flax import struct
 from jax.sharding import Mesh
 
+from input_pipeline.dataset import NO_MAP
 from input_pipeline.sampler import IdentitySampler, process_slice
 from magnifier_jax.config import Config
 from magnifier_jax.datasets import Resident, TrainingSet, open_images
@@ -82,11 +83,13 @@ class TrainBatch:
         images: uint8 RGB `[N, H, W, 3]`.
         part_maps: uint8 `[N, H, W]`, or None for a network without parts.
         labels: Identity of each image, int32 `[N]`.
+        labeled: Which images have a part map, bool `[N]`; None if all do, or none is needed.
     """
 
     images: jax.Array
     part_maps: jax.Array | None
     labels: jax.Array
+    labeled: jax.Array | None = None
 
 
 Metrics = dict[str, jax.Array]
@@ -193,6 +196,9 @@ def update_function(config: Config, model: MagnifierNet) -> StepFunction:
     ) -> tuple[TrainState, Metrics]:
         augment_key, occlusion_key = jax.random.split(jax.random.fold_in(root, state.step))
         images, maps = augment(augment_key, batch.images, batch.part_maps, config.augment)
+        if maps is not None and batch.labeled is not None:
+            # Cropping put background beside what has no map.
+            maps = jnp.where(batch.labeled[:, None, None], maps, jnp.uint8(NO_MAP))
         part_labels = None if maps is None else _label_grid(maps, model.backbone.label_stride)
         hidden = None
         if config.model.use_adversarial and config.occlusion.enabled:
@@ -211,6 +217,7 @@ def update_function(config: Config, model: MagnifierNet) -> StepFunction:
                 train=True,
                 part_labels=part_labels,
                 hidden=hidden,
+                labeled=batch.labeled,
                 mutable=["batch_stats"],
             )
             total, terms = total_loss(
@@ -279,14 +286,16 @@ def steps_from(
     """
     parts = config.data.part_labels != "none"
     images = open_images(data.split, config.data, parts=parts, progress=progress)
+    some_lack_maps = parts and not data.split.labeled[data.learned].all()
+    labeled = data.split.labeled if some_lack_maps else None
     index, count = jax.process_index(), jax.process_count()
 
     def ids() -> Iterator[np.ndarray]:
         for n in itertools.count(first):
-            yield process_slice(sampler.batch(n), index=index, count=count)
+            yield process_slice(data.learned[sampler.batch(n)], index=index, count=count)
 
     if isinstance(images, Resident):
-        arrays: Any = (images.images, images.parts, data.labels)
+        arrays: Any = (images.images, images.parts, data.labels, labeled)
         resident = put_replicated(TrainBatch(*arrays), mesh)
         resident_step = make_resident_train_step(config, model, mesh)
         return (
@@ -297,7 +306,8 @@ def steps_from(
 
     def streamed() -> Iterator[Step]:
         for batch in images.batches(ids()):
-            arrays: Any = (batch.images, batch.parts, data.labels[batch.ids])
+            here = None if labeled is None else labeled[batch.ids]
+            arrays: Any = (batch.images, batch.parts, data.labels[batch.ids], here)
             yield _bind(step, put_batch(TrainBatch(*arrays), mesh))
 
     return streamed()

@@ -16,6 +16,10 @@ COMMANDS = {
         "input_pipeline.part_labels.commands.pose",
         "make part labels of any images, with a small pose network",
     ),
+    "key-points": (
+        "input_pipeline.part_labels.commands.key_points",
+        "make them from key points that another pose estimator wrote",
+    ),
     "convert": (
         "input_pipeline.part_labels.commands.convert",
         "convert label maps of another body parser",
@@ -29,9 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given and given[0] in COMMANDS:
         return _run(given[0], given[1:])
     # Before there were commands, the format came first: `magnifier labels lip20 maps target`.
-    if len(given) > 1 and not given[0].startswith("-"):
-        if given[0] in FORMATS or len(given) > 2:
-            return _run("convert", given)
+    if len(given) > 2 and not any(argument.startswith("-") for argument in given[:3]):
+        return _run("convert", given)
+    if given and not given[0].startswith("-"):
         return console.run(_unknown, argparse.Namespace(command=given[0]))
     parser = _parser()
     options = parser.parse_args(given)

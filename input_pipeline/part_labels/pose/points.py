@@ -62,8 +62,8 @@ def draw_parts(
 ) -> np.ndarray:
     """Draws the part map of a person.
 
-    Arms, lower legs and feet of which no joint can be seen are left out. Without a mask, the person is what lies
-    within each part's thickness.
+    Arms, lower legs and feet of which no joint can be seen are left out. Without a mask, the
+    person is what lies within each part's thickness.
 
     Args:
         skeleton: Where the joints are, in pixels of the image.

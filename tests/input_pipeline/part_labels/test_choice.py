@@ -6,10 +6,11 @@ import pytest
 from PIL import Image
 
 from input_pipeline.dataset import ReidDataset
-from input_pipeline.errors import DataError, FilesError
-from input_pipeline.part_labels import choose_part_labels
+from input_pipeline.errors import DataError, FilesError, UserError
+from input_pipeline.part_labels import choose_part_labels, label_once, write_labels
 from input_pipeline.readers import market1501, market_style
 from tests import layouts
+from tests.input_pipeline.part_labels.labelers import BrightLabeler
 
 
 def every(dataset: ReidDataset):
@@ -139,7 +140,7 @@ def test_another_parsers_folder_is_converted(tmp_path):
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ("band", "'band' is not a folder of part labels: part labels are required, bands, none"),
+        ("band", "'band' is not a folder of part labels: part labels are required, bands, pose"),
         ("lip20:/nowhere", "'/nowhere' is not a folder of part labels"),
         ("lip:/nowhere", "did you mean lip20"),
     ],
@@ -148,3 +149,83 @@ def test_other_choices_are_refused(tmp_path, choice, message):
     dataset = layouts.read("market_style", tmp_path)
     with pytest.raises(DataError, match=message):
         choose(dataset, choice, tmp_path)
+
+
+# --- Images without a map, and labels that a labeler makes ---------------------------------------
+
+
+def label_beside(dataset: ReidDataset, *, dark: int) -> None:
+    """Labels a dataset beside it; in its first `dark` training images nobody is seen."""
+    for number, sample in enumerate(dataset.train):
+        Image.new("RGB", (32, 64), (0,) * 3 if number < dark else (200,) * 3).save(sample.path)
+    output = dataset.root.with_name(f"{dataset.root.name}_ps_label")
+    write_labels(
+        dataset.train,
+        BrightLabeler(),
+        root=dataset.root,
+        output=output,
+        processes=1,
+        progress=False,
+    )
+
+
+def choose_gaps(dataset: ReidDataset, choice: str, tmp_path, without_map: str) -> ReidDataset:
+    return choose_part_labels(
+        dataset, choice, data_dir=tmp_path / "p", without_map=without_map, progress=False
+    )
+
+
+def test_images_that_a_labeler_lists_need_no_map(tmp_path):
+    dataset = layouts.read("market_style", tmp_path)
+    label_beside(dataset, dark=3)
+    dataset = market_style.read(dataset.root)
+    chosen = choose(dataset, "required", tmp_path)
+    assert [s.part_map is None for s in chosen.train] == [True] * 3 + [False] * 13
+    assert "3 of 16 training images have no part map and are kept" in chosen.notices[-1]
+    dropped = choose_gaps(dataset, "required", tmp_path, "drop")
+    assert "are left out" in dropped.notices[-1]
+    # A map that somebody lost is another matter.
+    dataset.train[7].part_map.unlink()
+    dataset = market_style.read(dataset.root)
+    with pytest.raises(
+        DataError, match=rf"1 of 16 .*{dataset.train[7].path.name}.*'keep' or 'drop'"
+    ):
+        choose(dataset, "required", tmp_path)
+    kept = choose_gaps(dataset, "required", tmp_path, "keep")
+    assert sum(s.part_map is None for s in kept.train) == 4
+
+
+def test_without_any_map_nothing_is_accepted(tmp_path):
+    dataset = layouts.read("market_style", tmp_path)
+    for without_map in ("listed", "keep", "drop"):
+        with pytest.raises(DataError, match="16 of 16 training images"):
+            choose_gaps(dataset, "required", tmp_path, without_map)
+    with pytest.raises(DataError, match="'some' is nothing to do about images"):
+        choose_gaps(dataset, "required", tmp_path, "some")
+
+
+def test_a_labeler_works_once_and_again_where_it_is_another(tmp_path):
+    dataset = layouts.read("market_style", tmp_path)
+    label_beside(dataset, dark=2)
+    options = {"cache_dir": tmp_path / "cache", "progress": False}
+    labeled = label_once(dataset, BrightLabeler(), **options)
+    assert [s.part_map is None for s in labeled.train] == [True] * 2 + [False] * 14
+    assert "part maps of 14 of 16 images" in labeled.notices[-1]
+    times = [s.part_map.stat().st_mtime_ns for s in labeled.train[2:]]
+    again = label_once(dataset, BrightLabeler(), **options)
+    assert again == labeled
+    assert [s.part_map.stat().st_mtime_ns for s in again.train[2:]] == times
+    other = label_once(dataset, BrightLabeler(threshold=100), **options)
+    assert {s.part_map for s in other.train} & {s.part_map for s in labeled.train} == {None}
+    with pytest.raises(DataError, match="bright finds nobody in the training images"):
+        label_once(dataset, BrightLabeler(threshold=255), **options)
+
+
+def test_pose_without_a_network_says_how_to_get_one(tmp_path):
+    dataset = layouts.read("market_style", tmp_path)
+    with pytest.raises(UserError, match=r"(?s)by pip: .*by npm: "):
+        choose(dataset, "pose", tmp_path)
+    damaged = tmp_path / "x.tflite"
+    damaged.write_bytes(b"\x1c\0\0\0TFL3 and no more")
+    with pytest.raises(DataError, match=r"x\.tflite is no pose network that can be used"):
+        choose_part_labels(dataset, "pose", data_dir=tmp_path, model=str(damaged), progress=False)

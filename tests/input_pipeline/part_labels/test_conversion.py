@@ -10,7 +10,7 @@ from PIL import Image
 from input_pipeline.errors import DataError, FilesError
 from input_pipeline.part_labels import FORMATS, conversion, convert_tree
 from input_pipeline.part_labels.commands import main
-from input_pipeline.part_labels.label_maps import find_labels, read_labels
+from input_pipeline.part_labels.label_maps import find_labels, read_labels, voc_palette
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_all_bad_maps_are_reported_and_the_others_converted(tmp_path, labels):
     np.save(source / "fraction.npy", labels + 0.5)
     np.save(source / "shape.npy", np.stack([labels, labels]))
     np.save(source / "objects.npy", np.array([None]), allow_pickle=True)
-    Image.new("RGB", (4, 4)).save(source / "colour.png")
+    Image.new("RGB", (4, 4), (7, 7, 7)).save(source / "colour.png")
     (source / "broken.png").write_bytes(b"\x89PNG")
     with pytest.raises(FilesError, match=r"Is their format really densepose14\?") as caught:
         convert_tree(source, tmp_path / "out", label_format=FORMATS["densepose14"], progress=False)
@@ -224,3 +224,56 @@ def test_the_command_has_help():
         check=True,
     )
     assert "lip20" in done.stdout
+
+
+def test_iuv_images_of_densepose_are_converted(tmp_path):
+    """The patch is the blue channel as OpenCV writes it, the first one as others do."""
+    rng = np.random.default_rng(0)
+    patches = rng.integers(0, 25, (9, 6), np.uint8)
+    u, v = rng.integers(30, 256, (2, 9, 6), np.uint8)
+    source = tmp_path / "in"
+    source.mkdir()
+    Image.fromarray(np.stack([v, u, patches], -1)).save(source / "a_IUV.png")
+    Image.fromarray(np.stack([patches, u, v], -1)).save(source / "b.png")
+    np.save(source / "c.npy", np.stack([patches, u / 255, v / 255]).astype(np.float32))
+    Image.fromarray(np.zeros((9, 6, 3), np.uint8)).save(source / "d_IUV.png")
+    target = tmp_path / "out"
+    convert_tree(source, target, label_format=FORMATS["densepose_iuv"], progress=False)
+    expected = FORMATS["densepose24"].table[patches]
+    for name in ("a", "b", "c"):
+        np.testing.assert_array_equal(opened(target / f"{name}.png"), expected, err_msg=name)
+    assert not opened(target / "d.png").any()
+    Image.fromarray(np.stack([u, u, v], -1)).save(source / "e.png")
+    with pytest.raises(FilesError, match=r"e\.png: no channel has the surface patches"):
+        convert_tree(source, target, label_format=FORMATS["densepose_iuv"], progress=False)
+
+
+def test_maps_drawn_in_the_usual_colors_are_read(tmp_path):
+    """Self-Correction-Human-Parsing's palette, whose first colors its authors list."""
+    listed = [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128), (128, 0, 128)]
+    np.testing.assert_array_equal(voc_palette()[: len(listed)], listed)
+    assert voc_palette()[255].tolist() == [224, 224, 192]
+    assert len({tuple(color) for color in voc_palette().tolist()}) == 256
+    classes = np.random.default_rng(0).choice([0, 2, 5, 13, 19, 255], (9, 6)).astype(np.uint8)
+    path = tmp_path / "a.png"
+    Image.fromarray(voc_palette()[classes]).save(path)
+    np.testing.assert_array_equal(read_labels(path), classes)
+    Image.fromarray(np.full((9, 6, 3), 7, np.uint8)).save(path)
+    with pytest.raises(ValueError, match=r"\[7, 7, 7\] is no color of the usual palette"):
+        read_labels(path)
+
+
+def test_the_older_spelling_and_the_command_are_the_same(tmp_path, labels, capsys):
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "a.npy", labels)
+    for number, before in enumerate(([], ["convert"])):
+        target = tmp_path / f"out{number}"
+        assert main([*before, "densepose14", str(tmp_path / "in"), str(target)]) == 0
+    np.testing.assert_array_equal(
+        opened(tmp_path / "out0" / "a.png"), opened(tmp_path / "out1" / "a.png")
+    )
+    capsys.readouterr()
+    assert main([]) == 2
+    assert "magnifier labels COMMAND" in capsys.readouterr().out
+    assert main(["poes", "--model=x"]) == 2
+    assert "did you mean pose?" in capsys.readouterr().err

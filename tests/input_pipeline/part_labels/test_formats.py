@@ -11,6 +11,7 @@ SIZES = {
     "parts": 8,
     "densepose14": 15,
     "densepose24": 25,
+    "densepose_iuv": 25,
     "lip20": 20,
     "atr18": 18,
     "pascal7": 7,

@@ -279,6 +279,11 @@ class EvaluateConfig:
     query_expansion_alpha: float = setting(
         3.0, "Power of the similarity that weights them.", low=0, high=100
     )
+    open_set: bool = setting(
+        False,
+        "Whether to measure too how queries of people who are not in the gallery are told from "
+        "others, with half of the people taken out of it.",
+    )
     rerank: bool = setting(False, "Whether k-reciprocal re-ranking gives a line of its own.")
     rerank_k1: int = setting(20, "Neighbors that are looked at for each image.", low=1, high=10_000)
     rerank_k2: int = setting(

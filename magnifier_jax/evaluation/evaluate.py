@@ -69,6 +69,7 @@ class Score:
         flipped: By those of means over images and their mirror images, if asked for.
         expanded: After query expansion, if asked for; of the flipped descriptors if there are any.
         reranked: By k-reciprocal re-ranking, if asked for; of the same.
+        open_set: How people who are not in the gallery are told from others, if asked for.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Score:
     flipped: Measures | None = None
     expanded: Measures | None = None
     reranked: Measures | None = None
+    open_set: retrieval.OpenSet | None = None
 
     def to_mapping(self) -> dict[str, Any]:
         """The object that `evaluation.json` holds for this test set."""
@@ -84,6 +86,8 @@ class Score:
             measures = getattr(self, name)
             if measures is not None:
                 found[name] = dataclasses.asdict(measures)
+        if self.open_set is not None:
+            found["open_set"] = dataclasses.asdict(self.open_set)
         return found
 
     def variants(self) -> dict[str, Measures]:
@@ -107,7 +111,9 @@ class Score:
 
         variants = {name: mapping.get(name) for name in _VARIANTS}
         found = {name: read(values) for name, values in variants.items() if values is not None}
-        return cls(mapping["test_set"], read(mapping), **found)
+        return cls(
+            mapping["test_set"], read(mapping), **found, open_set=_open_set(mapping.get("open_set"))
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -222,7 +228,19 @@ def rank(config: Config, test_set: TestSet, *, query: Embeddings, gallery: Embed
         )
         reranked = measure(queries, candidates, reranking=reranking)
         found["reranked"] = Measures.of(reranked, flip=flip)
-    score = Score(test_set.name, **found)
+    apart = None
+    if settings.open_set:
+        apart = retrieval.evaluate_open_set(
+            queries,
+            candidates,
+            test_set.query.identities,
+            test_set.gallery.identities,
+            test_set.query.cameras,
+            test_set.gallery.cameras,
+            camera_filter=settings.camera_filter,
+            metric=settings.distance,
+        )
+    score = Score(test_set.name, **found, open_set=apart)
     return Ranked(score, queries, candidates, first.average_precisions)
 
 
@@ -258,8 +276,29 @@ def table(scores: Sequence[Score], *, untrained: Sequence[Score] = ()) -> str:
         for variant, found in score.variants().items():
             rows.append(_row(f"{score.name}, {variant}", found, ranks))
     kinds = {score.plain.average_precision for score in scores}
-    note = f"percent; average precision: {', '.join(sorted(kinds))}"
-    return f"{tables.table(rows[0], rows[1:])}\n{note}"
+    notes = [f"percent; average precision: {', '.join(sorted(kinds))}"]
+    notes += [_open_set_line(score.name, score.open_set) for score in scores if score.open_set]
+    return "\n".join([tables.table(rows[0], rows[1:]), *notes])
+
+
+def _open_set_line(name: str, found: retrieval.OpenSet) -> str:
+    """Open-set identification in a sentence."""
+    shares = ", ".join(
+        f"{100 * point.found:.1f} at {100 * point.allowed_rate:g}% false alarms"
+        for point in found.points
+    )
+    return (
+        f"{name}, half of the people not in the gallery: {shares} "
+        f"({found.known_queries:,} queries known, {found.unknown_queries:,} not)"
+    )
+
+
+def _open_set(values: Mapping[str, Any] | None) -> retrieval.OpenSet | None:
+    """Reads what `dataclasses.asdict` made of it, after a way through JSON."""
+    if values is None:
+        return None
+    points = tuple(retrieval.OpenSetPoint(**point) for point in values["points"])
+    return retrieval.OpenSet(**{**values, "points": points})
 
 
 def _row(name: str, found: Measures, ranks: Sequence[int]) -> list[str]:

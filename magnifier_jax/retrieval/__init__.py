@@ -13,6 +13,7 @@ from magnifier_jax.retrieval.distances import Blocks
 from magnifier_jax.retrieval.expansion import QueryExpansion, expand_queries
 from magnifier_jax.retrieval.labels import SelfMatchWarning, SpellingWarning
 from magnifier_jax.retrieval.metrics import Evaluation
+from magnifier_jax.retrieval.open_set import OpenSet, OpenSetPoint, evaluate_open_set
 from magnifier_jax.retrieval.pooling import Groups, Pooled, pool
 from magnifier_jax.retrieval.ranking import SingleShot, evaluate
 from magnifier_jax.retrieval.reranking import DistanceBlock, ReRanking, rerank
@@ -36,6 +37,8 @@ __all__ = [
     "Evaluation",
     "Gallery",
     "Groups",
+    "OpenSet",
+    "OpenSetPoint",
     "OperatingPoint",
     "Pooled",
     "QueryExpansion",
@@ -48,6 +51,7 @@ __all__ = [
     "SpellingWarning",
     "Verification",
     "evaluate",
+    "evaluate_open_set",
     "expand_queries",
     "file_header",
     "pool",

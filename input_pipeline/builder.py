@@ -48,9 +48,9 @@ class _Example:
 class ReidSplit(tfds.core.GeneratorBasedBuilder):
     """Encoded images and part maps of one split, in the order of its samples.
 
-    The metadata of the dataset repeat the names, identities and cameras of all images, and say
-    how many part classes each takes and what its checksums are, so that they are known without
-    reading a record.
+    The metadata of the dataset repeat the names, identities and cameras of all images, and their
+    tracklets where one is known, and say how many part classes each takes and what its checksums
+    are, so that they are known without reading a record.
 
     Args:
         data_dir: Folder of this split and this version of its source files.
@@ -130,9 +130,7 @@ class ReidSplit(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         metadata = {
-            "names": [relative_name(sample.path, root=self._root) for sample in self._samples],
-            "identities": [sample.identity for sample in self._samples],
-            "cameras": [sample.camera for sample in self._samples],
+            **known_fields(self._samples, root=self._root),
             # Known, and put in, when they are encoded.
             "num_parts": [0] * len(self._samples),
             "image_checksums": [0] * len(self._samples),
@@ -217,6 +215,18 @@ class ReidSplit(tfds.core.GeneratorBasedBuilder):
             "part_checksums": checksum(parts.data),
         }
         return _Example(record, metadata)
+
+
+def known_fields(samples: Sequence[Sample], *, root: pathlib.Path) -> dict[str, list[Any]]:
+    """What metadata repeat of each image; tracklets only where one of any image is known."""
+    fields: dict[str, list[Any]] = {
+        "names": [relative_name(sample.path, root=root) for sample in samples],
+        "identities": [sample.identity for sample in samples],
+        "cameras": [sample.camera for sample in samples],
+    }
+    if any(sample.tracklet for sample in samples):
+        fields["tracklets"] = [sample.tracklet or "" for sample in samples]
+    return fields
 
 
 def _remove_leftovers(folder: pathlib.Path) -> None:

@@ -53,12 +53,15 @@ class Sample:
             `identities.JUNK`, and such images are left out.
         camera: The dataset's own number of the camera, or `identities.UNKNOWN_CAMERA`.
         part_map: Single-channel PNG of part classes, as large as the image, or None.
+        tracklet: What the consecutive images of one person under one camera have in common, or
+            None where that is not known.
     """
 
     path: pathlib.Path
     identity: int
     camera: int
     part_map: pathlib.Path | None = None
+    tracklet: str | None = None
 
 
 SPLITS = ("train", "query", "gallery")
@@ -78,6 +81,7 @@ class ReidDataset:
             or go, names do not. A person without one is called by the number.
         notices: What was taken as identities and cameras, and what was left out; each a sentence
             without a period, worth saying to whoever uses the dataset.
+        by_tracklet: Whether the dataset's protocol ranks tracklets rather than images.
     """
 
     name: str
@@ -89,6 +93,7 @@ class ReidDataset:
         default_factory=dict, hash=False, kw_only=True
     )
     notices: tuple[str, ...] = dataclasses.field(default=(), compare=False, kw_only=True)
+    by_tracklet: bool = dataclasses.field(default=False, kw_only=True)
 
     def name_of(self, identity: int) -> str:
         """What the data calls the person with this number."""

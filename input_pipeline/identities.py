@@ -29,6 +29,9 @@ JUNK = -1
 UNKNOWN_CAMERA = -1
 """A camera that is not known. It equals no camera, not even another unknown one."""
 
+UNKNOWN_TRACKLET = ""
+"""A tracklet that is not known. It equals no tracklet, not even another unknown one."""
+
 LARGEST = 2**31 - 1
 """The largest number that an identity or a camera can have in a dataset."""
 
@@ -47,6 +50,10 @@ _MARKET_WITHOUT_CAMERA = re.compile(rf"(?P<identity>{_DASH}0*1|[0-9]+)(?:[_-].*)
 _MSMT = re.compile(
     r"(?P<identity>[0-9]{4})_[0-9]{3}_(?P<camera>0[1-9]|1[0-5])_"
     r"[0-9]{4}(?:morning|noon|afternoon)_.*\.\w+"
+)
+# MARS: identity (junk is 00-1), camera, tracklet of the identity, frame.
+_MARS = re.compile(
+    r"(?P<tracklet>(?P<identity>[0-9]{4}|00-1)C(?P<camera>[1-9])T[0-9]{4})F[0-9]{3,4}\.\w+"
 )
 # Digits that begin a name in a folder such as cam1. Seven or more are dates and times.
 _LEADING = re.compile(rf"(?P<identity>{_DASH}0*1|[0-9]{{1,6}})[_-].*\.\w+")
@@ -149,20 +156,27 @@ class Who:
         identity: A number from a name such as `0002_c1s1_000451_03.jpg`, or the name of the folder
             of a person, as in `query/alice/7.jpg`; None if it is not told.
         camera: None if it is not told.
+        tracklet: What the images of one tracklet have in common, such as `0001C1T0002` in names of
+            MARS; None if it is not told.
     """
 
     identity: int | str | None
     camera: int | None = None
+    tracklet: str | None = None
 
 
 def who_is_named(path: pathlib.PurePath | str, *, camera_required: bool = True) -> Who | None:
-    """Identity and camera in a file name in the manner of Market-1501 or MSMT17, or None.
+    """What a file name in the manner of Market-1501, MSMT17 or MARS tells, or None.
 
     Args:
         path: The file, with `/` between folders; only its name counts.
         camera_required: Whether a name without a camera, such as `17_anything.jpg`, tells nothing.
     """
     name = path.rpartition("/")[2] if isinstance(path, str) else path.name
+    match = _MARS.fullmatch(name)
+    if match is not None:
+        identity = JUNK if match["identity"] == "00-1" else int(match["identity"])
+        return Who(identity, int(match["camera"]), match["tracklet"])
     match = _MSMT.fullmatch(name) or _MARKET.fullmatch(name)
     if match is not None:
         return _who(match["identity"], match["camera"])
@@ -376,7 +390,8 @@ def _decided(place: _Place, person: str | None, *, by_folder: bool) -> Who | Non
     if (by_folder and person is not None and is_junk(person)) or named == JUNK:
         identity = JUNK
     camera = place.camera(person if by_folder else None)
-    return None if identity is None and camera is None else Who(identity, camera)
+    tracklet = place.named.tracklet if place.named else None
+    return None if identity is None and camera is None else Who(identity, camera, tracklet)
 
 
 def _notices(

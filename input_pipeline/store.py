@@ -17,7 +17,7 @@ import numpy as np
 from input_pipeline.dataset import NUM_PARTS, SPLITS, ReidDataset, Sample
 from input_pipeline.errors import DataError
 from input_pipeline.files import only_one
-from input_pipeline.identities import UNKNOWN_CAMERA
+from input_pipeline.identities import UNKNOWN_CAMERA, UNKNOWN_TRACKLET
 from input_pipeline.images import Proven, relative_name
 
 # --- Records --------------------------------------------------------------------------------------
@@ -97,14 +97,17 @@ class PreparedSplit:
         sources: Records that hold the images one after the other.
         checksums: CRC-32 of each encoded image and part map, uint32 `[n, 2]`; None if an older
             version prepared them.
+        tracklets: What the images of a tracklet have in common, str `[n]`, empty where it is not
+            known; None if it is of no image.
     """
 
     identities: np.ndarray
     cameras: np.ndarray
     names: tuple[str, ...]
     num_parts: np.ndarray
-    sources: tuple[Records, ...] = dataclasses.field(repr=False)
+    sources: tuple[Records | Chosen, ...] = dataclasses.field(repr=False)
     checksums: np.ndarray | None = None
+    tracklets: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -134,6 +137,19 @@ class PreparedSplit:
                 found[place] = sample
         return [sample for sample in found if sample is not None]
 
+    def take(self, ids: Sequence[int] | np.ndarray) -> PreparedSplit:
+        """Some of the images as a split of their own, in the order of `ids`."""
+        places = np.asarray(ids, np.int64)
+        return PreparedSplit(
+            identities=self.identities[places],
+            cameras=self.cameras[places],
+            names=tuple(self.names[place] for place in places.tolist()),
+            num_parts=self.num_parts[places],
+            sources=(Chosen(self, places),),
+            checksums=None if self.checksums is None else self.checksums[places],
+            tracklets=None if self.tracklets is None else self.tracklets[places],
+        )
+
     def require_parts(self, *, num_parts: int | None = None, gaps: bool = False) -> None:
         """Refuses a split that cannot be trained on with part labels.
 
@@ -161,13 +177,37 @@ class PreparedSplit:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Chosen:
+    """Some of a split's images.
+
+    Attributes:
+        split: The split.
+        places: Which, int64 `[n]`.
+    """
+
+    split: PreparedSplit
+    places: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def read(self, positions: Sequence[int]) -> list[EncodedSample]:
+        """The records at `positions` among those that were chosen."""
+        return self.split.read(self.places[list(positions)])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class PreparedDataset:
-    """The prepared splits of a dataset; one without images has length 0."""
+    """The prepared splits of a dataset; one without images has length 0.
+
+    `by_tracklet` is that of `ReidDataset`.
+    """
 
     name: str
     train: PreparedSplit
     query: PreparedSplit
     gallery: PreparedSplit
+    by_tracklet: bool = False
 
 
 def folder_name(dataset: str) -> str:
@@ -253,7 +293,7 @@ def prepare(
         if any(written):
             _tell_other_versions(folders[0].parent, split, folders)
         splits[split] = _open(pieces, root=dataset.root)
-    return PreparedDataset(dataset.name, **splits)
+    return PreparedDataset(dataset.name, **splits, by_tracklet=dataset.by_tracklet)
 
 
 def concatenate(splits: Sequence[PreparedSplit], names: Sequence[str]) -> PreparedSplit:
@@ -282,7 +322,20 @@ def concatenate(splits: Sequence[PreparedSplit], names: Sequence[str]) -> Prepar
         num_parts=np.concatenate([split.num_parts for split in splits]),
         sources=tuple(source for split in splits for source in split.sources),
         checksums=_joined([split.checksums for split in splits]),
+        tracklets=_tracklets(
+            [
+                f"{name}/{tracklet}" if tracklet else UNKNOWN_TRACKLET
+                for split, name in zip(splits, names, strict=True)
+                for tracklet in (
+                    [None] * len(split) if split.tracklets is None else split.tracklets
+                )
+            ]
+        ),
     )
+
+
+def _tracklets(names: Sequence[str]) -> np.ndarray | None:
+    return np.array(names, np.str_) if any(names) else None
 
 
 def _joined(checksums: Sequence[np.ndarray | None]) -> np.ndarray | None:
@@ -298,14 +351,6 @@ class _Piece:
     samples: Sequence[Sample]
     folder: pathlib.Path
     name: str
-
-    def fields(self, root: pathlib.Path) -> dict[str, list[Any]]:
-        """Names, identities and cameras, as they are written."""
-        return {
-            "names": [relative_name(sample.path, root=root) for sample in self.samples],
-            "identities": [sample.identity for sample in self.samples],
-            "cameras": [sample.camera for sample in self.samples],
-        }
 
 
 def _pieces(dataset: ReidDataset, split: str, *, data_dir: str | os.PathLike[str]) -> list[_Piece]:
@@ -369,7 +414,7 @@ def _cause(error: OSError | RuntimeError) -> str:
 
 def _open(pieces: Sequence[_Piece], *, root: pathlib.Path) -> PreparedSplit:
     """The images that were written into the folders of `pieces`, one after the other."""
-    from input_pipeline.builder import ReidSplit
+    from input_pipeline.builder import ReidSplit, known_fields
 
     num_parts, sources = [np.zeros(0, np.int32)], []
     checksums: list[np.ndarray | None] = [np.zeros((0, 2), np.uint32)]
@@ -379,7 +424,7 @@ def _open(pieces: Sequence[_Piece], *, root: pathlib.Path) -> PreparedSplit:
             records = Records(piece.folder, builder.source())
             metadata = builder.info.metadata
             # The samples are known, and have to be what was prepared.
-            for field, values in piece.fields(root).items():
+            for field, values in known_fields(piece.samples, root=root).items():
                 if list(metadata[field]) != values:
                     raise ValueError(f"other {field} were written")
             num_parts.append(np.asarray(metadata["num_parts"]).astype(np.int32))
@@ -398,6 +443,7 @@ def _open(pieces: Sequence[_Piece], *, root: pathlib.Path) -> PreparedSplit:
         num_parts=np.concatenate(num_parts),
         sources=tuple(sources),
         checksums=_joined(checksums),
+        tracklets=_tracklets([sample.tracklet or UNKNOWN_TRACKLET for sample in samples]),
     )
 
 
@@ -431,6 +477,8 @@ def _fingerprint(samples: Sequence[Sample], *, root: pathlib.Path) -> str:
     digest = hashlib.sha256(f"{_FORMAT}\n".encode())
     for sample in samples:
         digest.update(f"{sample.identity} {sample.camera}\n".encode())
+        if sample.tracklet is not None:  # Others keep the digest that they always had.
+            digest.update(f"{sample.tracklet}\n".encode("utf-8", "surrogateescape"))
         for path in (sample.path, sample.part_map):
             digest.update(_state(path, root=root) if path is not None else b"-\n")
     return digest.hexdigest()[:16]

@@ -265,6 +265,19 @@ class EvaluateConfig:
         "rectangular",
         "'rectangular' (most toolboxes) or 'trapezoid' (the original MATLAB code of Market-1501).",
     )
+    by_tracklet: Literal["auto", "always", "never"] = setting(
+        "auto",
+        "Whether the images of a tracklet become one descriptor before ranking: 'auto' where the "
+        "test set's protocol ranks tracklets (mars, ilids_vid), 'always' wherever tracklets are "
+        "known, or 'never'.",
+        added=True,
+    )
+    tracklet_weights: Literal["visible", "uniform"] = setting(
+        "visible",
+        "'visible' weighs an image of a tracklet by how many parts it shows, 'uniform' weighs all "
+        "alike.",
+        added=True,
+    )
     flip: bool = setting(
         False,
         "Whether an image's descriptor is the mean of its own and its mirror image's; a second "

@@ -68,11 +68,15 @@ class TrainingSet:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TestSet:
-    """What the network is measured on."""
+    """What the network is measured on.
+
+    `by_tracklet` tells whether its protocol ranks tracklets rather than images.
+    """
 
     name: str
     query: PreparedSplit
     gallery: PreparedSplit
+    by_tracklet: bool = False
 
 
 def open_training_set(config: Config, *, progress: bool = True) -> TrainingSet:
@@ -173,7 +177,12 @@ class Listing:
             training = _join(self.config, datasets, [opened[spec].train for spec in self.train])
         titles = _distinct([opened[spec].name for spec in self.test])
         return training, tuple(
-            TestSet(title, opened[spec].query, opened[spec].gallery)
+            TestSet(
+                title,
+                opened[spec].query,
+                opened[spec].gallery,
+                by_tracklet=opened[spec].by_tracklet,
+            )
             for title, spec in zip(titles, self.test, strict=True)
         )
 

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from PIL import Image
@@ -275,6 +275,73 @@ def write_table(folder: pathlib.Path, text: str) -> pathlib.Path:
     return path
 
 
+def mars(folder: pathlib.Path) -> str:
+    """The protocol's files over images of which each is a tracklet of two frames.
+
+    Distractors and junk are there too. Both frames are the same picture.
+    """
+    root = folder / "MARS"
+    names: dict[str, list[str]] = {"train": [], "test": []}
+    rows: dict[str, list[tuple[int, int, int, int]]] = {"train": [], "test": []}
+    queries: list[int] = []
+    numbers: Counter[int] = Counter()
+    tested = [shot for shot in shots() if shot.split != "train"]
+    junk, distractor = (dataclasses.replace(shots()[0], identity=i, split="test") for i in (-1, 0))
+    for shot in (*shots()[: -len(tested)], junk, distractor, *sorted(tested, key=_by_person)):
+        side = "train" if shot.split == "train" else "test"
+        numbers[shot.identity] += 1
+        person = "00-1" if shot.identity == -1 else f"{shot.identity:04d}"
+        start = len(names[side]) + 1
+        for frame in (1, 2):
+            name = f"{person}C{shot.camera}T{numbers[shot.identity]:04d}F{frame:03d}.jpg"
+            save(shot, root / f"bbox_{side}" / person / name)
+            names[side].append(name)
+        rows[side].append((start, start + 1, shot.identity, shot.camera))
+        if shot.split == "query":
+            queries.append(len(rows[side]))
+    _mars_lists(root / "info", names, rows, queries)
+    return "mars"
+
+
+def _by_person(shot: Shot) -> tuple[int, int, bool, int]:
+    """Queries are neither the first nor the last tracklets of a person."""
+    return shot.identity, shot.camera, shot.split == "query", shot.index
+
+
+def _mars_lists(
+    folder: pathlib.Path,
+    names: Mapping[str, Sequence[str]],
+    rows: Mapping[str, Sequence[tuple[int, int, int, int]]],
+    queries: Sequence[int],
+) -> None:
+    import scipy.io
+
+    folder.mkdir()
+    for side, listed in names.items():
+        (folder / f"{side}_name.txt").write_text("".join(f"{name}\n" for name in listed))
+        content = {f"track_{side}_info": np.array(rows[side])}
+        scipy.io.savemat(folder / f"tracks_{side}_info.mat", content)
+    scipy.io.savemat(folder / "query_IDX.mat", {"query_IDX": np.array([queries])})
+
+
+def ilids_vid(folder: pathlib.Path, *, splits: Sequence[Sequence[int]] | None = None) -> str:
+    """Six people, of whom both cameras saw a tracklet of two or three frames."""
+    root = folder / "iLIDS-VID"
+    numbers: Counter[tuple[int, int]] = Counter()
+    for shot in shots():
+        numbers[shot.identity, shot.camera] += 1
+        person = f"person{10 * shot.identity + 1:03d}"
+        name = f"cam{shot.camera}_{person}_{numbers[shot.identity, shot.camera]:05d}.png"
+        save(shot, root / "i-LIDS-VID" / "sequences" / f"cam{shot.camera}" / person / name)
+    if splits is not None:
+        import scipy.io
+
+        (root / "train-test people splits").mkdir()
+        path = root / "train-test people splits" / "train_test_splits_ilidsvid.mat"
+        scipy.io.savemat(path, {"ls_set": np.array(splits, np.uint16)})
+    return "ilids_vid"
+
+
 LAYOUTS: Mapping[str, Callable[[pathlib.Path], str]] = {
     builder.__name__: builder
     for builder in (
@@ -291,6 +358,7 @@ LAYOUTS: Mapping[str, Callable[[pathlib.Path], str]] = {
         market_style,
         folders,
         csv_table,
+        mars,
     )
 }
 """Every builder by name: `spec = LAYOUTS['folders'](tmp_path)`."""

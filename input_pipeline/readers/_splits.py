@@ -165,6 +165,18 @@ def warn_of_difference(found: Count, expected: Count, *, what: str) -> None:
         )
 
 
+def warn_of_tracklets(dataset: ReidDataset, published: Mapping[str, int], *, title: str) -> None:
+    """Warns of every split that has other numbers of tracklets than published."""
+    for split, expected in published.items():
+        found = len({sample.tracklet for sample in getattr(dataset, split)} - {None})
+        if found != expected:
+            warnings.warn(
+                f"{title}: the {split} split in {dataset.root} has {found:,} tracklets, published "
+                f"are {expected:,}; results are not comparable with published ones",
+                stacklevel=3,
+            )
+
+
 def _shared_identities(dataset: ReidDataset, *, own: bool) -> list[Problem]:
     """The problem that training identities are tested on, if they are."""
     train = {sample.identity for sample in dataset.train}
@@ -271,7 +283,7 @@ def read_three_folders(
                 problems.append(Problem(path, f"numbers go up to {LARGEST}, number people anew"))
                 continue
             part_map = labels and _files.find_part_map(path, root=root, labels=labels)
-            samples.append(Sample(path, who.identity, camera, part_map))
+            samples.append(Sample(path, who.identity, camera, part_map, who.tracklet))
         splits[split] = tuple(samples)
     dataset = ReidDataset(name, root, *splits.values())
     return checked(

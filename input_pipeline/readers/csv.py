@@ -23,6 +23,7 @@ from input_pipeline.identities import (
     UNKNOWN_CAMERA,
     is_junk,
     is_unknown_camera,
+    is_unknown_tracklet,
     junk_notice,
     near_spelling_notices,
     number_names,
@@ -73,7 +74,10 @@ def read(root: pathlib.Path, *, variant: str = "", allow_outside: bool = False) 
         if part_map is None and labels is not None and path.is_relative_to(table.parent):
             part_map = _files.find_part_map(path, root=table.parent, labels=labels)
         camera = UNKNOWN_CAMERA if is_unknown_camera(row.camera) else cameras[row.camera]
-        samples[row.split].append(Sample(path, identities[row.identity], camera, part_map))
+        tracklet = None if is_unknown_tracklet(row.tracklet) else row.tracklet
+        samples[row.split].append(
+            Sample(path, identities[row.identity], camera, part_map, tracklet)
+        )
     root = _common_root(table, seen)
     dataset = ReidDataset(
         _files.name_of(table.parent, fallback="csv"),
@@ -106,6 +110,7 @@ class _Row:
     camera: str
     split: str
     part_map: str
+    tracklet: str
 
 
 def _find_table(root: pathlib.Path) -> pathlib.Path:
@@ -167,7 +172,9 @@ def _check_columns(table: pathlib.Path, columns: Sequence[str]) -> None:
             f"{table} has no column {', '.join(missing)}: its first line must name the columns "
             "path,identity,camera,split"
         )
-    twice = [name for name in (*_NEEDED, "camera", "part_map") if columns.count(name) > 1]
+    twice = [
+        name for name in (*_NEEDED, "camera", "part_map", "tracklet") if columns.count(name) > 1
+    ]
     if twice:
         raise DataError(f"{table} has the column {', '.join(twice)} twice: keep one")
 
@@ -181,6 +188,7 @@ def _row(line: int, columns: Sequence[str], fields: Sequence[str]) -> _Row:
         camera=one_spelling(named.get("camera", "")),
         split=named.get("split", ""),
         part_map=named.get("part_map", ""),
+        tracklet=one_spelling(named.get("tracklet", "")),
     )
 
 

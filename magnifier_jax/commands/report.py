@@ -79,7 +79,6 @@ def _renew(path: pathlib.Path, options: argparse.Namespace) -> None:
         page = write_report(
             workdir,
             dataclasses.replace(trained, config=config),
-            sets[0],
             scores=scores,
             ranked=evaluator.first,
             untrained=read_untrained(workdir, config),

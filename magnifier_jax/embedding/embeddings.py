@@ -22,7 +22,7 @@ class Embeddings:
         parts: float32 `[N, P, E]`, an embedding of unit length for each body part; None where the
             network or the exported file has none.
         visible: bool `[N, P]`, whether the part is seen, never true of part 0, the background;
-            None without `parts`.
+            None where it is not known, and where `parts` were left out, as a rule.
         part_maps: uint8 `[N, h, w]`, the part that each cell of the image shows; None where the
             network does not predict them.
         names: What each image is called: a file's path, or its place among what was given.

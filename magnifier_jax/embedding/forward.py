@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from magnifier_jax.datasets import ImageSource
 from magnifier_jax.devices import fetch, put_batch, replicated, split_over
-from magnifier_jax.embedding.embeddings import Embeddings
+from magnifier_jax.embedding.embeddings import Embeddings, visible_parts
 from magnifier_jax.model import MagnifierNet, Outputs
 from magnifier_jax.training.augmentation import normalize
 
@@ -104,6 +104,7 @@ def embed_split(
     batch_size: int,
     mesh: Mesh,
     unflipped: bool = False,
+    visible: bool = False,
     title: str = "Embedding",
     progress: bool = True,
 ) -> Embeddings:
@@ -116,6 +117,7 @@ def embed_split(
         batch_size: Images at a time over all devices; rounded up to a multiple of them.
         mesh: The devices.
         unflipped: Whether to keep the descriptors of the images alone too.
+        visible: Whether to keep which parts images show, if the network says it.
         title: What the progress bar says.
         progress: Whether there is one.
     """
@@ -134,7 +136,11 @@ def embed_split(
     with tqdm.tqdm(total=count, desc=title, unit="img", disable=not progress, leave=False) as bar:
         for batch in images.batches(ids()):
             embedded = embed(variables, put_batch(batch.images, mesh))
-            kept = (embedded.descriptor, embedded.unflipped if unflipped else None)
+            kept = (
+                embedded.descriptor,
+                embedded.unflipped if unflipped else None,
+                embedded.part_shares if visible else None,
+            )
             # Fetching the batch before keeps the devices busy meanwhile.
             if pending is not None:
                 found.append(fetch(pending))
@@ -147,6 +153,7 @@ def embed_split(
         present = [array for array in arrays if array is not None]
         return np.concatenate(present)[:count] if present else None
 
-    descriptors, alone = map(join, zip(*found, strict=True))
+    descriptors, alone, shares = map(join, zip(*found, strict=True))
     assert descriptors is not None
-    return Embeddings(descriptors, unflipped=alone)
+    seen = None if shares is None else visible_parts(shares)
+    return Embeddings(descriptors, visible=seen, unflipped=alone)

@@ -15,6 +15,7 @@ from magnifier_jax.config import Config
 from magnifier_jax.datasets import ImageSource, TestSet, open_images
 from magnifier_jax.embedding.embeddings import Embeddings
 from magnifier_jax.embedding.forward import embed_split, make_embed
+from magnifier_jax.evaluation.tracklets import Pooling, pool_tracklets, ranks_tracklets
 from magnifier_jax.model import MagnifierNet
 from magnifier_jax.retrieval.metrics import ranks_to_show
 
@@ -70,6 +71,8 @@ class Score:
         expanded: After query expansion, if asked for; of the flipped descriptors if there are any.
         reranked: By k-reciprocal re-ranking, if asked for; of the same.
         open_set: How people who are not in the gallery are told from others, if asked for.
+        tracklets: What the tracklets were made of, where these were ranked rather than images;
+            `queries` and `gallery` of the measures count them then.
     """
 
     name: str
@@ -78,10 +81,13 @@ class Score:
     expanded: Measures | None = None
     reranked: Measures | None = None
     open_set: retrieval.OpenSet | None = None
+    tracklets: Pooling | None = None
 
     def to_mapping(self) -> dict[str, Any]:
         """The object that `evaluation.json` holds for this test set."""
         found = {"test_set": self.name, **dataclasses.asdict(self.plain)}
+        if self.tracklets is not None:
+            found["tracklets"] = dataclasses.asdict(self.tracklets)
         for name in _VARIANTS:
             measures = getattr(self, name)
             if measures is not None:
@@ -111,8 +117,13 @@ class Score:
 
         variants = {name: mapping.get(name) for name in _VARIANTS}
         found = {name: read(values) for name, values in variants.items() if values is not None}
+        pooled = mapping.get("tracklets")
         return cls(
-            mapping["test_set"], read(mapping), **found, open_set=_open_set(mapping.get("open_set"))
+            mapping["test_set"],
+            read(mapping),
+            **found,
+            open_set=_open_set(mapping.get("open_set")),
+            tracklets=None if pooled is None else Pooling.from_mapping(pooled),
         )
 
 
@@ -122,12 +133,14 @@ class Ranked:
 
     Attributes:
         score: The numbers.
+        test_set: What was ranked: the test set, or the first images of its tracklets.
         query: Descriptors of the queries, `[Nq, D]`; means over mirror images if so configured.
         gallery: Those of the gallery, `[Ng, D]`.
         average_precisions: Of each query by these descriptors, `[Nq]`; NaN without a match.
     """
 
     score: Score
+    test_set: TestSet
     query: np.ndarray
     gallery: np.ndarray
     average_precisions: np.ndarray
@@ -166,6 +179,7 @@ class Evaluator:
         """Measures the network with these variables on every test set."""
         scores = []
         for test_set, query, gallery in self._sets:
+            by_tracklet = ranks_tracklets(self._config.evaluate, test_set)
             found = [
                 embed_split(
                     self._embed,
@@ -174,6 +188,7 @@ class Evaluator:
                     batch_size=self._config.evaluate.batch_size,
                     mesh=self._mesh,
                     unflipped=True,
+                    visible=by_tracklet,
                     title=f"{test_set.name} {title}",
                     progress=self._progress,
                 )
@@ -187,8 +202,16 @@ class Evaluator:
 
 
 def rank(config: Config, test_set: TestSet, *, query: Embeddings, gallery: Embeddings) -> Ranked:
-    """Ranks the descriptors of a test set in every way that the configuration asks for."""
+    """Ranks the descriptors of a test set in every way that the configuration asks for.
+
+    Those of a tracklet become one first, where tracklets are to be ranked.
+    """
     settings = config.evaluate
+    pooling = None
+    if ranks_tracklets(settings, test_set):
+        tracklets = pool_tracklets(settings, test_set, query=query, gallery=gallery)
+        test_set, pooling = tracklets.test_set, tracklets.pooling
+        query, gallery = tracklets.query, tracklets.gallery
     flip = query.unflipped is not None
 
     def measure(
@@ -240,8 +263,8 @@ def rank(config: Config, test_set: TestSet, *, query: Embeddings, gallery: Embed
             camera_filter=settings.camera_filter,
             metric=settings.distance,
         )
-    score = Score(test_set.name, **found, open_set=apart)
-    return Ranked(score, queries, candidates, first.average_precisions)
+    score = Score(test_set.name, **found, open_set=apart, tracklets=pooling)
+    return Ranked(score, test_set, queries, candidates, first.average_precisions)
 
 
 def evaluation_record(
@@ -278,6 +301,7 @@ def table(scores: Sequence[Score], *, untrained: Sequence[Score] = ()) -> str:
     kinds = {score.plain.average_precision for score in scores}
     notes = [f"percent; average precision: {', '.join(sorted(kinds))}"]
     notes += [_open_set_line(score.name, score.open_set) for score in scores if score.open_set]
+    notes += [_pooled(score, score.tracklets) for score in scores if score.tracklets is not None]
     return "\n".join([tables.table(rows[0], rows[1:]), *notes])
 
 
@@ -299,6 +323,19 @@ def _open_set(values: Mapping[str, Any] | None) -> retrieval.OpenSet | None:
         return None
     points = tuple(retrieval.OpenSetPoint(**point) for point in values["points"])
     return retrieval.OpenSet(**{**values, "points": points})
+
+
+def _pooled(score: Score, pooling: Pooling) -> str:
+    """Says what the tracklets of a test set were made of."""
+    how = {
+        "visible": "weighted by the parts that images show",
+        "uniform": "in which all images weigh alike",
+    }
+    return (
+        f"{score.name}: {score.plain.queries:,} query and {score.plain.gallery:,} gallery "
+        f"tracklets, means of {pooling.query_images:,} and {pooling.gallery_images:,} images, "
+        f"{how.get(pooling.weights, pooling.weights)}"
+    )
 
 
 def _row(name: str, found: Measures, ranks: Sequence[int]) -> list[str]:

@@ -112,7 +112,6 @@ class RunEvaluation:
         return write_report(
             self.workdir,
             dataclasses.replace(self.trained, config=self.config),
-            self.test_sets[0],
             scores=self.scores,
             ranked=self.ranked,
             untrained=self.untrained,

@@ -199,7 +199,6 @@ class Run:
         return write_report(
             self.workdir,
             trained,
-            self.test_sets[0],
             scores=result.scores,
             untrained=result.untrained,
             ranked=self.evaluate.first,

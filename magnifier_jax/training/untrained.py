@@ -9,7 +9,7 @@ from typing import Any
 
 from input_pipeline.errors import DataError
 from input_pipeline.files import read_json, reading, write_json
-from magnifier_jax.config import Config
+from magnifier_jax.config import Config, EvaluateConfig
 from magnifier_jax.evaluation import Score
 from magnifier_jax.workdir import WorkDirectory
 
@@ -18,6 +18,7 @@ _logger = logging.getLogger(__name__)
 # What decides the numbers of descriptors that are ranked by their distances alone.
 _WHAT = "record of the untrained network"
 _PROTOCOL = ("average_precision", "camera_filter", "distance", "max_rank")
+_OF_TRACKLETS = ("by_tracklet", "tracklet_weights")
 
 
 def write_untrained(workdir: WorkDirectory, config: Config, scores: Sequence[Score]) -> None:
@@ -71,4 +72,11 @@ def _sound(score: Score) -> Score:
 
 def _protocol(config: Config) -> dict[str, Any]:
     settings = {name: getattr(config.evaluate, name) for name in _PROTOCOL}
+    # Records of before tracklets were ranked do not have these.
+    usual = EvaluateConfig()
+    settings |= {
+        name: value
+        for name in _OF_TRACKLETS
+        if (value := getattr(config.evaluate, name)) != getattr(usual, name)
+    }
     return {"test": config.data.test or config.data.train, **settings}

@@ -11,6 +11,7 @@ from input_pipeline.identities import (
     identify,
     is_junk,
     is_unknown_camera,
+    is_unknown_tracklet,
     near_spellings,
     number_names,
     who_is_named,
@@ -32,6 +33,11 @@ from input_pipeline.identities import (
         ("0001_c2_f0046182.jpg", Who(1, 2)),
         ("0003_012_14_0303morning_0008_0.jpg", Who(3, 14)),
         ("0003_012_14_0303.jpg", None),
+        ("0012C3T0004F005.jpg", Who(12, 3, "0012C3T0004")),
+        ("0000C6T1234F001.png", Who(0, 6, "0000C6T1234")),
+        ("00-1C1T0001F001.jpg", Who(JUNK, 1, "00-1C1T0001")),
+        ("0012C3T0004.jpg", None),
+        ("012C3T0004F005.jpg", None),
         ("-5_c3_x.png", None),
         (f"{2**63 - 1}_c1_1.jpg", Who(2**63 - 1, 1)),
         (f"{2**63}_c1_1.jpg", None),
@@ -242,3 +248,19 @@ def test_one_image_is_told_as_its_gallery_is():
     assert who_is_on(path, by_folder=False) == Who(2, 2)
     path = pathlib.Path("/data/query/alice/cam2/7.jpg")
     assert who_is_on(path, by_folder=True) == Who("alice", 2)
+
+
+@pytest.mark.parametrize("tracklet", ["", None, float("nan"), -1, "-1", "nan", "unknown", "?"])
+def test_tracklets_that_are_not_known(tracklet):
+    assert is_unknown_tracklet(tracklet)
+
+
+@pytest.mark.parametrize("tracklet", ["0012C3T0004", "0", 0, 7, "cam1/person001"])
+def test_tracklets_that_are_known(tracklet):
+    assert not is_unknown_tracklet(tracklet)
+
+
+def test_a_folder_of_tracklets_tells_them_with_people_and_cameras():
+    names = ["bbox_test/0012/0012C3T0004F005.jpg", "bbox_test/00-1/00-1C1T0001F001.jpg"]
+    found = identify(names)
+    assert found.who == (Who(12, 3, "0012C3T0004"), Who(JUNK, 1, "00-1C1T0001"))

@@ -53,6 +53,60 @@ def test_reading_is_in_the_order_of_the_ids(small):
             small.train.read([0, wrong])
 
 
+def test_some_images_are_a_split_of_their_own(small):
+    chosen = small.train.take([5, 0, 13])
+    assert chosen.names == tuple(small.train.names[i] for i in (5, 0, 13))
+    assert chosen.read([2, 0]) == small.train.read([13, 5])
+    assert chosen.take([1]).read([0]) == small.train.read([0])
+    np.testing.assert_array_equal(chosen.identities, small.train.identities[[5, 0, 13]])
+    np.testing.assert_array_equal(chosen.checksums, small.train.checksums[[5, 0, 13]])
+    with pytest.raises(IndexError):
+        chosen.read([3])
+
+
+def with_tracklets(dataset):
+    """Every two queries are a tracklet; of the last one it is not known."""
+    names = [f"walk {i // 2}" for i in range(len(dataset.query) - 1)] + [None]
+    query = tuple(
+        dataclasses.replace(sample, tracklet=name)
+        for sample, name in zip(dataset.query, names, strict=True)
+    )
+    return dataclasses.replace(dataset, query=query, by_tracklet=True)
+
+
+def test_tracklets_are_stored_and_everything_else_stays_as_it_was(make_dataset, tmp_path):
+    dataset, folder = make_dataset(), tmp_path / "prepared"
+    before = prepare(dataset, data_dir=folder, progress=False)
+    files = files_under(folder)
+    assert before.query.tracklets is None
+    assert not before.by_tracklet
+    prepared = prepare(with_tracklets(dataset), data_dir=folder, progress=False)
+    wanted = [sample.tracklet or "" for sample in with_tracklets(dataset).query]
+    assert prepared.query.tracklets.tolist() == wanted
+    assert prepared.by_tracklet
+    assert prepared.train.tracklets is None
+    # Splits without tracklets are in the folders in which they always were.
+    new = [path.relative_to(folder).parts[1] for path in files_under(folder) if path not in files]
+    assert new
+    assert all(place.startswith("query-") for place in new)
+    again = prepare(with_tracklets(dataset), data_dir=folder, progress=False)
+    assert again.query.tracklets.tolist() == wanted
+    assert again.query.read([0]) == before.query.read([0])
+
+
+def test_tracklets_of_joined_sets_stay_apart(make_dataset, tmp_path):
+    prepared = prepare(with_tracklets(make_dataset()), data_dir=tmp_path, progress=False)
+    query = prepared.query
+    joined = concatenate([query, prepared.train, query], ["a", "b", "c"])
+    names = query.tracklets.tolist()
+    assert joined.tracklets.tolist() == [
+        *(name and f"a/{name}" for name in names),
+        *([""] * len(prepared.train)),
+        *(name and f"c/{name}" for name in names),
+    ]
+    assert concatenate([prepared.train], ["b"]).tracklets is None
+
+
 def test_many_threads_read_the_same(small):
     everything = small.train.read(range(14))
     rng = np.random.default_rng(0)

@@ -70,7 +70,6 @@ class PartMaps:
 def write_report(
     workdir: WorkDirectory,
     trained: Trained,
-    test_set: TestSet,
     *,
     scores: Sequence[Score],
     ranked: Ranked,
@@ -85,9 +84,9 @@ def write_report(
         workdir: The run; its `metrics.jsonl` gives the curves, and `robustness.json`, if there is
             one, a section.
         trained: The network.
-        test_set: What everything but the numbers is shown of.
-        scores: Its numbers, and those of other test sets.
-        ranked: What the evaluation of this test set left.
+        scores: The numbers of all test sets.
+        ranked: What the evaluation of one of them left, of which everything else is shown. Of
+            tracklets their first images are.
         untrained: The numbers before training.
         mesh: The devices; None is all of them.
         log: Where rankings and part maps are also recorded for TensorBoard.
@@ -99,6 +98,7 @@ def write_report(
     Raises:
         UserError: It cannot be written.
     """
+    test_set = ranked.test_set
     examples = pick_examples(trained, test_set, ranked)
     part_maps = predict_part_maps(trained, test_set.gallery, mesh or make_mesh())
     path = output or workdir.path / "report.html"

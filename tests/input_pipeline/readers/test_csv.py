@@ -47,6 +47,15 @@ def test_csv_may_name_part_maps_and_leave_cameras_out(tmp_path):
     assert {sample.part_map for sample in dataset.train} == {tmp_path / "table" / "map.png"}
 
 
+def test_csv_may_name_tracklets(tmp_path):
+    header, *body = layouts.table_rows(tmp_path)
+    names = ["walk 1", "walk 1", "", "-1"]
+    rows = [f"{row},{names[i % 4]}" for i, row in enumerate(body)]
+    dataset = csv.read(layouts.write_table(tmp_path, "\n".join([f"{header},tracklet", *rows])))
+    assert [s.tracklet for s in dataset.query] == ["walk 1", "walk 1", None, None]
+    assert not dataset.by_tracklet
+
+
 def test_csv_reports_all_bad_lines_at_once(tmp_path):
     lines = layouts.table_rows(tmp_path)
     bad = [

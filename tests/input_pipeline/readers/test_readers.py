@@ -22,11 +22,13 @@ NAMES = {
     "market_style": "my_shop",
     "folders": "buro",
     "csv_table": "table",
+    "mars": "mars",
 }
 SIZES = {
     "market1501": (16, 4, 9),
     "market1501_500k": (16, 4, 11),
     "msmt17_v2": (14, 4, 8),
+    "mars": (32, 8, 26),  # two frames each; the gallery has the queries and a distractor
 }
 
 
@@ -81,8 +83,10 @@ def test_available_lists_the_readers_and_no_helpers():
         "cuhk03",
         "dukemtmc",
         "folders",
+        "ilids_vid",
         "market1501",
         "market_style",
+        "mars",
         "msmt17",
         "occluded_duke",
         "synthetic",

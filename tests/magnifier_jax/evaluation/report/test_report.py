@@ -63,7 +63,6 @@ def test_report_is_one_file_with_everything(tiny_run, trained, test_set, ranked,
         path = write_report(
             workdir,
             trained,
-            test_set,
             scores=tiny_run.result.scores,
             ranked=ranked,
             untrained=tiny_run.result.untrained,

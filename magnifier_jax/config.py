@@ -296,6 +296,7 @@ class EvaluateConfig:
         False,
         "Whether to measure too how queries of people who are not in the gallery are told from "
         "others, with half of the people taken out of it.",
+        added=True,
     )
     rerank: bool = setting(False, "Whether k-reciprocal re-ranking gives a line of its own.")
     rerank_k1: int = setting(20, "Neighbors that are looked at for each image.", low=1, high=10_000)

@@ -16,7 +16,7 @@ from input_pipeline.errors import DataError
 from magnifier_jax.gallery.engine import Place
 from magnifier_jax.gallery.records import vector_checks
 
-_READ_AHEAD_BYTES = 2**26
+_READ_AHEAD_BYTES = 2**25
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -89,7 +89,8 @@ class StoredRows:
                 batch_size=rows,
                 strict_batch_size=True,
                 scan_in_order=True,
-                batch_readahead=4,
+                batch_readahead=2,
+                fragment_readahead=1,
                 io_buffer_size=_READ_AHEAD_BYTES,
             )
             batches = iter(scanner.to_batches())

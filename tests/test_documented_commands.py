@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 import configs
+from input_pipeline.part_labels.commands import COMMANDS as LABEL_COMMANDS
 from magnifier_jax.commands import COMMANDS, main
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -35,15 +36,21 @@ def test_commands_are_found() -> None:
     assert {"train", "embed", "search", "export"} <= {words[1] for _, words in SHOWN}
 
 
-@pytest.mark.parametrize("command", sorted({words[1] for _, words in SHOWN}))
-def test_options_exist(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command in COMMANDS
+def command_in(words: list[str]) -> tuple[str, ...]:
+    """The command, and the one below it where it has some of its own."""
+    _, command, first, *_ = [*words, ""]
+    return (command, first) if command == "labels" and first in LABEL_COMMANDS else (command,)
+
+
+@pytest.mark.parametrize("command", sorted({command_in(words) for _, words in SHOWN}))
+def test_options_exist(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert command[0] in COMMANDS
     with pytest.raises(SystemExit) as end:
-        main([command, "--help"])
+        main([*command, "--help"])
     assert end.value.code == 0
     known = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", capsys.readouterr().out))
     for page, words in SHOWN:
-        if words[1] == command:
+        if command_in(words) == command:
             given = {word.partition("=")[0] for word in words if re.match("--[a-z]", word)}
             unknown = {option for option in given if not option.startswith("--config.")} - known
             assert not unknown, f"{page}: {' '.join(words)}"

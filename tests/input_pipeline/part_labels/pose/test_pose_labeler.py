@@ -1,12 +1,14 @@
 import pickle
 import struct
+import sys
+import warnings
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from input_pipeline.dataset import FOOT, HEAD, LOWER_LEG, TORSO, UPPER_LEG
-from input_pipeline.errors import DataError
+from input_pipeline.errors import DataError, UserError
 from input_pipeline.part_labels.pose import PoseLabeler, find_pose_model
 from input_pipeline.part_labels.pose.model_file import PoseModel
 from input_pipeline.part_labels.pose.network import PoseNetwork
@@ -114,6 +116,21 @@ def test_a_labeler_can_be_pickled(labeler):
     assert copy.made_by == labeler.made_by
     assert copy.made_by["sha256"] == labeler._model.sha256
     assert copy.versions["numpy"] == np.__version__
+
+
+def test_tensorflows_interpreter_is_used_without_the_other(tiny_model, network, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # It says of itself that it will move.
+        other = PoseNetwork(tiny_model)
+    assert set(other.versions) == {"tensorflow"}
+    image = red_figure(96, 48)
+    np.testing.assert_allclose(
+        other(image).skeleton.points, network(image).skeleton.points, atol=0.01
+    )
+    monkeypatch.setitem(sys.modules, "tensorflow.lite.python.interpreter", None)
+    with pytest.raises(UserError, match=r"pip install 'magnifier_jax\[pose\]'"):
+        PoseNetwork(tiny_model)
 
 
 def test_networks_of_another_interface_are_refused(tiny_model):

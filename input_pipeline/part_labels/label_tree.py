@@ -26,6 +26,7 @@ RECORD = "labels.json"
 _LOCK = ".labels.lock"
 _FORMAT = 1
 _SAVED_EVERY = 500  # images, of which a killed process repeats the last ones at most
+_LONG = 40  # characters; what is longer is a digest
 _WORTH_A_PROCESS = 64
 """Images; below this a second process takes longer to start than it saves."""
 
@@ -205,7 +206,10 @@ def _known(output: pathlib.Path, labeler: PartLabeler, *, force: bool) -> dict[s
 
 def _text(made_by: Mapping[str, str | int]) -> str:
     """Who made something, as messages say it: long digests are cut."""
-    return ", ".join(f"{key} {str(value)[:12]}" for key, value in made_by.items())
+    texts = {key: str(value) for key, value in made_by.items()}
+    return ", ".join(
+        f"{key} {text if len(text) < _LONG else text[:12]}" for key, text in texts.items()
+    )
 
 
 class _Work:

@@ -34,14 +34,17 @@ class PoseLabeler:
     def __init__(self, model: PoseModel) -> None:
         self._model = model
         self._network: PoseNetwork | None = PoseNetwork(model)
-        self._versions = {**self._network.versions, "numpy": np.__version__}
+        self._versions = {
+            "model": model.name,
+            **self._network.versions,
+            "numpy": np.__version__,
+        }
 
     @property
     def made_by(self) -> Mapping[str, str | int]:
         """What decides the maps."""
         return {
             "labeler": "pose",
-            "model": self._model.name,
             "sha256": self._model.sha256,
             "version": _VERSION,
             "points": POINTS_VERSION,
@@ -49,7 +52,7 @@ class PoseLabeler:
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """Versions of the interpreter and of NumPy."""
+        """The name of the model file, and versions of the interpreter and of NumPy."""
         return self._versions
 
     def label(self, images: Sequence[np.ndarray]) -> list[LabeledImage]:

@@ -6,9 +6,12 @@ network sees a square around the person; a crop is one already, once it is lette
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
-from collections.abc import Mapping
+import os
+import pathlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -66,8 +69,9 @@ class PoseNetwork:
     def __init__(self, model: PoseModel, *, threads: int = 1) -> None:
         make, self.versions = _interpreter()
         try:
-            self._interpreter = make(model_content=model.data, num_threads=threads)
-            self._interpreter.allocate_tensors()
+            with _quietly():
+                self._interpreter = make(model_content=model.data, num_threads=threads)
+                self._interpreter.allocate_tensors()
             (given,) = self._interpreter.get_input_details()
             self._input, self._side = given["index"], _side_of(given)
             found = self._interpreter.get_output_details()
@@ -95,6 +99,23 @@ class PoseNetwork:
         visible = _sigmoid(numbers[:, 3]) * _sigmoid(numbers[:, 4])
         skeleton = skeleton_of(box.to_image(numbers[:, :2]), visible, convention="blazepose33")
         return Pose(skeleton, box.mask_of(_sigmoid(mask)), min(max(score, 0.0), 1.0))
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Silences what the interpreter's C++ code says of itself on stderr; errors are exceptions."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # There is no stderr.
+        yield
+        return
+    try:
+        with pathlib.Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _no_skeleton() -> Skeleton:

@@ -20,15 +20,16 @@ def get_config() -> ConfigDict:
     config.model.stem_relu = True
     config.model.parsing_features = 64
     config.augment.pad = 5
+    config.augment.erasing = 0.3
     transfer.vary_colors(config)
     config.optimizer.learning_rate = 1.5e-3
     config.optimizer.warmup_epochs = 1
     config.optimizer.warmup_factor = 0.1
     config.optimizer.schedule = "cosine"
-    config.optimizer.ema_decay = 0.998
+    config.optimizer.ema_decay = 0.995
     config.loss.circle = 1.0
-    config.train.epochs = 12
-    config.train.evaluate_every_epochs = 4
+    config.train.epochs = 6
+    config.train.evaluate_every_epochs = 2
     config.train.checkpoint_every_steps = 100
     config.evaluate.flip = True
     return config

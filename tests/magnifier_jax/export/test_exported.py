@@ -72,12 +72,11 @@ def test_half_precision_without_classifiers(network, tmp_path, kind):
 
 def test_weights_older_than_a_setting_have_its_default(network, tmp_path):
     path = write(network, "safetensors", tmp_path)
-    texts = dict(read_metadata(path))
+    texts = {"magnifier_jax": read_metadata(path)["magnifier_jax"]}
     whole = json.loads(texts["magnifier_jax"])
     del whole["network"]["stem_norm"], whole["training"]["config"]["model"]["stem_norm"]
     texts["magnifier_jax"] = json.dumps(whole)
-    state = read_torch_file(path)
-    write_safetensors(path, state, metadata=texts)
+    write_safetensors(path, read_torch_file(path), metadata=texts)
     assert read_exported(path).config.model.stem_norm == "batch"
 
 

@@ -23,7 +23,7 @@ _HEIGHT = 256  # of a drawing, in pixels
 
 
 class MatchExplainer:
-    """Explains pairs of images; what it needs is made at the first one."""
+    """Explains pairs of images; what it needs is made at the first one. For one thread."""
 
     def __init__(self, model: Model, catalog: Catalog) -> None:
         self._model, self._catalog = model, catalog
@@ -35,6 +35,11 @@ class MatchExplainer:
             return self._model.trained is not None
         except UserError:
             return False
+
+    def warm_up(self) -> None:
+        """Compiles what the first explanation would wait for."""
+        blank = np.zeros((*self._model.image_size, 3), np.uint8)
+        self.explain(blank, blank)
 
     def explain(self, query: NDArray[np.uint8], match: NDArray[np.uint8]) -> Why:
         """Explains one match; both images are uint8 `[H, W, 3]` at the network's size."""

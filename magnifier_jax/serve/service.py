@@ -122,6 +122,7 @@ class SearchService:
         self._queries: cachetools.LRUCache[str, QueryImage] = cachetools.LRUCache(_KEPT_QUERIES)
         # One thread for whatever runs on the devices, so that calls do not get in each other's way.
         self._device = ThreadPoolExecutor(1, "device")
+        self._explaining = ThreadPoolExecutor(1, "explainer")
         self._readers = ThreadPoolExecutor(min(4, os.cpu_count() or 1), "reader")
         self._embed = Batcher(self._embed_batch, executor=self._device, most=_TOGETHER)
         self._search = Batcher(
@@ -158,12 +159,16 @@ class SearchService:
         """Begins to answer, in the running event loop."""
         self._embed.start()
         self._search.start()
+        if self.explains:
+            # It takes a while to compile, and nobody asks for it first.
+            self._explaining.submit(self._explainer.warm_up)
 
     async def close(self) -> None:
         """Refuses whoever still waits, and waits for what is running."""
         await self._embed.close()
         await self._search.close()
         self._device.shutdown(cancel_futures=True)
+        self._explaining.shutdown(cancel_futures=True)
         self._readers.shutdown(cancel_futures=True)
 
     # --- Queries ---
@@ -365,7 +370,7 @@ class SearchService:
             query = await self._pixels(request.image)
         match = await self._pixels(request.match)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._device, self._explainer.explain, query, match)
+        return await loop.run_in_executor(self._explaining, self._explainer.explain, query, match)
 
     async def _pixels(self, number: str) -> NDArray[np.uint8]:
         name = self.entry(number).name

@@ -18,7 +18,7 @@ from magnifier_jax.evaluation.report.explanations import match_panels
 from magnifier_jax.serve.catalog import Catalog
 from magnifier_jax.serve.schemas import BranchReason, Panel, PartReason, Why
 
-_SAMPLE = 20_000  # gallery images that tell what is usual
+_SAMPLE = 5000  # gallery images that tell what is usual
 _HEIGHT = 256  # of a drawing, in pixels
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import datetime
 import functools
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 from input_pipeline.dataset import BACKGROUND, PART_NAMES
 from input_pipeline.errors import MagnifierError, UserError
 from magnifier_jax.embedding.model import Model
+from magnifier_jax.gallery.thresholds import greatest_distance
+from magnifier_jax.retrieval.verification import FALSE_POSITIVE_RATES
 from magnifier_jax.serve.batching import Batcher
 from magnifier_jax.serve.catalog import By, Catalog, Entry, Filters, Match, Vectors
 from magnifier_jax.serve.explaining import MatchExplainer
@@ -138,6 +141,18 @@ class SearchService:
         count = self.catalog.parts if self.model.has_parts else 0
         names = PART_NAMES if count == len(PART_NAMES) else [f"part {i}" for i in range(count)]
         return tuple(names)
+
+    @functools.cached_property
+    def thresholds(self) -> dict[float, float]:
+        """The largest distance of a match by false positive rate, as the gallery notes them."""
+        found = {}
+        for rate in FALSE_POSITIVE_RATES:
+            with contextlib.suppress(UserError):  # It notes none for this rate.
+                distance = greatest_distance(
+                    self.catalog.notes, metric=self.catalog.metric, max_distance=None, fpr=rate
+                )
+                found[rate] = float(distance or 0)
+        return found
 
     @property
     def explains(self) -> bool:

@@ -436,6 +436,19 @@ function showInfo(info) {
   for (const id of ["time-from", "time-to"]) {
     [$(id).min, $(id).max] = [local(info.first), local(info.last)];
   }
+  $("cut-rates").replaceChildren(...info.thresholds.map(({rate, distance}) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "link";
+    button.textContent = `${Number((100 * rate).toPrecision(3))} % false`;
+    button.title = `${distance.toFixed(3)}: so many pairs of different people are nearer`;
+    button.addEventListener("click", () => {
+      $("cut-number").value = $("cut-range").value = distance.toFixed(3);
+      $("cut-on").checked = true;
+      if (state.query) search();
+    });
+    return button;
+  }));
   if (info.max_distance !== null) {
     $("cut-on").checked = true;
     $("cut-number").value = $("cut-range").value = info.max_distance;
@@ -522,6 +535,7 @@ function listen() {
 }
 
 async function start() {
+  $("filters").open = !matchMedia("(max-width: 760px)").matches;
   // The token is in the cookie now; here it would only be looked at, copied and kept.
   const image = /^#image=([0-9a-f]{16})$/.exec(location.hash)?.[1];
   history.replaceState({}, "", location.pathname + (image ? location.hash : ""));

@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--pause", type=float, default=0, help="seconds between a user's requests")
     parser.add_argument("--images", type=int, default=0, help="images of the gallery; 0 is its own")
     options = parser.parse_args()
-    model, gallery = demo_gallery(options.workdir)
+    _, gallery = demo_gallery(options.workdir)
     root = pathlib.Path(gallery.notes["images"])
     queries = [path.read_bytes() for path in sorted((root.parent / "query").glob("*.jpg"))]
     with tempfile.TemporaryDirectory() as folder:

@@ -19,7 +19,7 @@ from magnifier_jax.serve.server import browser, is_loopback, link, listen, make_
     [
         ([], "either --gallery FILE or --demo"),
         (["--demo", "--gallery=a.npz"], "either --gallery FILE or --demo"),
-        (["--demo", "--workdir=nowhere", "--port=0"], "configs/quickstart.py first"),
+        (["--demo", "--workdir=nowhere", "--port=0"], "configs/quickstart.py` first"),
         (["--gallery=nowhere.npz", "--port=0"], "nowhere.npz"),
         (["--demo", "--host=0.0.0.0", "--port=0", "--no-token"], "let everybody in at 0.0.0.0"),
         (["--demo", "--host=host.invalid"], "host.invalid is no address of this machine"),

@@ -103,6 +103,8 @@ def test_the_command_serves_until_it_is_told_to_end(tiny_run, quick_compiling, t
         headers = {"Authorization": f"Bearer {token}"}
         info = httpx2.get(f"{base}info", headers=headers).json()
         assert (info["gallery"], info["max_distance"]) == ("people.npz", 1.5)
+        # Its threads must not keep the process from ending.
+        assert httpx2.get(f"{base}images", headers=headers).json()["total"] == 20
         process.send_signal(signal.SIGTERM)
         rest, errors = process.communicate(timeout=60)
     assert process.returncode == 0

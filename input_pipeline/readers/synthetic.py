@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import pathlib
 import re
 
 from input_pipeline.dataset import ReidDataset
-from input_pipeline.readers._splits import by_pattern, read_three_folders
+from input_pipeline.identities import Who
+from input_pipeline.readers._splits import read_three_folders
 from input_pipeline.synthetic import generate
 from input_pipeline.synthetic.settings import SETTINGS_FILE, read_settings, settings_of
 
 TITLE = "the synthetic pedestrians"
-_NAME = re.compile(r"(?P<identity>\d{4,5})_c(?P<camera>\d+)s1_\d{6}_\d{2}\.jpg")
+# Images of a tracklet end in f00, f01 …
+_NAME = re.compile(
+    r"(?P<stem>(?P<identity>\d{4,5})_c(?P<camera>\d+)s1_\d{6}_\d{2})(?P<frame>f\d{2,})?\.jpg"
+)
 
 
 def read(root: pathlib.Path, *, variant: str = "", progress: bool = True) -> ReidDataset:
@@ -36,9 +41,18 @@ def read(root: pathlib.Path, *, variant: str = "", progress: bool = True) -> Rei
         settings, name = read_settings(root / SETTINGS_FILE), "synthetic"
     root = root if drawn else root / name
     generate(root, settings, progress=progress)
-    return read_three_folders(
-        root, name=name, title=TITLE, tell=by_pattern(_NAME), example="0002_c1s1_000451_03.jpg"
+    dataset = read_three_folders(
+        root, name=name, title=TITLE, tell=_tell, example="0002_c1s1_000451_03.jpg"
     )
+    return dataclasses.replace(dataset, by_tracklet=settings.frames > 1)
+
+
+def _tell(name: str) -> Who | None:
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    tracklet = match["stem"] if match["frame"] else None
+    return Who(int(match["identity"]), int(match["camera"]), tracklet)
 
 
 def _folder(variant: str) -> str:

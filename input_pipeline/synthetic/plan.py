@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -24,7 +25,9 @@ class Shot:
         stem: File name without extension, as in Market-1501.
         person: Index into the population of `Plan`.
         camera: Number of the camera.
-        number: Index among all images, which seeds everything that varies in it.
+        number: Index among all images, or of the tracklet among tracklets and images; it seeds
+            everything that varies in it.
+        frame: Which image of a tracklet; None where images are single.
     """
 
     split: str
@@ -32,6 +35,7 @@ class Shot:
     person: int
     camera: int
     number: int
+    frame: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,12 +62,17 @@ def make_plan(settings: SyntheticSettings) -> Plan:
     ):
         people += draw_population(rng, number, settings)
     shots: list[Shot] = []
+    numbers = itertools.count()
 
     def add(split: str, label: int, person: int, cameras: list[int]) -> None:
         for box, camera in enumerate(cameras):
-            number = len(shots)
+            number = next(numbers)
             stem = f"{label:04d}_c{camera}s1_{number:06d}_{box:02d}"
-            shots.append(Shot(split, stem, person, camera, number))
+            if split == TRAIN or settings.frames == 1:
+                shots.append(Shot(split, stem, person, camera, number))
+                continue
+            for frame in range(settings.frames):
+                shots.append(Shot(split, f"{stem}f{frame:02d}", person, camera, number, frame))
 
     tested = settings.train_identities + settings.test_identities
     for person in range(len(people)):

@@ -43,6 +43,8 @@ class SyntheticSettings:
         drawing: `plain`, or `worlds` for people, cameras and backgrounds as varied as real ones.
         camera_styles: Camera styles of `worlds`, joined by `+`; all where it is empty.
         backdrop_styles: Background styles of `worlds`, joined by `+`; all where it is empty.
+        frames: Images of each tracklet in query and gallery, which are then ranked by tracklet; 1
+            for single images. Training always sees single ones.
     """
 
     train_identities: int
@@ -63,6 +65,7 @@ class SyntheticSettings:
     drawing: str = PLAIN
     camera_styles: str = ""
     backdrop_styles: str = ""
+    frames: int = 1
 
     def __post_init__(self) -> None:
         """Refuses values out of range.
@@ -86,6 +89,7 @@ class SyntheticSettings:
             "occlusion_rate": (0, 1),
             "jpeg_quality": (1, 95),
             "seed": (0, 2**32 - 1),
+            "frames": (1, 100 if self.drawing == PLAIN else 1),
         }
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -128,6 +132,8 @@ class SyntheticSettings:
         """The settings as the text of `settings.json`."""
         version = DRAWING_VERSIONS[self.drawing]
         fields: dict[str, Any] = {"drawing_version": version, **dataclasses.asdict(self)}
+        if self.frames == 1:
+            del fields["frames"]  # The file of single images is what it was before tracklets.
         return json.dumps(fields, indent=2) + "\n"
 
 

@@ -16,6 +16,7 @@ from input_pipeline.synthetic.occluders import draw_occluder
 from input_pipeline.synthetic.people import Person
 from input_pipeline.synthetic.scenes import crop_scene, make_scene
 from input_pipeline.synthetic.settings import SyntheticSettings
+from input_pipeline.synthetic.tracklets import make_step
 
 _STREAM = 4
 _SMALL = 100
@@ -40,12 +41,24 @@ class Studio:
         self._scenes = [make_scene(settings.seed, camera) for camera in self._cameras]
         self._zoom = 2 if settings.height < _SMALL else 1
 
-    def draw(self, person: Person, camera_number: int, number: int) -> Drawn:
-        """Draws `person` as seen by a camera; the same arguments give the same bytes."""
+    def draw(
+        self, person: Person, camera_number: int, number: int, frame: int | None = None
+    ) -> Drawn:
+        """Draws `person` as seen by a camera; the same arguments give the same bytes.
+
+        Args:
+            person: Who.
+            camera_number: The camera.
+            number: Seeds everything that varies.
+            frame: Which image of tracklet `number`; None for a single image.
+        """
         settings, camera = self.settings, self._cameras[camera_number - 1]
         rng = np.random.default_rng((settings.seed, _STREAM, number))
         width, height = settings.width * self._zoom, settings.height * self._zoom
         view = _place(rng, camera, person, width, height)
+        step = None if frame is None else make_step(settings, number, frame)
+        if step is not None:
+            view = step.seen(view, (width, height))
         backdrop = crop_scene(
             rng,
             self._scenes[camera_number - 1],
@@ -55,10 +68,12 @@ class Studio:
         )
         canvas = Canvas(backdrop, np.zeros((height, width), np.uint8))
         spread = rng.normal(0, 0.5) if rng.random() < 0.5 else rng.uniform(-math.pi, math.pi)
-        draw_body(canvas, person, draw_pose(rng, camera.yaw + spread), view)
+        pose = draw_pose(rng, camera.yaw + spread, ahead=0.0 if step is None else step.ahead)
+        draw_body(canvas, person, pose, view)
         if rng.random() < settings.occlusion_rate:
-            draw_occluder(rng, canvas, view)
-        image = expose(rng, canvas.pixels, camera, (settings.width, settings.height))
+            draw_occluder(rng, canvas, view if step is None else step.before(view))
+        noise = rng if step is None else step.noise
+        image = expose(noise, canvas.pixels, camera, (settings.width, settings.height))
         offset = self._zoom - 1
         parts = np.ascontiguousarray(canvas.parts[offset :: self._zoom, offset :: self._zoom])
         return Drawn(image, Image.fromarray(parts))

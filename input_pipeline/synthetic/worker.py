@@ -19,8 +19,8 @@ from input_pipeline.synthetic.settings import (
     SyntheticSettings,
     read_settings,
 )
-from input_pipeline.synthetic.studio import Studio
-from input_pipeline.synthetic.worlds.studio import WorldStudio
+from input_pipeline.synthetic.studio import Drawn, Studio
+from input_pipeline.synthetic.worlds.studio import WorldDrawn, WorldStudio
 
 TEMPORARY = ".partial"
 
@@ -46,7 +46,12 @@ def draw_shots(
     """
     studio = WorldStudio(settings) if settings.drawing == WORLDS else Studio(settings)
     for shot in shots:
-        drawn = studio.draw(plan.population[shot.person], shot.camera, shot.number)
+        person = plan.population[shot.person]
+        drawn: Drawn | WorldDrawn
+        if isinstance(studio, Studio):
+            drawn = studio.draw(person, shot.camera, shot.number, shot.frame)
+        else:
+            drawn = studio.draw(person, shot.camera, shot.number)
         map_path = part_root(root) / shot.split / f"{shot.stem}.png"
         with _appearing(map_path) as partial:
             drawn.part_map.save(partial, "PNG", compress_level=3)

@@ -55,6 +55,17 @@ def _parser() -> console.Parser:
         "does not count against a match",
     )
     add(
+        "--together",
+        action="store_true",
+        help="search for all images of the query as one: they show the same person",
+    )
+    add(
+        "--tracklets",
+        action="store_true",
+        help="list tracklets rather than images; the gallery's column 'tracklet' or names such as "
+        "0001C1T0002F003.jpg tell which images are one",
+    )
+    add(
         "--where",
         metavar="FILTER",
         help="which images are searched, such as \"camera != 3 and time >= '2026-11-29T09:00'\"",
@@ -113,6 +124,8 @@ def _search(options: argparse.Namespace) -> None:
             queries,
             top=options.top,
             parts=options.parts,
+            together=options.together,
+            tracklets=options.tracklets,
             limits=limits,
             model=options.workdir,
             images=options.images,

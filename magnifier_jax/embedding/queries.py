@@ -20,6 +20,8 @@ from magnifier_jax.embedding.embeddings import Embeddings
 from magnifier_jax.embedding.model import Model, load
 from magnifier_jax.evaluation.report.drawing import Mark, Ranking, Shown, ranking_sheet
 from magnifier_jax.gallery import Gallery, SearchResult
+from magnifier_jax.gallery.tracklets import gallery_of_tracklets
+from magnifier_jax.retrieval.pooling import Groups, Pooled, pool
 from magnifier_jax.tables import table
 
 if TYPE_CHECKING:
@@ -37,11 +39,12 @@ class QueryMatches:
     """One query and the images of the gallery that are most like it, nearest first.
 
     Attributes:
-        query: The image searched for.
+        query: The image searched for, or the first of several that are searched for as one.
         names: The matches, as the gallery calls them, `[k]`.
         distances: `[k]`; infinite where the images have no visible part in common.
         marks: Whether each match shows the query's identity, `[k]`.
         ranking: What is drawn of it.
+        others: The other images of the query, if there are several.
     """
 
     query: pathlib.Path
@@ -49,6 +52,13 @@ class QueryMatches:
     distances: tuple[float, ...]
     marks: tuple[Mark, ...]
     ranking: Ranking
+    others: tuple[pathlib.Path, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """What the query is called."""
+        more = f" and {len(self.others)} more as one query" if self.others else ""
+        return printable(f"{self.query}{more}")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -76,7 +86,7 @@ class Matches:
         texts = []
         for found in self.queries:
             if not found.names:
-                texts.append(f"\n{printable(str(found.query))}\nnobody")
+                texts.append(f"\n{found.title}\nnobody")
                 continue
             rows = [
                 [
@@ -90,7 +100,7 @@ class Matches:
                 )
             ]
             listed = table(header, rows, left=(2, 3), rules=False)
-            texts.append(f"\n{printable(str(found.query))}\n{listed}")
+            texts.append(f"\n{found.title}\n{listed}")
         return "\n".join(texts)
 
     def sheet(self) -> Image.Image:
@@ -124,6 +134,8 @@ def search_images(
     *,
     top: int = 10,
     parts: bool = False,
+    together: bool = False,
+    tracklets: bool = False,
     limits: Limits | None = None,
     model: Model | str | os.PathLike[str] | None = None,
     images: str | os.PathLike[str] | None = None,
@@ -136,6 +148,9 @@ def search_images(
         queries: Paths of images.
         top: How many matches of each.
         parts: Whether only the body parts that both images show are compared.
+        together: Whether all queries show one person and are searched for as one.
+        tracklets: Whether matches are tracklets rather than images, each named after its first
+            image; the images that the limits let through are read into memory for that.
         limits: Which images can be matches; all, if not given.
         model: The gallery's network or where it is, if it has moved.
         images: Folder of the gallery's images, if it has moved.
@@ -150,6 +165,11 @@ def search_images(
             raise UserError(f"There is no image {path}.")
     folder = image_folder(gallery, images)
     limits = limits or Limits()
+    if limits.fpr is not None and (together or tracklets):
+        raise UserError(
+            "The thresholds of a gallery are those of single images: give the greatest distance "
+            "instead of a false positive rate."
+        )
     gallery.check_limits(where=limits.where, fpr=limits.fpr, parts=parts)
     exclude = _excluded(gallery, paths, limits.exclude, folder)
     network = model if isinstance(model, Model) else gallery_network(gallery, model)
@@ -162,9 +182,34 @@ def search_images(
     embedded = network.embed(paths, skip_bad=True)
     if embedded.problems:
         raise FilesError("Give other queries", embedded.problems)
-    result = _find(gallery, embedded, paths, top=top, parts=parts, limits=limits, exclude=exclude)
-    found = tuple(_matches(path, result, i, folder) for i, path in enumerate(paths))
+    asked: Embeddings | Pooled = embedded
+    queries_of: list[tuple[pathlib.Path, ...]] = [(path,) for path in paths]
+    if together:
+        asked, queries_of = pool(embedded, Groups.together(len(paths))), [tuple(paths)]
+        exclude = {column: _alike(column, values) for column, values in exclude.items()}
+    searched = gallery
+    if tracklets:
+        searched = gallery_of_tracklets(gallery, where=limits.where)
+        if not isinstance(gallery, Gallery):  # The filter has been applied.
+            limits = dataclasses.replace(limits, where=None)
+    result = _find(searched, asked, paths, top=top, parts=parts, limits=limits, exclude=exclude)
+    found = tuple(_matches(each, result, i, folder) for i, each in enumerate(queries_of))
     return Matches(found, result.identities is not None, folder)
+
+
+def _alike(column: str, values: Sequence[Any]) -> list[Any]:
+    """The value that all images of one query have in a column, once.
+
+    Raises:
+        UserError: They differ.
+    """
+    if len(set(values)) > 1:
+        several = " and ".join(map(str, sorted(set(values))[:2]))
+        raise UserError(
+            f"The images of the query are of {column} {several}: say which one to leave out, as in "
+            f"--exclude {column}=3."
+        )
+    return list(values[:1])
 
 
 def image_folder(
@@ -242,7 +287,7 @@ def _told(path: pathlib.Path, column: str, sample: Any) -> Any:
 
 def _find(
     gallery: Gallery | GalleryStore,
-    embedded: Embeddings,
+    embedded: Embeddings | Pooled,
     paths: Sequence[pathlib.Path],
     *,
     top: int,
@@ -269,17 +314,21 @@ def _find(
     return gallery.search(embedded, parts=True, **settings)
 
 
-def _matches(path: pathlib.Path, found: SearchResult, i: int, folder: pathlib.Path) -> QueryMatches:
+def _matches(
+    paths: Sequence[pathlib.Path], found: SearchResult, i: int, folder: pathlib.Path
+) -> QueryMatches:
+    """The matches of query `i`, whose images are at `paths`."""
+    path, *others = paths
     count = int(found.counts[i])
-    who = _who(found, path)
-    marks = _marks(found, path, who, i, folder)
+    who = _who_on_all(found, paths)
+    marks = _marks(found, paths, who, i, folder)
     shown = []
     for place in range(min(count, DRAWN)):
         distance = found.distances[i, place]
         number = f"{distance:.3f}" if math.isfinite(distance) else "no part"
         image = _read(folder / str(found.names[i, place]))
         shown.append(Shown(image, (number, _title(found, i, place)), marks[place]))
-    name = printable(path.name)
+    name = printable(path.name) + (f" + {len(others)}" if others else "")
     captions = (name, _words(who)) if who else (name,)
     return QueryMatches(
         path,
@@ -287,7 +336,18 @@ def _matches(path: pathlib.Path, found: SearchResult, i: int, folder: pathlib.Pa
         distances=tuple(map(float, found.distances[i, :count])),
         marks=tuple(marks),
         ranking=Ranking(Shown(_read(path), captions), tuple(shown)),
+        others=tuple(others),
     )
+
+
+def _who_on_all(found: SearchResult, paths: Sequence[pathlib.Path]) -> Who | None:
+    """Who is on all images of a query, if it is told of each that it is the same person."""
+    told = [_who(found, path) for path in paths]
+    known = [each for each in told if each is not None]
+    if len(known) < len(told) or len({each.identity for each in known}) > 1:
+        return None
+    cameras = {each.camera for each in known}
+    return Who(known[0].identity, cameras.pop() if len(cameras) == 1 else None)
 
 
 def _who(found: SearchResult, path: pathlib.Path) -> Who | None:
@@ -299,15 +359,19 @@ def _who(found: SearchResult, path: pathlib.Path) -> Who | None:
 
 
 def _marks(
-    found: SearchResult, path: pathlib.Path, who: Who | None, i: int, folder: pathlib.Path
+    found: SearchResult,
+    paths: Sequence[pathlib.Path],
+    who: Who | None,
+    i: int,
+    folder: pathlib.Path,
 ) -> list[Mark]:
     """Whether each match is right; unknown for the query itself and without identities."""
     count = int(found.counts[i])
     if found.identities is None or who is None:
         return [Mark.UNKNOWN] * count
-    marks = []
+    marks, asked = [], {path.resolve() for path in paths}
     for place in range(count):
-        itself = (folder / str(found.names[i, place])).resolve() == path.resolve()
+        itself = (folder / str(found.names[i, place])).resolve() in asked
         identity = found.identities[i, place].item()
         if itself or is_junk(identity):
             marks.append(Mark.UNKNOWN)

@@ -70,6 +70,11 @@ def verify_images(
     )
 
 
+def without_thresholds(notes: Mapping[str, Any]) -> dict[str, Any]:
+    """A gallery's notes as they were before any verification."""
+    return {name: value for name, value in notes.items() if name != _NOTE}
+
+
 def with_thresholds(notes: Mapping[str, Any], found: Verification) -> dict[str, Any]:
     """A gallery's notes with the thresholds of a verification, for its metric."""
     points = [

@@ -54,9 +54,15 @@ class Pose:
     inward: tuple[float, float] = (0.0, 0.0)
 
 
-def draw_pose(rng: np.random.Generator, yaw: float) -> Pose:
-    """A person walking (mostly) or standing, now and then with a raised hand."""
-    phase = rng.uniform(0, 2 * math.pi)
+def draw_pose(rng: np.random.Generator, yaw: float, *, ahead: float = 0.0) -> Pose:
+    """A person walking (mostly) or standing, now and then with a raised hand.
+
+    Args:
+        rng: Decides how.
+        yaw: The viewing side.
+        ahead: How much later in the gait cycle, in radians.
+    """
+    phase = rng.uniform(0, 2 * math.pi) + ahead
     stride = rng.uniform(0.2, 0.48) if rng.random() < 0.75 else rng.uniform(0.0, 0.08)
     gait = (math.sin(phase), -math.sin(phase))
     late = (math.cos(phase), -math.cos(phase))

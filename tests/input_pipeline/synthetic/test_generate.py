@@ -5,6 +5,7 @@ import pathlib
 import re
 import shutil
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,9 +13,12 @@ import pytest
 from PIL import Image
 
 from input_pipeline.errors import DataError
+from input_pipeline.readers import read_dataset
 from input_pipeline.synthetic import PRESETS, generate
 from input_pipeline.synthetic import generate as generate_module
-from input_pipeline.synthetic.plan import GALLERY, QUERY, SPLITS, TRAIN, make_plan
+from input_pipeline.synthetic.plan import GALLERY, QUERY, SPLITS, TRAIN, Shot, make_plan
+from input_pipeline.synthetic.studio import Studio
+from input_pipeline.synthetic.tracklets import make_step
 
 TINY = PRESETS["tiny"]
 NAME = re.compile(r"^(-1|\d{4})_c([1-6])s([1-6])_(\d{6})_(\d{2})\.jpg$")
@@ -179,3 +183,66 @@ def test_large_has_the_shape_of_market1501() -> None:
     assert 3_250 < counts[QUERY] < 3_550
     assert 15_500 < counts[GALLERY] < 16_500
     assert len({p.stem for p in plan.shots}) == len(plan.shots)
+
+
+WALKS = dataclasses.replace(TINY, frames=3, occlusion_rate=1.0)
+
+
+def test_tracklets_are_planned_for_query_and_gallery_and_training_stays_as_it_was() -> None:
+    single, walks = make_plan(TINY).shots, make_plan(WALKS).shots
+    assert [s for s in walks if s.split == TRAIN] == [s for s in single if s.split == TRAIN]
+    for split in (QUERY, GALLERY):
+        expected = [
+            (f"{s.stem}f{frame:02d}", s.person, s.camera, s.number, frame)
+            for s in single
+            if s.split == split
+            for frame in range(3)
+        ]
+        found = [(s.stem, s.person, s.camera, s.number, s.frame) for s in walks if s.split == split]
+        assert found == expected
+
+
+def test_images_of_a_tracklet_differ_and_come_out_the_same_in_any_order() -> None:
+    plan, studio = make_plan(WALKS), Studio(WALKS)
+    shots = [shot for shot in plan.shots if shot.split == QUERY][:3]
+    assert len({shot.number for shot in shots}) == 1
+
+    def drawn(shot: Shot) -> bytes:
+        person = plan.population[shot.person]
+        return studio.draw(person, shot.camera, shot.number, shot.frame).image.tobytes()
+
+    images = [drawn(shot) for shot in shots]
+    assert len(set(images)) == 3
+    assert [drawn(shot) for shot in reversed(shots)] == images[::-1]
+
+
+def test_an_occluder_passes_by_and_the_person_walks_on() -> None:
+    settings = dataclasses.replace(WALKS, frames=9)
+    steps = [make_step(settings, 7, frame) for frame in range(9)]
+    moved = np.diff([step.passing for step in steps])
+    assert np.allclose(moved, moved[0])
+    assert min(step.passing for step in steps) <= 0 <= max(step.passing for step in steps)
+    assert np.allclose(np.diff([step.ahead for step in steps]), 2 * np.pi / 7)
+    assert len({step.size for step in steps}) == 9
+    assert make_step(settings, 8, 0).passing != steps[0].passing
+
+
+def test_drawn_tracklets_are_read_and_ranked_by_tracklet(tmp_path: pathlib.Path) -> None:
+    few = "tiny:frames=2:train_identities=2:test_identities=1:distractor_identities=0"
+    dataset = read_dataset(f"synthetic:{few}", tmp_path, progress=False)
+    assert dataset.by_tracklet
+    assert all(sample.tracklet is None for sample in dataset.train)
+    for samples in (dataset.query, dataset.gallery):
+        counts = Counter(sample.tracklet for sample in samples)
+        assert set(counts.values()) == {2}
+        assert None not in counts
+        assert all(sample.path.name.startswith(f"{sample.tracklet}f0") for sample in samples)
+
+
+def test_frames_are_for_the_plain_drawing_and_single_images_have_the_settings_file_of_before() -> (
+    None
+):
+    assert "frames" not in TINY.to_json()
+    assert '"frames": 3' in WALKS.to_json()
+    with pytest.raises(DataError, match=r"frames = 2 is not between 1 and 1"):
+        dataclasses.replace(PRESETS["worlds"], frames=2)

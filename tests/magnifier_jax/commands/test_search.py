@@ -208,3 +208,45 @@ def test_a_query_that_cannot_be_read_is_one_line(gallery, query, tmp_path, capsy
     error = capsys.readouterr().err
     assert error.startswith(f"error: {broken}: not an image")
     assert error.endswith(". Give other queries\n")
+
+
+def test_images_of_one_person_are_searched_for_together(tiny_run, gallery, tmp_path, capsys):
+    images = sorted((tiny_run.dataset / "query").iterdir())
+    same = [path for path in images if path.name[:4] == images[0].name[:4]]
+    assert len(same) > 1
+    drawn = tmp_path / "ranking.png"
+    arguments = [f"--gallery={gallery}", "--query", *map(str, same), "--together", "--top=4"]
+    assert search.main([*arguments, f"--output={drawn}"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert f"{same[0]} and {len(same) - 1} more as one query" in lines
+    rows = [line.split() for line in lines if line[:4].strip() in {"1", "2", "3", "4"}]
+    # The mean of unit vectors, each weighted by how many parts its image shows, by hand.
+    model = queries.gallery_network(Gallery.load(gallery))
+    found = model.embed(same)
+    mean = found.visible.sum(1) @ found.descriptors.astype(np.float64)
+    mean /= np.linalg.norm(mean)
+    searched = Gallery.load(gallery)
+    distances = np.linalg.norm(searched.descriptors - mean, axis=1)
+    order = np.argsort(distances)[:4]
+    assert [row[2] for row in rows] == searched.names[order].tolist()
+    np.testing.assert_allclose([float(row[1]) for row in rows], distances[order], atol=1e-4)
+    assert all(row[3] == ("right" if row[2][:4] == same[0].name[:4] else "wrong") for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--together", "--fpr=0.01"], "those of single images"),
+        (["--tracklets", "--fpr=0.01"], "those of single images"),
+        (["--together", "--exclude=camera"], "are of camera 1 and 2: say which one to leave out"),
+        (["--tracklets"], "does not say which images are a tracklet"),
+    ],
+)
+def test_what_does_not_go_with_several_images_is_refused(
+    tiny_run, gallery, options, message, capsys
+):
+    images = sorted((tiny_run.dataset / "query").iterdir(), key=lambda path: path.name[:7])
+    both = [path for path in images if path.name[:4] == images[0].name[:4]]
+    assert {path.name[6] for path in both} == {"1", "2"}
+    assert search.main([f"--gallery={gallery}", "--query", *map(str, both), *options]) == 2
+    assert message in capsys.readouterr().err

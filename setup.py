@@ -94,6 +94,10 @@ setup(
         *(f"{HOST}.{name}" for name in guests()),
     ],
     package_dir={f"{HOST}.{name}": name for name in GUESTS},
-    package_data={HOST: ["py.typed", "weights/*"], f"{HOST}.serve": ["page/*"]},
+    package_data={
+        HOST: ["py.typed", "weights/*"],
+        f"{HOST}.serve": ["page/*"],
+        f"{HOST}.input_pipeline.part_labels.drawn": ["*.safetensors"],
+    },
     cmdclass={"build_py": BuildInside, "editable_wheel": StayInCheckout},
 )

@@ -23,6 +23,7 @@ import numpy as np
 
 from input_pipeline.dataset import NUM_PARTS, PART_NAMES
 from input_pipeline.part_labels.bands import draw_bands
+from input_pipeline.part_labels.drawn import DrawnLabeler
 from input_pipeline.part_labels.labelers import LabeledImage, PartLabeler
 from input_pipeline.part_labels.pose import PoseLabeler, find_pose_model
 from input_pipeline.synthetic.plan import make_plan
@@ -54,6 +55,7 @@ def _pose(given: argparse.Namespace) -> list[tuple[str, PartLabeler]]:
 
 LABELERS: Sequence[Callable[[argparse.Namespace], list[tuple[str, PartLabeler]]]] = (
     lambda given: [("bands", BandLabeler())],
+    lambda given: [("drawn", DrawnLabeler())],
     _pose,
 )
 """What is compared: each makes the named labelers that the options allow."""

@@ -52,8 +52,9 @@ def _parser() -> console.Parser:
         nargs="+",
         default=["required"],
         metavar="CHOICE",
-        help="required: as found beside the dataset (default); none; bands: fixed body bands, a "
-        "stand-in; pose: made by the network --pose-model; a folder of part maps; or a format and "
+        help="required: as found beside the dataset (default); none; drawn: made by the parser of "
+        "this package; pose: made by the network --pose-model; bands: fixed body bands, a stand-in "
+        "for tests; a folder of part maps; or a format and "
         "a folder of label maps to convert "
         f"(formats: {', '.join(FORMATS)})",
     )

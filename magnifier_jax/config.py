@@ -49,11 +49,12 @@ class DataConfig:
     part_labels: str = setting(
         "required",
         "'required' stops where part maps are missing, 'bands' uses fixed body bands instead, "
+        "'drawn' makes them with the parser of this package, once, "
         "'pose' makes them with the network of part_label_model, once, "
         "'none' goes without (only for networks that need none); or the folder of part labels that "
         "lie elsewhere, 'folder' or 'format:folder' (see docs/part_labels.md).",
         holds=lambda value: bool(value.strip()),
-        need="required, bands, pose, none, or the folder of part labels",
+        need="required, drawn, pose, bands, none, or the folder of part labels",
     )
     part_label_model: str = setting(
         "",
@@ -450,7 +451,7 @@ def _refuse_impossible(config: Config) -> None:
     if needs and data.part_labels == "none":
         raise UserError(
             "config.data.part_labels is 'none', but the parsing head, the fusion branch and "
-            "semantic occlusion learn from part labels: use 'required' or 'bands', or switch "
+            "semantic occlusion learn from part labels: use 'required' or 'drawn', or switch "
             "them off."
         )
     both = occlusion.upper_parts + occlusion.lower_parts

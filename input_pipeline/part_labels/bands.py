@@ -1,4 +1,4 @@
-"""Fixed body bands: a stand-in for part labels where there are none."""
+"""Fixed body bands: a stand-in for part labels that knows nothing of the image."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def with_bands(dataset: ReidDataset, *, cache_dir: pathlib.Path) -> ReidDataset:
     """
     warnings.warn(
         f"{dataset.name} is trained with fixed body bands instead of part labels: a stand-in that "
-        "ignores pose, so the part branches learn less than from a parser's labels",
+        "ignores pose; part labels 'drawn', made by the parser of this package, follow it",
         stacklevel=2,
     )
     with concurrent.futures.ThreadPoolExecutor() as pool:

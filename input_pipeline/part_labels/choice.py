@@ -39,6 +39,7 @@ def choose_part_labels(
             image has none;
             `none`: no part maps, for evaluation and for models without part losses;
             `bands`: fixed body bands as a stand-in, with a warning;
+            `drawn`: labels that the parser of this package makes on first use;
             `pose`: labels that a pose network makes on first use;
             a folder: label maps of ours, PNG or NumPy, in folders that mirror the dataset's;
             `format:folder`: label maps of another parser, converted.
@@ -60,6 +61,12 @@ def choose_part_labels(
         return without_part_maps(dataset)
     if choice == "bands":
         return with_bands(dataset, cache_dir=cache / "bands")
+    if choice == "drawn":
+        # Imported here, for it takes jax.
+        from input_pipeline.part_labels.drawn import DrawnLabeler
+
+        labeled = label_once(dataset, DrawnLabeler(), cache_dir=cache, progress=progress)
+        return told(labeled, without_map=without_map)
     if choice == "pose":
         # Imported here, for it takes an interpreter.
         from input_pipeline.part_labels.pose import PoseLabeler, find_pose_model
@@ -75,8 +82,8 @@ def choose_part_labels(
         tree = user_path(folder)
         if not tree.is_dir():
             raise DataError(
-                f"{folder!r} is not a folder of part labels: part labels are required, bands, "
-                "pose, none, a folder or format:folder"
+                f"{folder!r} is not a folder of part labels: part labels are required, drawn, "
+                "pose, bands, none, a folder or format:folder"
             )
         dataset = attach(dataset, tree, format_name=name, cache_dir=cache, progress=progress)
         return accept_gaps(dataset, without_map=without_map, searched=tree)

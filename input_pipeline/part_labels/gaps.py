@@ -82,7 +82,7 @@ def _missing(
         f"labels: the first is {missing[0].path.relative_to(dataset.root)}, searched "
         f"{searched or f'{tree} and segmentation'}. Put part maps into {tree}, make "
         "them with `magnifier labels`, accept images without them by images_without_map 'keep' or "
-        "'drop', or set part labels to 'bands' (fixed body bands, a stand-in) or 'none' "
+        "'drop', or set part labels to 'drawn' (made by the parser of this package) or 'none' "
         "(evaluation, or networks without part losses)"
     )
 

@@ -12,6 +12,10 @@ from input_pipeline.part_labels.formats import FORMATS
 
 # Each command, its module, and what it does. Nothing is imported before its command is called.
 COMMANDS = {
+    "drawn": (
+        "input_pipeline.part_labels.commands.drawn",
+        "make part labels of any images, with the parser of this package",
+    ),
     "pose": (
         "input_pipeline.part_labels.commands.pose",
         "make part labels of any images, with a small pose network",

@@ -56,12 +56,12 @@ class TrainingSettings:
     """
 
     seed: int = 0
-    people: int = 6000
-    textures: int = 480
-    small_steps: int = 1800
+    people: int = 3000
+    textures: int = 300
+    small_steps: int = 2400
     small: tuple[int, int] = (64, 32)
-    steps: int = 1200
-    batch: int = 48
+    steps: int = 1000
+    batch: int = 32
     learning_rate: float = 3e-3
     size: Size = dataclasses.field(default_factory=Size)
     tested: int = 300
@@ -106,6 +106,9 @@ def _save(state: State, kept: pathlib.Path) -> None:
 
 def _batches(settings: TrainingSettings, done: int, *, progress: bool) -> Iterator[Examples]:
     """The batches of the steps after the first `done`, made in a thread ahead of their use."""
+    total = settings.small_steps + settings.steps
+    if done >= total:
+        return
     seed = settings.seed
     walls = sorted(set(range(WALLS)) - HELD_OUT_WALLS)
     plain = settings.people // 3
@@ -122,7 +125,6 @@ def _batches(settings: TrainingSettings, done: int, *, progress: bool) -> Iterat
         variation = variations[number >= settings.small_steps]
         return variation.batch(number * settings.batch, settings.batch)
 
-    total = settings.small_steps + settings.steps
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         ahead = [pool.submit(batch, number) for number in range(done, min(done + 2, total))]
         for number in range(done, total):

@@ -8,6 +8,9 @@ from PIL import Image
 from input_pipeline.dataset import ReidDataset
 from input_pipeline.errors import DataError, FilesError, UserError
 from input_pipeline.part_labels import choose_part_labels, label_once, write_labels
+from input_pipeline.part_labels.drawn.measuring import iou_of_parts
+from input_pipeline.part_labels.drawn.people import draw_plain
+from input_pipeline.part_labels.label_maps import read_labels
 from input_pipeline.readers import market1501, market_style
 from tests import layouts
 from tests.input_pipeline.part_labels.labelers import BrightLabeler
@@ -29,7 +32,7 @@ def test_required_keeps_labels_that_are_there(tmp_path):
 
 def test_required_stops_without_labels_and_names_the_choices(tmp_path):
     dataset = layouts.read("occluded_duke", tmp_path)
-    with pytest.raises(DataError, match=r"16 of 16 .*Occluded_Duke_ps_label.*'bands'.*'none'"):
+    with pytest.raises(DataError, match=r"16 of 16 .*Occluded_Duke_ps_label.*'drawn'.*'none'"):
         choose(dataset, "required", tmp_path)
 
 
@@ -140,7 +143,7 @@ def test_another_parsers_folder_is_converted(tmp_path):
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ("band", "'band' is not a folder of part labels: part labels are required, bands, pose"),
+        ("band", "'band' is not a folder of part labels: part labels are required, drawn, pose"),
         ("lip20:/nowhere", "'/nowhere' is not a folder of part labels"),
         ("lip:/nowhere", "did you mean lip20"),
     ],
@@ -219,6 +222,22 @@ def test_a_labeler_works_once_and_again_where_it_is_another(tmp_path):
     assert {s.part_map for s in other.train} & {s.part_map for s in labeled.train} == {None}
     with pytest.raises(DataError, match="bright finds nobody in the training images"):
         label_once(dataset, BrightLabeler(threshold=255), **options)
+
+
+def test_the_parser_of_this_package_labels_on_first_use(tmp_path):
+    dataset = layouts.read("market_style", tmp_path)
+    people = draw_plain(len(dataset.train), seed=31, size=(64, 32), occluded=0.0)
+    for sample, image in zip(dataset.train, people.images, strict=True):
+        Image.fromarray(image).save(sample.path, quality=95)
+    labeled = choose(dataset, "drawn", tmp_path)
+    found = [read_labels(sample.part_map) for sample in labeled.train]
+    # Twice as good as fixed bands, which come to about 0.2.
+    assert iou_of_parts(list(people.parts), found)[1:].mean() > 0.4
+    folder = tmp_path / "prepared/part_labels"
+    assert all(folder in sample.part_map.parents for sample in labeled.train)
+    before = [sample.part_map.stat().st_mtime_ns for sample in labeled.train]
+    again = choose(dataset, "drawn", tmp_path)
+    assert [sample.part_map.stat().st_mtime_ns for sample in again.train] == before
 
 
 def test_pose_without_a_network_says_how_to_get_one(tmp_path):

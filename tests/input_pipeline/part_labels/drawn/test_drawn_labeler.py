@@ -6,7 +6,13 @@ import pytest
 
 from input_pipeline.dataset import NUM_PARTS
 from input_pipeline.errors import DataError
-from input_pipeline.part_labels.drawn.labeler import Box, DrawnLabeler, enlarge, letterbox
+from input_pipeline.part_labels.drawn.labeler import (
+    Box,
+    DrawnLabeler,
+    cells_of,
+    enlarge,
+    letterbox,
+)
 from input_pipeline.part_labels.drawn.network import PADDING, Parser, Size
 from input_pipeline.part_labels.drawn.weights import Weights, read_weights, write_weights
 
@@ -52,7 +58,7 @@ def test_there_and_back_again_a_map_is_the_same_but_for_its_edges(size):
     image = np.repeat((60 * parts)[..., None], 3, axis=-1)
     boxed, box = letterbox(image, size=(64, 32))
     cells = np.abs(boxed[1::2, 1::2, :1] / 60.0 - np.arange(NUM_PARTS)).argmin(-1)
-    back = enlarge(np.eye(NUM_PARTS, dtype=np.float32)[cells], box, size=size)
+    back = enlarge(cells_of(np.eye(NUM_PARTS, dtype=np.float32)[cells], box), size=size)
     assert back.shape == (*size, NUM_PARTS)
     np.testing.assert_allclose(back.sum(-1), 1, rtol=1e-5)
     scale = max(height / 64, width / 32)

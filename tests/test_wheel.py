@@ -102,6 +102,20 @@ print([name for name in sys.modules if name.split(".")[0] in ("configs", "input_
     assert found.stdout.splitlines() == ["cuhk03_detected_sab", "[]"]
 
 
+def test_networks_come_along(installed: pathlib.Path) -> None:
+    """Every one of the checkout, with its card, and where a user would find it."""
+    code = "from magnifier_jax import weights; print(*(weights.find(n) for n in weights.names()))"
+    found = run(installed, "-c", code)
+    assert found.returncode == 0, found.stderr
+    here = sorted(path.name for path in (ROOT / "magnifier_jax/weights").glob("*.safetensors"))
+    paths = [pathlib.Path(path) for path in found.stdout.split()]
+    assert [path.name for path in paths] == here
+    for path in paths:
+        assert path.is_relative_to(installed)
+        assert path.stat().st_size == (ROOT / "magnifier_jax/weights" / path.name).stat().st_size
+        assert path.with_suffix(".md").exists()
+
+
 def test_people_are_drawn_by_several_processes(installed: pathlib.Path) -> None:
     code = """
 import dataclasses, pathlib

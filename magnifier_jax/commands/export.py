@@ -81,8 +81,8 @@ def _parser() -> console.Parser:
         dest="classifiers",
         action="store_const",
         const=False,
-        help="leave out what tells the training identities apart, and their names: a smaller "
-        "file of weights, with the same descriptors",
+        help="leave out what tells the training identities apart, their names, and the folders of "
+        "their images: a smaller file of weights, with the same descriptors",
     )
     add("--batch", type=console.positive, help="only batch size that is taken; any, or 1 in tflite")
     add("--data-root", help="folder of the datasets, if not where it was in training")

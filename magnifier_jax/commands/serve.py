@@ -7,13 +7,15 @@ import contextlib
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from input_pipeline import console
 from input_pipeline.errors import UserError, printable
 from input_pipeline.files import user_path
 
 if TYPE_CHECKING:
+    from magnifier_jax.embedding.model import Model
+    from magnifier_jax.serve.catalog import Catalog
     from magnifier_jax.serve.service import SearchService
 
 _OPEN = (
@@ -36,7 +38,7 @@ def _parser() -> console.Parser:
         "knows the token. The same server has an HTTP API, described at /openapi.json.",
     )
     add = parser.add_argument
-    add("--gallery", metavar="FILE", help="gallery made by `magnifier embed`")
+    add("--gallery", metavar="PATH", help="gallery: a .npz file, or a store such as people.lance")
     add(
         "--demo",
         action="store_true",
@@ -73,6 +75,13 @@ def _parser() -> console.Parser:
         type=_distance,
         metavar="D",
         help="images farther from the query than this are no matches",
+    )
+    add(
+        "--fpr",
+        type=_distance,
+        metavar="RATE",
+        help="images beyond the threshold that the gallery notes for this false positive rate are "
+        "no matches",
     )
     add("--max-upload", type=console.positive, default=10, metavar="MB", help="of an image (10)")
     add(
@@ -137,32 +146,61 @@ def _serve(options: argparse.Namespace) -> None:
 
 def _service(options: argparse.Namespace) -> tuple[SearchService, str]:
     """What answers, ready for the first request, and what the gallery is called."""
-    from magnifier_jax.embedding.queries import gallery_network, image_folder
+    from magnifier_jax.embedding.queries import image_folder
     from magnifier_jax.gallery import Gallery
+    from magnifier_jax.gallery.thresholds import greatest_distance
     from magnifier_jax.serve.catalog import MemoryCatalog
     from magnifier_jax.serve.demo import QUICKSTART, demo_gallery
     from magnifier_jax.serve.image_files import ImageFiles
     from magnifier_jax.serve.service import SearchService
     from magnifier_jax.serve.uploads import UploadLimits
 
+    catalog: Catalog
     if options.demo:
         model, gallery = demo_gallery(options.workdir or QUICKSTART)
         title = f"{model.path.name} (demo)"
     else:
-        path = user_path(options.gallery)
-        gallery = Gallery.load(path)
-        model, title = gallery_network(gallery, options.workdir), path.name
+        model, gallery = _open(options)
+        title = user_path(options.gallery).name
+    if isinstance(gallery, Gallery):
+        catalog = MemoryCatalog(gallery)
+    else:
+        from magnifier_jax.serve.store_catalog import StoreCatalog
+
+        catalog = StoreCatalog(gallery)
     service = SearchService(
         model,
-        MemoryCatalog(gallery),
+        catalog,
         ImageFiles(image_folder(gallery, options.images)),
         limits=UploadLimits(options.max_upload * 2**20, options.max_pixels),
-        max_distance=options.max_distance,
+        max_distance=greatest_distance(
+            catalog.notes,
+            metric=catalog.metric,
+            max_distance=options.max_distance,
+            fpr=options.fpr,
+        ),
     )
-    print(printable(f"{title}: {len(gallery):,} images in {service.files.root}"), flush=True)
+    count = len(catalog.entries)
+    print(printable(f"{title}: {count:,} images in {service.files.root}"), flush=True)
     print("Getting ready …", flush=True)
     service.warm_up()
     return service, title
+
+
+def _open(options: argparse.Namespace) -> tuple[Model, Any]:
+    """The network and the gallery that was asked for."""
+    from magnifier_jax.embedding.model import load
+    from magnifier_jax.embedding.queries import gallery_network
+    from magnifier_jax.gallery import Gallery
+
+    path = user_path(options.gallery)
+    if path.suffix == ".npz":
+        gallery: Any = Gallery.load(path)
+        return gallery_network(gallery, options.workdir), gallery
+    # Of several networks in a store, the one in the work directory is meant.
+    moved = None if options.workdir is None else load(options.workdir)
+    gallery = Gallery.open(options.gallery, network=moved)
+    return moved or gallery_network(gallery), gallery
 
 
 if __name__ == "__main__":

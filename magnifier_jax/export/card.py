@@ -198,8 +198,7 @@ def file_metadata(function: DescriptorFunction) -> dict[str, str]:
     given, found = known.input, known.output
     whole: dict[str, Any] = dataclasses.asdict(known)
     if function.settings.format in WEIGHT_FORMATS:
-        names = function.identities if function.settings.classifiers else ()
-        whole["training"] = checkpoint_metadata(function.config, names)
+        whole["training"] = _training(function)
     flat = {
         "run": known.run,
         "step": known.step,
@@ -221,6 +220,16 @@ def file_metadata(function: DescriptorFunction) -> dict[str, str]:
     return {
         name: value if isinstance(value, str) else json.dumps(value) for name, value in flat.items()
     }
+
+
+def _training(function: DescriptorFunction) -> dict[str, Any]:
+    """What a checkpoint carries beside its arrays, as far as it is handed on."""
+    config = function.config
+    if function.settings.classifiers:
+        return checkpoint_metadata(config, function.identities)
+    # Nobody else has these people, nor these folders.
+    data = dataclasses.replace(config.data, root="", prepared="")
+    return checkpoint_metadata(dataclasses.replace(config, data=data), ())
 
 
 def parse_metadata(texts: Mapping[str, str]) -> dict[str, Any] | None:

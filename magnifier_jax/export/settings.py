@@ -42,8 +42,8 @@ class ExportSettings:
         dimension: Numbers that principal component analysis leaves; None keeps all.
         precision: `fp16` stores the convolutions' weights in half the bytes. ONNX computes them so
             too; input and output are those of float32.
-        classifiers: Whether weights have the classifiers of the training identities, and their
-            names. No descriptor depends on them.
+        classifiers: Whether weights have the classifiers of the training identities, their names,
+            and the folders of their images. No descriptor depends on them.
         batch: The only batch size that is taken; None takes any.
         consumer: The program that it is written for, or None.
     """

@@ -186,14 +186,14 @@ class Place:
                     return None
                 raise
 
-    def create(self, table: str, rows: pa.Table) -> lance.LanceDataset:
-        """Makes a table, or adds to the one that another process has just made."""
+    def create(self, table: str, rows: pa.Table) -> bool:
+        """Makes a table, and says whether: another process may have made it just before."""
         if "://" not in self.uri:
             with self.errors():
                 Path(self.uri).mkdir(parents=True, exist_ok=True)
         with self.errors():
             try:
-                return lance.write_dataset(
+                lance.write_dataset(
                     rows,
                     self._table_uri(table),
                     mode="create",
@@ -203,10 +203,8 @@ class Place:
             except OSError as error:
                 if "already exists" not in str(error):
                     raise
-        there = self.open(table)
-        assert there is not None
-        merge(there, rows, place=self, replace=False)
-        return there
+                return False
+        return True
 
     def _table_uri(self, table: str) -> str:
         return f"{self.uri}/{table}.lance"

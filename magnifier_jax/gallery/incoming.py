@@ -77,6 +77,8 @@ class Incoming:
         if names is None or len(names) != total:
             raise UserError(f"{total} descriptors need {total} names")
         texts = [str(name) for name in names]
+        if "" in texts:
+            raise UserError(f"the name of image {texts.index('')} is empty")
         if len(set(texts)) < total:
             twice = next(name for name, times in collections.Counter(texts).items() if times > 1)
             raise UserError(f"the name {twice!r} is given twice")

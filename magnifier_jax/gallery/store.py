@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from input_pipeline.errors import UserError
+from input_pipeline.errors import DataError, UserError
 from magnifier_jax.gallery.engine import Header, Network, Place, merge
 from magnifier_jax.gallery.gallery import Gallery
 from magnifier_jax.gallery.incoming import Incoming
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from magnifier_jax.embedding.model import Model
 
 _BLOCKS = Blocks(gallery_rows=8192)
+_TRIES = 5
 
 
 class GalleryStore:
@@ -102,6 +103,8 @@ class GalleryStore:
           DataError: if it is damaged.
         """
         where = Place.named(place, options=options)
+        if metric not in (None, "euclidean", "cosine"):
+            raise UserError(f"unknown metric {metric!r}; choose 'euclidean' or 'cosine'")
         model = network if isinstance(network, str) else getattr(network, "model_id", None)
         wanted = metric or getattr(network, "metric", None)
         noted = getattr(network, "notes", {}) if notes is None else notes
@@ -283,35 +286,46 @@ class GalleryStore:
 
     def _write(self, rows: Incoming, *, replace: bool) -> int:
         with self._lock:
-            version = self._latest()
-            if version is None:
-                table = rows.table(None)
-                header = Header(
-                    metric=self.metric,
-                    model=self.model,
-                    width=rows.descriptors.width,
-                    parts=rows.parts_shape,
-                    notes=self._new_notes,
-                )
-                table = table.replace_schema_metadata(header.metadata())
-                self._dataset = self.place.create(self._table, table)
+            for attempt in range(_TRIES):
+                before = self.version
+                try:
+                    return self._write_once(rows, replace=replace)
+                except DataError:
+                    # Another process may have added a column, or made the table, meanwhile.
+                    if self.version == before or attempt == _TRIES - 1:
+                        raise
+        raise AssertionError("the last attempt returns or raises")
+
+    def _write_once(self, rows: Incoming, *, replace: bool) -> int:
+        version = self._latest()
+        if version is None:
+            header = Header(
+                metric=self.metric,
+                model=self.model,
+                width=rows.descriptors.width,
+                parts=rows.parts_shape,
+                notes=self._new_notes,
+            )
+            table = rows.table(None).replace_schema_metadata(header.metadata())
+            if self.place.create(self._table, table):
                 return len(rows.names)
-            self._check_fit(version, rows)
-            if not replace and (twice := version.there(rows.names)):
-                raise UserError(
-                    f"{min(twice)!r} is in {self.place} already ({len(twice):,} of the names are); "
-                    "replace them, or leave them out"
-                )
-            table = rows.table(version.dataset.schema)
-            self._add_columns(table.schema)
-            counts = merge(self._writable(), table, place=self.place, replace=replace)
-            written = counts["num_inserted_rows"] + counts.get("num_updated_rows", 0)
-            if written < len(rows.names):
-                raise UserError(
-                    f"another process added {len(rows.names) - written:,} of the same names to "
-                    f"{self.place} meanwhile; its images stay, and the others were added"
-                )
-            return len(rows.names)
+            version = self._filled()
+        self._check_fit(version, rows)
+        if not replace and (twice := version.there(rows.names)):
+            raise UserError(
+                f"{min(twice)!r} is in {self.place} already ({len(twice):,} of the names are); "
+                "replace them, or leave them out"
+            )
+        table = rows.table(version.dataset.schema)
+        self._add_columns(table.schema)
+        counts = merge(self._writable(), table, place=self.place, replace=replace)
+        written = counts["num_inserted_rows"] + counts.get("num_updated_rows", 0)
+        if written < len(rows.names):
+            raise UserError(
+                f"another process added {len(rows.names) - written:,} of the same names to "
+                f"{self.place} meanwhile; its images stay, and the others were added"
+            )
+        return len(rows.names)
 
     def _check_fit(self, version: StoredVersion, rows: Incoming) -> None:
         header = version.header

@@ -156,6 +156,10 @@ def _gallery_routes(service: SearchService, *, title: str) -> APIRouter:
             why=service.explains,
             metric=catalog.metric,
             max_distance=service.max_distance,
+            thresholds=[
+                schemas.Threshold(rate=rate, distance=distance)
+                for rate, distance in service.thresholds.items()
+            ],
             largest_upload=service.limits.bytes,
             largest_image=service.limits.pixels,
             version=magnifier_jax.__version__,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from input_pipeline.errors import UserError
 from input_pipeline.identities import is_junk, is_unknown_camera
 from magnifier_jax.gallery import Gallery
+from magnifier_jax.retrieval.descriptors import Metric
 
 By = Literal["image", "parts"]
 _FIRST, _GROWTH = 64, 8  # rows looked at, so that few sizes are compiled
@@ -145,6 +146,10 @@ class Entries:
         """Number of entries."""
         return len(self.ids)
 
+    def __contains__(self, number: str) -> bool:
+        """Whether there is an entry of this id."""
+        return number in self._rows
+
     @property
     def has_identities(self) -> bool:
         """Whether it is known who is on any image."""
@@ -210,7 +215,9 @@ class Catalog(Protocol):
 
     model: str
     """Which network made the descriptors."""
-    metric: str
+    metric: Metric
+    notes: Mapping[str, Any]
+    """What else the gallery notes; see `Gallery.notes`."""
     width: int
     """Numbers in a descriptor."""
     parts: int
@@ -248,7 +255,8 @@ class MemoryCatalog:
     def __init__(self, gallery: Gallery) -> None:
         self.gallery = gallery
         self.model: str = gallery.model
-        self.metric: str = gallery.metric
+        self.metric: Metric = gallery.metric
+        self.notes: Mapping[str, Any] = gallery.notes
         self.width = int(gallery.descriptors.shape[1])
         self.parts = 0 if gallery.parts is None else int(gallery.parts.shape[1])
         self.entries = Entries(

@@ -18,12 +18,12 @@ from magnifier_jax.evaluation.report.explanations import match_panels
 from magnifier_jax.serve.catalog import Catalog
 from magnifier_jax.serve.schemas import BranchReason, Panel, PartReason, Why
 
-_SAMPLE = 20_000  # gallery images that tell what is usual
+_SAMPLE = 5000  # gallery images that tell what is usual
 _HEIGHT = 256  # of a drawing, in pixels
 
 
 class MatchExplainer:
-    """Explains pairs of images; what it needs is made at the first one."""
+    """Explains pairs of images; what it needs is made at the first one. For one thread."""
 
     def __init__(self, model: Model, catalog: Catalog) -> None:
         self._model, self._catalog = model, catalog
@@ -35,6 +35,11 @@ class MatchExplainer:
             return self._model.trained is not None
         except UserError:
             return False
+
+    def warm_up(self) -> None:
+        """Compiles what the first explanation would wait for."""
+        blank = np.zeros((*self._model.image_size, 3), np.uint8)
+        self.explain(blank, blank)
 
     def explain(self, query: NDArray[np.uint8], match: NDArray[np.uint8]) -> Why:
         """Explains one match; both images are uint8 `[H, W, 3]` at the network's size."""

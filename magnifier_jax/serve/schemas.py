@@ -157,6 +157,13 @@ class Camera(BaseModel):
     images: int
 
 
+class Threshold(BaseModel):
+    """A distance that keeps errors rare, as `magnifier gallery verify` noted it."""
+
+    rate: float = Field(description="Share of pairs of different people that are nearer.")
+    distance: float
+
+
 class Info(BaseModel):
     """The gallery and what the server can do with it."""
 
@@ -170,6 +177,9 @@ class Info(BaseModel):
     why: bool = Field(description="Whether POST /why can explain a match.")
     metric: str
     max_distance: float | None = Field(description="The cut-off that the server was started with.")
+    thresholds: list[Threshold] = Field(
+        description="For the cut-off of a search by whole images; empty if the gallery notes none."
+    )
     largest_upload: int = Field(description="Bytes of an uploaded image, at most.")
     largest_image: int = Field(description="Pixels of an uploaded image, at most.")
     version: str

@@ -9,9 +9,11 @@ import os
 import pathlib
 import re
 import secrets
+import signal
 import socket
 import sys
 import tempfile
+import threading
 import webbrowser
 from collections.abc import Callable, Iterator
 
@@ -19,7 +21,6 @@ import uvicorn
 from fastapi import FastAPI
 
 from input_pipeline.errors import UserError
-from magnifier_jax.training.interruption import raise_on_sigterm
 
 _GRACE = 10  # seconds that requests may take to end
 _CONNECTIONS = 256
@@ -103,19 +104,39 @@ def run_server(app: FastAPI, bound: socket.socket, *, ready: Callable[[], None])
         limit_concurrency=_CONNECTIONS,
         timeout_graceful_shutdown=_GRACE,
     )
-    server = uvicorn.Server(config)
+    asyncio.run(_Server(config, ready).serve(sockets=[bound]))
 
-    async def serve() -> None:
-        async with asyncio.TaskGroup() as tasks:
-            serving = tasks.create_task(server.serve(sockets=[bound]))
-            while not server.started and not serving.done():
-                await asyncio.sleep(0.02)
-            if server.started:
-                ready()
 
-    # uvicorn ends by itself, and then raises the signal that told it to.
-    with contextlib.suppress(KeyboardInterrupt), raise_on_sigterm():
-        asyncio.run(serve())
+class _Server(uvicorn.Server):
+    """A server that says when it is ready, and whose end by a signal is an end like any other."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begins to listen."""
+        await super().startup(sockets=sockets)
+        if self.started:
+            self._ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Ends the server by SIGINT and SIGTERM, and does not raise them again afterwards.
+
+        As an exception out of the event loop they would leave its threads behind, and the process
+        waiting for them.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield  # Only the main thread may handle signals.
+            return
+        signals = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self.handle_exit) for number in signals}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 @contextlib.contextmanager

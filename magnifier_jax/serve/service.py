@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import datetime
 import functools
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 from input_pipeline.dataset import BACKGROUND, PART_NAMES
 from input_pipeline.errors import MagnifierError, UserError
 from magnifier_jax.embedding.model import Model
+from magnifier_jax.gallery.thresholds import greatest_distance
+from magnifier_jax.retrieval.verification import FALSE_POSITIVE_RATES
 from magnifier_jax.serve.batching import Batcher
 from magnifier_jax.serve.catalog import By, Catalog, Entry, Filters, Match, Vectors
 from magnifier_jax.serve.explaining import MatchExplainer
@@ -122,6 +125,7 @@ class SearchService:
         self._queries: cachetools.LRUCache[str, QueryImage] = cachetools.LRUCache(_KEPT_QUERIES)
         # One thread for whatever runs on the devices, so that calls do not get in each other's way.
         self._device = ThreadPoolExecutor(1, "device")
+        self._explaining = ThreadPoolExecutor(1, "explainer")
         self._readers = ThreadPoolExecutor(min(4, os.cpu_count() or 1), "reader")
         self._embed = Batcher(self._embed_batch, executor=self._device, most=_TOGETHER)
         self._search = Batcher(
@@ -137,6 +141,18 @@ class SearchService:
         count = self.catalog.parts if self.model.has_parts else 0
         names = PART_NAMES if count == len(PART_NAMES) else [f"part {i}" for i in range(count)]
         return tuple(names)
+
+    @functools.cached_property
+    def thresholds(self) -> dict[float, float]:
+        """The largest distance of a match by false positive rate, as the gallery notes them."""
+        found = {}
+        for rate in FALSE_POSITIVE_RATES:
+            with contextlib.suppress(UserError):  # It notes none for this rate.
+                distance = greatest_distance(
+                    self.catalog.notes, metric=self.catalog.metric, max_distance=None, fpr=rate
+                )
+                found[rate] = float(distance or 0)
+        return found
 
     @property
     def explains(self) -> bool:
@@ -158,12 +174,16 @@ class SearchService:
         """Begins to answer, in the running event loop."""
         self._embed.start()
         self._search.start()
+        if self.explains:
+            # It takes a while to compile, and nobody asks for it first.
+            self._explaining.submit(self._explainer.warm_up)
 
     async def close(self) -> None:
         """Refuses whoever still waits, and waits for what is running."""
         await self._embed.close()
         await self._search.close()
         self._device.shutdown(cancel_futures=True)
+        self._explaining.shutdown(cancel_futures=True)
         self._readers.shutdown(cancel_futures=True)
 
     # --- Queries ---
@@ -365,7 +385,7 @@ class SearchService:
             query = await self._pixels(request.image)
         match = await self._pixels(request.match)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._device, self._explainer.explain, query, match)
+        return await loop.run_in_executor(self._explaining, self._explainer.explain, query, match)
 
     async def _pixels(self, number: str) -> NDArray[np.uint8]:
         name = self.entry(number).name

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pathlib
 
+import numpy as np
 import pytest
 
+import magnifier_jax as mj
 from magnifier_jax import weights
 
 FOLDER = pathlib.Path(weights.__file__).parent
@@ -48,3 +50,18 @@ def test_every_network_has_its_card_and_is_small(name: str) -> None:
     card = (FOLDER / f"{name}.md").read_text(encoding="utf-8")
     for said in ("Apache-2.0", "never shown a real person", f"configs/{name}.py"):
         assert said in card
+
+
+def test_the_drawn_network_embeds_and_says_where_it_is_from(tmp_path: pathlib.Path) -> None:
+    model = mj.load("drawn")
+    assert model.notes["workdir"] == "drawn"
+    assert model.notes["flip"] is True
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (100, 40, 3), dtype=np.uint8)
+    found = model.embed([image, image[:, ::-1]])
+    assert found.descriptors.shape == (2, model.dimension)
+    # An image and its mirror image are the same person.
+    np.testing.assert_allclose(*found.descriptors, atol=1e-4)
+    training = model.trained.config.data
+    assert training.train.startswith("synthetic:")
+    assert (training.root, training.prepared) == ("", "")

@@ -119,12 +119,13 @@ async function asking(work, again) {
   busy(true);
   try {
     await work(mine.signal);
-    if (state.asking === mine) $("message").hidden = $("message").className !== "message";
   } catch (error) {
     if (error.name === "AbortError" || state.asking !== mine) return;
     say("");
+    const unusable = error.code === "upload";
+    if (unusable) dropQuery();
     message({title: "That did not work", text: error.message, error: true,
-      buttons: again ? [["Try again", again]] : []});
+      buttons: again && !unusable ? [["Try again", again]] : []});
   } finally {
     if (state.asking === mine) busy(false);
   }
@@ -155,7 +156,6 @@ function begin(query, {remember = true} = {}) {
   picker.show(query.embedded, query.parts);
   showMarks();
   search();
-  $("results").scrollIntoView({block: "nearest"});
 }
 
 function useFile(file) {
@@ -249,8 +249,10 @@ function afterMatches(found) {
   $("message").hidden = true;
   if (found.nobody) {
     message({title: "Nobody",
-      text: `No image is within ${Number($("cut-number").value).toFixed(2)} of the query. The ` +
-        `nearest is at ${found.nearest.toFixed(3)}, so the person is probably not in this gallery.`,
+      text: `No image is within ${Number($("cut-number").value).toFixed(2)} of the query: the ` +
+        `nearest is at ${found.nearest.toFixed(3)}. ` + (found.by === "parts"
+        ? "Nobody in this part of the gallery looks like that."
+        : "The person is probably not in this part of the gallery."),
       buttons: [["Show the nearest anyway", () => {
         $("cut-on").checked = false;
         search();
@@ -384,14 +386,21 @@ function galleryFilters() {
   return filters;
 }
 
-function toGallery({remember = true} = {}) {
+function dropQuery() {
   state.query = null;
-  if (remember) history.pushState({}, "", location.pathname);
+  state.matches = [];
   $("query-figure").hidden = true;
   $("drop").classList.remove("small-drop");
   $("drop").querySelector("strong").textContent = "Drop an image of a person";
+  $("more").hidden = true;
+  grid.clear();
   picker.show(null, null);
   showMarks();
+}
+
+function toGallery({remember = true} = {}) {
+  if (remember) history.pushState({}, "", location.pathname);
+  dropQuery();
   browse(0);
 }
 
@@ -427,6 +436,19 @@ function showInfo(info) {
   for (const id of ["time-from", "time-to"]) {
     [$(id).min, $(id).max] = [local(info.first), local(info.last)];
   }
+  $("cut-rates").replaceChildren(...info.thresholds.map(({rate, distance}) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "link";
+    button.textContent = `${Number((100 * rate).toPrecision(3))} % false`;
+    button.title = `${distance.toFixed(3)}: so many pairs of different people are nearer`;
+    button.addEventListener("click", () => {
+      $("cut-number").value = $("cut-range").value = distance.toFixed(3);
+      $("cut-on").checked = true;
+      if (state.query) search();
+    });
+    return button;
+  }));
   if (info.max_distance !== null) {
     $("cut-on").checked = true;
     $("cut-number").value = $("cut-range").value = info.max_distance;
@@ -513,6 +535,7 @@ function listen() {
 }
 
 async function start() {
+  $("filters").open = !matchMedia("(max-width: 760px)").matches;
   // The token is in the cookie now; here it would only be looked at, copied and kept.
   const image = /^#image=([0-9a-f]{16})$/.exec(location.hash)?.[1];
   history.replaceState({}, "", location.pathname + (image ? location.hash : ""));

@@ -107,7 +107,8 @@ export class WhyWindow {
     const summary = found.summary ? `${found.summary[0].toUpperCase()}${found.summary.slice(1)}.` :
       "";
     this.body.replaceChildren(
-      element("p", "summary", `Distance ${found.distance.toFixed(3)}. ${summary}`),
+      element("p", "summary",
+        `The distance of the whole images is ${found.distance.toFixed(3)}. ${summary}`),
       this.pairs(found.panels), key, reasons);
   }
 

@@ -1,6 +1,10 @@
 """Galleries that grow, as the commands make, search and look after them."""
 
+import os
 import shutil
+import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ from magnifier_jax.commands import embed, gallery, search
 from magnifier_jax.embedding import growing
 from magnifier_jax.embedding.queries import Limits, search_images
 from magnifier_jax.gallery import Gallery
+from tests.command import QUICK, ROOT
 
 pytest.importorskip("lance")
 pytestmark = pytest.mark.usefixtures("quick_compiling", "elsewhere")
@@ -199,3 +204,37 @@ def test_filters_that_cannot_be_read_are_one_line(people, query, where, said, ca
     assert said in message
     assert message.count("\n") == 1
     assert "\x1b" not in message
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_work(tiny_run, images, tmp_path):
+    """Both make the gallery at once, and each embeds every second image."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    place = tmp_path / "people.lance"
+    arguments = [f"--workdir={tiny_run.workdir.path}", f"--images={images}", f"--gallery={place}"]
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", "magnifier_jax.commands.embed", *arguments],
+            env={
+                **os.environ,
+                **QUICK,
+                "JAX_PLATFORMS": "cpu",
+                "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
+                "JAX_NUM_PROCESSES": "2",
+                "JAX_PROCESS_ID": str(index),
+            },
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in (0, 1)
+    ]
+    for process in running:
+        output, errors = process.communicate()
+        assert process.returncode == 0, errors
+        assert "added, 0 replaced, 0 there already" in output
+    names = sorted(path.name for path in images.iterdir())
+    assert sorted(mj.Gallery.open(place).names()) == names

@@ -47,7 +47,9 @@ def test_everything_comes_back(network, tmp_path, kind):
 @pytest.mark.parametrize("kind", NAMES)
 def test_half_precision_without_classifiers(network, tmp_path, kind):
     """What is handed on: kernels in float16, norms in float32, and no training identities."""
-    path = write(network, kind, tmp_path, precision="fp16", classifiers=False)
+    data = dataclasses.replace(network.config.data, root="/private", prepared="/private")
+    own = dataclasses.replace(network, config=dataclasses.replace(network.config, data=data))
+    path = write(own, kind, tmp_path, precision="fp16", classifiers=False)
     state = read_torch_file(path / "model.safetensors" if kind == "folder" else path)
     assert not [name for name in state if name.startswith("classifier")]
     types = {array.ndim > 1: array.dtype for array in state.values() if array.dtype != np.int64}
@@ -72,12 +74,11 @@ def test_half_precision_without_classifiers(network, tmp_path, kind):
 
 def test_weights_older_than_a_setting_have_its_default(network, tmp_path):
     path = write(network, "safetensors", tmp_path)
-    texts = dict(read_metadata(path))
+    texts = {"magnifier_jax": read_metadata(path)["magnifier_jax"]}
     whole = json.loads(texts["magnifier_jax"])
     del whole["network"]["stem_norm"], whole["training"]["config"]["model"]["stem_norm"]
     texts["magnifier_jax"] = json.dumps(whole)
-    state = read_torch_file(path)
-    write_safetensors(path, state, metadata=texts)
+    write_safetensors(path, read_torch_file(path), metadata=texts)
     assert read_exported(path).config.model.stem_norm == "batch"
 
 

@@ -1,5 +1,6 @@
 """Stores: what comes in is found again, by whatever is asked."""
 
+import concurrent.futures
 import datetime
 
 import numpy as np
@@ -185,6 +186,23 @@ def test_an_offset_does_not_hide_distances(tmp_path, device_bytes, dtype):
     np.testing.assert_allclose(found.distances, expected, rtol=1e-6, atol=1e-7)
 
 
+def test_two_writers_make_a_gallery_at_once_with_different_columns(tmp_path):
+    columns = [{"cameras": [1, 2]}, {"color": ["red", None]}]
+
+    def write(number):
+        store = open_new(tmp_path)
+        for batch in range(3):
+            names = [f"{number}-{batch}-{row}" for row in range(2)]
+            store.append(draw(2, seed=batch), names=names, **columns[number])
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, (0, 1)))
+    store = open_new(tmp_path)
+    assert len(set(store.names().tolist())) == len(store) == store.check() == 12
+    assert store.columns == {"name": "text", "camera": "whole number", "color": "text"}
+    assert store.rows(where="color = 'red'").names.size == 3
+
+
 def test_networks_are_kept_apart(tmp_path):
     store = open_new(tmp_path, network="one")
     store.append(draw(3), names=name(0, 1, 2))
@@ -193,6 +211,8 @@ def test_networks_are_kept_apart(tmp_path):
     other = open_new(tmp_path, network="two", metric="cosine")
     other.append(draw(2, width=5), names=name(0, 1))
     assert (len(store), len(other)) == (3, 2)
+    with pytest.raises(UserError, match="unknown metric 'manhattan'"):
+        mj.Gallery.open(tmp_path / "people.lance", metric="manhattan", create=True)
     with pytest.raises(UserError, match="several networks"):
         mj.Gallery.open(tmp_path / "people.lance")
     again = mj.Gallery.open(tmp_path / "people.lance", network="two")
@@ -218,6 +238,7 @@ def test_networks_are_kept_apart(tmp_path):
         ({"names": name(7), "a b": [1]}, "cannot be called"),
         ({"names": name(7), "times": ["tomorrow"]}, "time cannot be kept"),
         ({"names": ["\ud800"]}, "no Unicode"),
+        ({"names": [""]}, "is empty"),
         ({"names": name(7), "found": PARTS}, "part embeddings"),
     ],
 )  # fmt: skip

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from magnifier_jax.serve.catalog import Catalog
     from magnifier_jax.serve.service import SearchService
 
+_PATIENCE = 5  # seconds
 _OPEN = (
     "Other machines can reach this server, and what it sends is not encrypted: put a proxy with "
     "HTTPS in front of it, or listen at 127.0.0.1 and use a tunnel (ssh -L)."
@@ -141,7 +144,11 @@ def _serve(options: argparse.Namespace) -> None:
                 open_page()
 
             server.run_server(make_app(service, access, title=title), bound, ready=ready)
-    print("Stopped.")
+    print("Stopped.", flush=True)
+    # A program that is still being compiled cannot be interrupted, and Python would wait for it.
+    end = threading.Timer(_PATIENCE, os._exit, [0])
+    end.daemon = True
+    end.start()
 
 
 def _service(options: argparse.Namespace) -> tuple[SearchService, str]:

@@ -179,11 +179,11 @@ class SearchService:
             self._explaining.submit(self._explainer.warm_up)
 
     async def close(self) -> None:
-        """Refuses whoever still waits, and waits for what is running."""
+        """Refuses whoever still waits, and waits for what is running, but for explanations."""
         await self._embed.close()
         await self._search.close()
         self._device.shutdown(cancel_futures=True)
-        self._explaining.shutdown(cancel_futures=True)
+        self._explaining.shutdown(wait=False, cancel_futures=True)  # It may still compile.
         self._readers.shutdown(cancel_futures=True)
 
     # --- Queries ---

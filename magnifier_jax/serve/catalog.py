@@ -17,7 +17,7 @@ from magnifier_jax.gallery import Gallery
 from magnifier_jax.retrieval.descriptors import Metric
 
 By = Literal["image", "parts"]
-_FIRST, _GROWTH = 64, 8  # rows looked at, so that few sizes are compiled
+_FIRST, _GROWTH = 64, 4  # rows looked at, so that few sizes are compiled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -284,6 +284,8 @@ class MemoryCatalog:
         if not wanted:
             return [()] * len(vectors.descriptors)
         looked = _FIRST
+        while looked < 2 * wanted:
+            looked *= _GROWTH
         while True:
             # Rows that do not pass take places too, so more are looked at until enough pass.
             looked = min(looked, count)

@@ -34,7 +34,7 @@ from magnifier_jax.serve.uploads import UploadLimits, read_upload
 T = TypeVar("T")
 _KEPT_QUERIES = 512
 _TOGETHER = 8  # images or searches in one call
-_TOPS = (64, 256, LONGEST_SEARCH + 1)  # so that few sizes are compiled
+_TOPS = (32, 128, 512, LONGEST_SEARCH + 1)  # so that many searches ask for as many
 
 
 class UnknownQueryError(MagnifierError):

@@ -68,9 +68,8 @@ class StoreCatalog:
         where = where_text(filters, self.store.columns)
         if where is None:
             return [()] * len(vectors.descriptors)
-        found = self.store.search(
-            asked, top=top + len(filters.without), where=where or None, parts=by == "parts"
-        )
+        looked = 1 << (top + len(filters.without) - 1).bit_length()  # so that few are compiled
+        found = self.store.search(asked, top=looked, where=where or None, parts=by == "parts")
         return [
             self._matches(names, distances, filters, top)
             for names, distances in zip(found.names.tolist(), found.distances.tolist(), strict=True)

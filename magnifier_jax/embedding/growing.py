@@ -177,6 +177,8 @@ class _Task:
             "cameras": [each.camera for each in who],
             _STATE: [states[place] for place in found.positions],
         }
+        if any(each.tracklet for each in who):
+            own["tracklets"] = [each.tracklet for each in who]
         more = {
             column: [values.get(self.folder.names[row]) for row in kept]
             for column, values in self.columns.items()

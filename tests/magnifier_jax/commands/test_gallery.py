@@ -132,6 +132,37 @@ def test_searches_leave_out_what_they_are_told_to(people, query, network):
         names_found(people, query, network, exclude={"tracklet": None})
 
 
+def test_searches_list_tracklets(people, images, query, network):
+    store = mj.Gallery.open(people)
+    found = search_images(store, [query], top=100, tracklets=True, model=network)
+    # The first image of each run of four, of each person and each camera in it.
+    names = sorted(path.name for path in images.iterdir())
+    first = {}
+    for row, name in enumerate(names):
+        first.setdefault((row // 4, name[:7]), name)
+    assert sorted(found.queries[0].names) == sorted(first.values())
+    assert len(first) < len(names)
+    of_camera = Limits(where="camera = 2")
+    some = search_images(store, [query], top=100, tracklets=True, model=network, limits=of_camera)
+    assert sorted(some.queries[0].names) == sorted(
+        name for name in first.values() if name[6] == "2"
+    )
+
+
+def test_names_tell_the_tracklets_of_new_images(tiny_run, images, network, tmp_path):
+    folder = tmp_path / "video"
+    folder.mkdir()
+    source = min(images.iterdir())
+    names = ["0001C1T0001F001.jpg", "0001C1T0001F002.jpg", "7_c2.jpg"]
+    for name in names:
+        shutil.copy(source, folder / name)
+    store = mj.Gallery.open(tmp_path / "video.lance", network=network, create=True)
+    growing.embed_into(network, folder, store, progress=False, say=lambda text: None)
+    assert store.known("tracklet") == dict(
+        zip(names, ["0001C1T0001", "0001C1T0001", None], strict=True)
+    )
+
+
 def test_the_command_says_nobody_and_lists_others(people, query, capsys):
     arguments = [f"--gallery={people}", "--query", str(query)]
     assert search.main([*arguments, "--max-distance=0"]) == 0

@@ -25,10 +25,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from benchmarks.accelerators import ACCELERATORS, CannotCompileError
@@ -39,6 +40,8 @@ from magnifier_jax.config import Config
 from magnifier_jax.devices import make_mesh, replicated, split_over
 from magnifier_jax.embedding import forward
 from magnifier_jax.model import BACKBONES
+from magnifier_jax.model.folding import fold_norms
+from magnifier_jax.model.resnet import Kept
 from magnifier_jax.training import step as steps
 
 PROGRAMS = ("step", "resident step", "descriptor")
@@ -60,6 +63,8 @@ class Task:
         backbone: A key of `BACKBONES`.
         images: Images of the training set.
         identities: Identities of the training set.
+        keep: What a step keeps for the gradient, as `config.train.keep_activations`.
+        folded: Whether the norms of a descriptor are folded, as `mj.load` does.
     """
 
     program: str
@@ -71,6 +76,8 @@ class Task:
     backbone: str
     images: int
     identities: int
+    keep: str = "all"
+    folded: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,16 +87,19 @@ class Plan:
     Attributes:
         given: Bytes of its arguments.
         kept: Bytes beside them while it runs.
+        moved: Bytes that its operations read and write, after fusion, by XLA's count.
         seconds: Tracing and compiling.
     """
 
     given: int
     kept: int
+    moved: float
     seconds: float
 
     @classmethod
-    def of(cls, memory: Any, *, seconds: float) -> Plan:
-        """From jax's `CompiledMemoryStats`."""
+    def of(cls, compiled: Any, *, seconds: float) -> Plan:
+        """From a compiled program of jax."""
+        memory = compiled.memory_analysis()
         # What leaves in the place of what came, as a step's state does, is counted once.
         kept = (
             memory.temp_size_in_bytes
@@ -97,7 +107,8 @@ class Plan:
             - memory.alias_size_in_bytes
             + memory.generated_code_size_in_bytes
         )
-        return cls(given=memory.argument_size_in_bytes, kept=kept, seconds=seconds)
+        moved = (compiled.cost_analysis() or {}).get("bytes accessed", math.nan)
+        return cls(memory.argument_size_in_bytes, kept, moved=moved, seconds=seconds)
 
     @property
     def together(self) -> int:
@@ -132,7 +143,7 @@ def compile_task(task: Task) -> Plan:
     platforms = ("cuda" if platform == "gpu" else platform,)
     start = time.perf_counter()
     compiled = function.trace(*arguments).lower(lowering_platforms=platforms).compile()
-    return Plan.of(compiled.memory_analysis(), seconds=time.perf_counter() - start)
+    return Plan.of(compiled, seconds=time.perf_counter() - start)
 
 
 def configure(task: Task) -> Config:
@@ -145,6 +156,7 @@ def configure(task: Task) -> Config:
     settings.model.backbone = task.backbone
     settings.data.image_size = task.size
     settings.precision = task.precision
+    settings.train.keep_activations = task.keep
     return Config.from_mapping(settings.to_dict())
 
 
@@ -166,7 +178,8 @@ def program_of(task: Task, mesh: Mesh) -> tuple[Any, tuple[Any, ...]]:
     epoch = jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere)
     if task.program == "descriptor":
         images = batch(task.batch, split).images
-        return forward.make_embed(model, mesh), (state.variables, images)
+        variables = _folded(state.variables, everywhere) if task.folded else state.variables
+        return forward.make_embed(model, mesh), (variables, images)
     if task.program == "step":
         step = steps.make_train_step(config, model, mesh)
         return step, (state, batch(task.batch, split), epoch)
@@ -175,10 +188,19 @@ def program_of(task: Task, mesh: Mesh) -> tuple[Any, tuple[Any, ...]]:
     return resident, (state, batch(task.images, everywhere), ids, epoch)
 
 
+def _folded(variables: Any, sharding: NamedSharding) -> Any:
+    """The shapes of what `fold_norms` makes of variables of these shapes."""
+    zeros = jax.tree.map(lambda shape: np.zeros(shape.shape, shape.dtype), variables)
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), fold_norms(zeros)
+    )
+
+
 def line(plan: Plan, *, room: float) -> str:
     """What a row of the table says of a plan."""
     numbers = (plan.given, plan.kept, plan.together)
     columns = "".join(f"{number / GIB:10.2f}" for number in numbers)
+    columns += f"{plan.moved / 1e9:10.1f}"
     return f"{columns}{plan.seconds:10.0f}{'' if plan.together <= room else '  does not fit'}"
 
 
@@ -197,7 +219,7 @@ def run(
     Returns:
         Whether all could be compiled and fit.
     """
-    columns = ("given", "kept", "together", "seconds")
+    columns = ("given", "kept", "together", "GB moved", "seconds")
     show(f"{'GiB a device':<22}{'images':>10}" + "".join(f"{name:>10}" for name in columns))
     context = multiprocessing.get_context("spawn")
     good = True
@@ -239,6 +261,8 @@ def main() -> int:
     add("--identities", type=positive, default=751)
     add("--precision", nargs="+", choices=PRECISIONS, default=PRECISIONS)
     add("--programs", nargs="+", choices=PROGRAMS, default=PROGRAMS)
+    add("--keep", choices=get_args(Kept), default="all", help="config.train.keep_activations")
+    add("--unfolded", action="store_true", help="embed with batch norms, as before they are folded")
     chosen = parser.parse_args()
     if chosen.batch % chosen.devices:
         parser.error(f"--batch {chosen.batch} does not divide by {chosen.devices} devices")
@@ -255,6 +279,8 @@ def main() -> int:
             backbone=chosen.backbone,
             images=chosen.images,
             identities=chosen.identities,
+            keep=chosen.keep,
+            folded=not chosen.unfolded,
         )
         for precision, program in itertools.product(chosen.precision, chosen.programs)
     ]

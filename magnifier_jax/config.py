@@ -245,6 +245,13 @@ class TrainConfig:
         low=2,
         high=100_000,
     )
+    keep_activations: Literal["all", "blocks", "stages"] = setting(
+        "all",
+        "What a step keeps of the forward pass for the gradient: 'all', or only the inputs of the "
+        "'blocks' or of the 'stages', from which the rest is computed again. The numbers are the "
+        "same to rounding; a step takes less memory and more time (see docs/devices.md).",
+        added=True,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

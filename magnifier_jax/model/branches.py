@@ -20,7 +20,7 @@ from magnifier_jax.model.layers import (
 from magnifier_jax.model.lstm import LSTM
 from magnifier_jax.model.occlusion import visibility_mask
 from magnifier_jax.model.pooling import max_of_cells, part_max_pool
-from magnifier_jax.model.resnet import Bottleneck
+from magnifier_jax.model.resnet import Bottleneck, Kept, apply_block, keeping
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,9 +54,10 @@ class FusionOutputs(BranchOutputs):
 
 
 class _Branch(nn.Module):
-    """What the branches share: the identity count, and the types that they compute in."""
+    """What the branches share: identity count, types, and what is kept for the gradient."""
 
     num_identities: int
+    keep: Kept = "all"
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
 
@@ -76,6 +77,12 @@ class _Branch(nn.Module):
             feature_axes, False, dtype=self.param_dtype, param_dtype=self.param_dtype, name=name
         )
         return norm(embedding, train=train, rows=rows)
+
+    def bottleneck(
+        self, trunk: jax.Array, *, train: bool, rows: jax.Array | None = None
+    ) -> jax.Array:
+        block = Bottleneck(trunk.shape[-1] // 4, name="bottleneck", **self.types())
+        return keeping(self.keep, "blocks", apply_block)(block, trunk, train, rows)
 
     def classify(self, neck: jax.Array) -> jax.Array:
         layer = Classifier(self.num_identities, param_dtype=self.param_dtype, name="classifier")
@@ -120,8 +127,7 @@ class AdversarialBranch(_Branch):
             The branch's outputs, and the visible share of the batch (a scalar in 0…1).
         """
         channels = trunk.shape[-1]
-        bottleneck = Bottleneck(channels // 4, name="bottleneck", **self.types())
-        x = bottleneck(trunk, train=train, rows=rows)
+        x = self.bottleneck(trunk, train=train, rows=rows)
         visible = jnp.ones((), self.param_dtype)
         if hidden is not None:
             if part_map is None:
@@ -157,8 +163,7 @@ class FusionBranch(_Branch):
         `rows` as for `AdversarialBranch`.
         """
         channels = trunk.shape[-1]
-        bottleneck = Bottleneck(channels // 4, name="bottleneck", **self.types())
-        x = bottleneck(trunk, train=train, rows=rows)
+        x = self.bottleneck(trunk, train=train, rows=rows)
         parts = part_max_pool(x, part_map, num_parts=self.num_parts)
         part_embeddings = parts.astype(self.param_dtype)
         part_necks = self.neck(

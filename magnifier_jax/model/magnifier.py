@@ -22,7 +22,7 @@ from magnifier_jax.model.branches import (
     ParsingHead,
 )
 from magnifier_jax.model.layers import Dtype
-from magnifier_jax.model.resnet import Backbone, BackboneSpec
+from magnifier_jax.model.resnet import Backbone, BackboneSpec, Kept
 
 
 @struct.dataclass
@@ -90,6 +90,8 @@ class MagnifierNet(nn.Module):
         use_parsing: Whether there is a part-parsing head.
         parsing_features: Channels inside the parsing head.
         stem_relu: See `Backbone`.
+        keep: What is kept of the forward pass for the gradient: `all`, or the inputs of `blocks` or
+            `stages` only, from which the rest is computed again. Results are the same.
         unroll: Writes the LSTM's loop out, for exporters that cannot carry one.
         dtype: Type of the heavy computations.
         param_dtype: Type of parameters, statistics, embeddings and logits.
@@ -104,6 +106,7 @@ class MagnifierNet(nn.Module):
     use_parsing: bool = True
     parsing_features: int = 256
     stem_relu: bool = False
+    keep: Kept = "all"
     unroll: bool = False
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
@@ -146,8 +149,8 @@ class MagnifierNet(nn.Module):
         """
         self._check(images, train=train, part_labels=part_labels)
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        branch = {"num_identities": self.num_identities, **types}
-        backbone = Backbone(self.backbone, self.stem_relu, name="backbone", **types)
+        branch = {"num_identities": self.num_identities, "keep": self.keep, **types}
+        backbone = Backbone(self.backbone, self.stem_relu, self.keep, name="backbone", **types)
         trunk, features = backbone(images.astype(self.dtype), train=train)
 
         found: dict[str, Any] = {}

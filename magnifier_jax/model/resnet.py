@@ -9,9 +9,10 @@ al., "Two at Once", ECCV 2018).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -73,6 +74,9 @@ class BackboneSpec:
         """Channels after the third stage."""
         return self.width * 4 * (4 if self.bottleneck else 1)
 
+
+Kept = Literal["all", "blocks", "stages"]
+"""What is kept of the forward pass for the gradient; see `keeping`."""
 
 _SMALL_INPUT = {"strides": (1, 2, 1, 1), "stem_kernel": 3, "stem_pool": False}
 
@@ -168,16 +172,29 @@ class Backbone(nn.Module):
         spec: The shape.
         stem_relu: Whether a ReLU follows the stem's batch norm. The published MagnifierNet has
             none; torchvision's ResNet has one.
+        keep: What is kept for the gradient; see `keeping`.
     """
 
     spec: BackboneSpec
     stem_relu: bool = False
+    keep: Kept = "all"
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
         """Maps `[N, H, W, 3]` to the trunk (after stage 3) and stage 4, at `H / trunk_stride`."""
+        x = keeping(self.keep, "stages", Backbone._stem)(self, x, train)
+        trunk = x
+        for stage in range(4):
+            x = keeping(self.keep, "stages", functools.partial(Backbone._stage, stage=stage))(
+                self, x, train
+            )
+            if stage == 2:
+                trunk = x
+        return trunk, x
+
+    def _stem(self, x: jax.Array, train: bool) -> jax.Array:
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         spec = self.spec
         x = convolution(spec.width, spec.stem_kernel, stride=2, name="conv1", **types)(x)
@@ -185,21 +202,43 @@ class Backbone(nn.Module):
         x = norm(name="norm1", **types)(x, train=train)
         if self.stem_relu:
             x = nn.relu(x)
-        if spec.stem_pool:
-            x = stem_max_pool(x)
+        return stem_max_pool(x) if spec.stem_pool else x
 
+    def _stage(self, x: jax.Array, train: bool, *, stage: int) -> jax.Array:
+        """One of the four stages, counted from 0."""
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        spec = self.spec
         block = Bottleneck if spec.bottleneck else BasicBlock
-        trunk = x
-        for stage, (blocks, stride) in enumerate(zip(spec.blocks, spec.strides, strict=True)):
-            width = spec.width * 2**stage
-            for index in range(blocks):
-                channels = width * (4 if spec.bottleneck else 1)
-                step = stride if index == 0 else 1
-                project = index == 0 and (step != 1 or x.shape[-1] != channels)
-                name = f"layer{stage + 1}_{index}"
-                x = block(width, step, project, spec.has_ibn(stage), name=name, **types)(
-                    x, train=train
-                )
-            if stage == 2:
-                trunk = x
-        return trunk, x
+        width = spec.width * 2**stage
+        channels = width * (4 if spec.bottleneck else 1)
+        for index in range(spec.blocks[stage]):
+            step = spec.strides[stage] if index == 0 else 1
+            project = index == 0 and (step != 1 or x.shape[-1] != channels)
+            name = f"layer{stage + 1}_{index}"
+            made = block(width, step, project, spec.has_ibn(stage), name=name, **types)
+            x = keeping(self.keep, "blocks", apply_block)(made, x, train)
+        return x
+
+
+def apply_block(
+    block: nn.Module, x: jax.Array, train: bool, rows: jax.Array | None = None
+) -> jax.Array:
+    """Applies a block, for `keeping`."""
+    return block(x, train=train) if rows is None else block(x, train=train, rows=rows)
+
+
+def keeping(keep: Kept, least: Kept, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function `(module, x, train, …)`, of which only what it is given is kept, if `keep` says.
+
+    What it made is computed again for the gradient, by the same operations from the same numbers.
+
+    Args:
+        keep: What the network keeps for the gradient: `all` that is computed, the inputs of the
+            `blocks`, or those of the `stages`, and within a stage in turn those of its blocks.
+        least: From which of these on the function is computed again.
+        function: Called by a module's own method.
+    """
+    kinds = get_args(Kept)
+    if kinds.index(keep) < kinds.index(least):
+        return function
+    return nn.remat(function, static_argnums=(2,))

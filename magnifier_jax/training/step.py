@@ -109,6 +109,7 @@ def build_model(config: Config, *, num_identities: int) -> MagnifierNet:
         use_parsing=model.use_parsing,
         parsing_features=model.parsing_features,
         stem_relu=model.stem_relu,
+        keep=config.train.keep_activations,
         dtype=jnp.bfloat16 if config.precision == "bf16" else jnp.float32,
     )
 

@@ -39,7 +39,7 @@ def compile_or_die(task: Task) -> Plan:
         os.abort()
     if task.program == "resident step":
         raise ValueError("no room\nfor it")
-    return Plan(given=10 * 2**30, kept=2**29, seconds=7)
+    return Plan(given=10 * 2**30, kept=2**29, moved=3e9, seconds=7)
 
 
 def compile_nothing(task: Task) -> Plan:
@@ -53,7 +53,7 @@ def test_a_compiler_that_aborts_does_not_end_the_others() -> None:
     _, aborted, failed, good = lines
     assert aborted.split()[:5] == ["descriptor", "bf16", "8", "the", "compiler"]
     assert failed.endswith("  ValueError: no room")
-    assert good.split() == ["step", "bf16", "8", "10.00", "0.50", "10.50", "7"]
+    assert good.split() == ["step", "bf16", "8", "10.00", "0.50", "10.50", "3.0", "7"]
 
 
 @pytest.mark.parametrize(("accelerator", "fits"), [("a100", True), ("v5e", True), ("small", False)])
@@ -87,7 +87,11 @@ def test_a_plan_counts_what_is_replaced_once() -> None:
         alias_size_in_bytes=60,
         generated_code_size_in_bytes=200,
     )
-    plan = Plan.of(memory, seconds=3)
+    compiled = types.SimpleNamespace(
+        memory_analysis=lambda: memory, cost_analysis=lambda: {"bytes accessed": 5.0}
+    )
+    plan = Plan.of(compiled, seconds=3)
+    assert plan.moved == 5
     assert (plan.given, plan.kept, plan.together) == (1000, 211, 1211)
 
 

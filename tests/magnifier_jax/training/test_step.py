@@ -187,3 +187,42 @@ def test_describe(on_one):
     assert plain.unflipped is None
     np.testing.assert_allclose(both.unflipped, plain.descriptor, atol=1e-5)
     np.testing.assert_allclose(both.part_embeddings, plain.part_embeddings, atol=1e-5)
+
+
+def test_what_is_kept_for_the_gradient_changes_no_number(on_one):
+    found = run(config(**{"train.keep_activations": "stages"}), make_mesh(jax.devices()[:1]))
+    for now, before in zip(found.metrics, on_one.metrics, strict=True):
+        assert now == pytest.approx(before, rel=1e-5)
+    largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(on_one.state.variables))
+    for now, before in zip(
+        jax.tree.leaves(found.state.variables),
+        jax.tree.leaves(on_one.state.variables),
+        strict=True,
+    ):
+        np.testing.assert_allclose(now, before, atol=1e-6 * largest)
+
+
+def test_less_is_kept_for_the_gradient():
+    images = jnp.zeros((4, 64, 32, 3))
+    labels = jnp.zeros((4, 8, 4), jnp.int32)  # ResNet-18 has a cell for 8 × 8 pixels.
+
+    def kept(keep):
+        """Bytes that the gradient needs of the forward pass."""
+        settings = config(**{"train.keep_activations": keep, "model.backbone": "resnet18"})
+        model = steps.build_model(settings, num_identities=IDENTITIES)
+        options = {"train": True, "part_labels": labels}
+        variables = jax.eval_shape(lambda: model.init(jax.random.key(0), images, **options))
+
+        def features(params, stats):
+            outputs, _ = model.apply(
+                {"params": params, "batch_stats": stats}, images, **options, mutable=["batch_stats"]
+            )
+            return outputs.descriptor
+
+        backward = jax.eval_shape(
+            lambda v: jax.vjp(lambda p: features(p, v["batch_stats"]), v["params"])[1], variables
+        )
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(backward))
+
+    everything, blocks, stages = map(kept, ("all", "blocks", "stages"))
+    assert stages < blocks < everything

@@ -28,7 +28,7 @@ def get_config() -> ConfigDict:
     config.optimizer.schedule = "cosine"
     config.optimizer.ema_decay = 0.995
     config.loss.circle = 1.0
-    config.train.epochs = 6
+    config.train.epochs = 12
     config.train.evaluate_every_epochs = 2
     config.train.checkpoint_every_steps = 100
     config.evaluate.flip = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import collections
 import functools
 import io
 
@@ -19,6 +20,7 @@ from magnifier_jax.serve.catalog import Catalog
 from magnifier_jax.serve.schemas import BranchReason, Panel, PartReason, Why
 
 _SAMPLE = 5000  # gallery images that tell what is usual
+_OF_ONE_PERSON = 8  # of them, at most
 _HEIGHT = 256  # of a drawing, in pixels
 
 
@@ -84,7 +86,13 @@ class MatchExplainer:
         if not self._catalog.parts or not entries.has_identities:
             return None
         some = [entries.entry(row) for row in range(min(len(entries), _SAMPLE))]
-        rows = [row for row, entry in enumerate(some) if entry.identity is not None]
+        seen: collections.Counter[int | str] = collections.Counter()
+        rows = []
+        for row, entry in enumerate(some):
+            # Pairs of one person are counted, and some galleries call all strangers one person.
+            if entry.identity is not None and seen[entry.identity] < _OF_ONE_PERSON:
+                seen[entry.identity] += 1
+                rows.append(row)
         if not rows:
             return None
         vectors = self._catalog.vectors(rows)

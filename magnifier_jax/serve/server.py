@@ -95,7 +95,7 @@ def run_server(app: FastAPI, bound: socket.socket, *, ready: Callable[[], None])
     """
     config = uvicorn.Config(
         app,
-        log_level="warning",
+        log_level="critical",  # The application logs its own mistakes.
         access_log=False,  # It would hold the token of the link.
         server_header=False,
         proxy_headers=False,

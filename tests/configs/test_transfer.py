@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from configs import drawn, transfer
 from input_pipeline.readers import split_specs
 from input_pipeline.synthetic.settings import settings_of
 from input_pipeline.synthetic.worlds.styles import BACKDROP_STYLES, CAMERA_STYLES
+from magnifier_jax import weights
 from magnifier_jax.config import Config
+from magnifier_jax.export.exported import read_exported
 
 
 @pytest.mark.parametrize("kind", ["cameras", "backdrops"])
@@ -25,7 +29,9 @@ def test_seen_and_unseen_styles_are_all_that_there_are(kind: str) -> None:
 def test_rows_differ_from_the_baseline_alone(row: str) -> None:
     config = Config.from_mapping(transfer.get_config(row).to_dict())
     baseline = Config.from_mapping(transfer.get_config("baseline").to_dict())
-    assert (config != baseline) == (row != "baseline") or config.name != baseline.name
+    assert config.name == f"transfer_{row}"
+    same = dataclasses.replace(config, name=baseline.name) == baseline
+    assert same == (row == "baseline")
     assert config.data == baseline.data
     assert config.train == baseline.train
     for spec in (config.data.train, config.data.test):
@@ -40,7 +46,10 @@ def test_an_unknown_row_is_refused() -> None:
         transfer.get_config("colour")
 
 
-def test_the_network_of_the_package_is_small() -> None:
+def test_the_configuration_of_the_drawn_network_is_that_of_its_weights() -> None:
     config = Config.from_mapping(drawn.get_config().to_dict())
-    assert config.model.use_fusion
-    assert config.data.train.startswith("synthetic:worlds")
+    trained = read_exported(weights.find("drawn")).config
+    assert trained.model == config.model
+    assert trained.data.train == config.data.train
+    assert trained.data.image_size == config.data.image_size
+    assert (trained.augment, trained.loss) == (config.augment, config.loss)

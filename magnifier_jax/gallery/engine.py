@@ -20,7 +20,7 @@ import lance
 import pyarrow as pa
 
 from input_pipeline.errors import DataError, MagnifierError, UserError
-from input_pipeline.files import json_checksum, user_path
+from input_pipeline.files import json_checksum, only_one, user_path
 from magnifier_jax.retrieval.descriptors import Metric
 
 _FORMAT = 1
@@ -29,6 +29,7 @@ _TABLE = re.compile(r"network-[0-9a-f]{16}")
 _NOT_THERE = ("was not found", "Not found", "NotFound")
 _FULL = ("No space left", "os error 28", "Disk quota")
 _TRIES = 10
+_LOCK = ".lock"
 _FOREIGN = "give another place, such as people.lance"
 
 
@@ -187,13 +188,16 @@ class Place:
                 raise
 
     def create(self, table: str, rows: pa.Table) -> bool:
-        """Makes a table, and says whether: another process may have made it just before."""
-        if "://" not in self.uri:
-            with self.errors():
-                Path(self.uri).mkdir(parents=True, exist_ok=True)
-        with self.errors():
+        """Makes a table, and says whether: another process may have made it just before.
+
+        For Lance, creating what another process has just created replaces it. Here one process at a
+        time does it; in object storage, where none can wait, what was replaced is brought back.
+        """
+        with self.errors(), self._alone():
+            if self.open(table) is not None:
+                return False
             try:
-                lance.write_dataset(
+                made = lance.write_dataset(
                     rows,
                     self._table_uri(table),
                     mode="create",
@@ -204,7 +208,21 @@ class Place:
                 if "already exists" not in str(error):
                     raise
                 return False
+            if made.version > 1:
+                made.checkout_version(made.version - 1).restore()
+                return False
         return True
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Lets one process of this machine at a time make a table."""
+        if "://" in self.uri:
+            yield
+            return
+        folder = Path(self.uri)
+        folder.mkdir(parents=True, exist_ok=True)
+        with only_one(folder / _LOCK, doing=f"makes {self.uri}"):
+            yield
 
     def _table_uri(self, table: str) -> str:
         return f"{self.uri}/{table}.lance"

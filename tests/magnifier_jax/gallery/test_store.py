@@ -186,18 +186,22 @@ def test_an_offset_does_not_hide_distances(tmp_path, device_bytes, dtype):
     np.testing.assert_allclose(found.distances, expected, rtol=1e-6, atol=1e-7)
 
 
-def test_two_writers_make_a_gallery_at_once_with_different_columns(tmp_path):
+@pytest.mark.parametrize("scheme", ["", "file://"])
+@pytest.mark.parametrize("attempt", range(4))
+def test_two_writers_make_a_gallery_at_once_with_different_columns(tmp_path, scheme, attempt):
+    """Neither replaces what the other has just made, where they can wait and where they cannot."""
     columns = [{"cameras": [1, 2]}, {"color": ["red", None]}]
+    place = f"{scheme}{tmp_path / 'people.lance'}"
 
     def write(number):
-        store = open_new(tmp_path)
+        store = mj.Gallery.open(place, create=True)
         for batch in range(3):
-            names = [f"{number}-{batch}-{row}" for row in range(2)]
+            names = [f"{attempt}-{number}-{batch}-{row}" for row in range(2)]
             store.append(draw(2, seed=batch), names=names, **columns[number])
 
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         list(pool.map(write, (0, 1)))
-    store = open_new(tmp_path)
+    store = mj.Gallery.open(place)
     assert len(set(store.names().tolist())) == len(store) == store.check() == 12
     assert store.columns == {"name": "text", "camera": "whole number", "color": "text"}
     assert store.rows(where="color = 'red'").names.size == 3

@@ -21,7 +21,7 @@ import numpy as np
 from flax import linen as nn
 
 from input_pipeline.dataset import LOWER_BODY, PART_NAMES, UPPER_BODY
-from input_pipeline.images import decode_image
+from input_pipeline.images.codec import decode_image
 from input_pipeline.store import PreparedSplit
 from magnifier_jax import retrieval
 from magnifier_jax.devices import make_mesh

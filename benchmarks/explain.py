@@ -18,7 +18,7 @@ import sys
 
 import numpy as np
 
-from input_pipeline.images import decode_image
+from input_pipeline.images.codec import decode_image
 from magnifier_jax.devices import make_mesh
 from magnifier_jax.embedding.embeddings import visible_parts
 from magnifier_jax.embedding.network import load_trained

@@ -23,7 +23,7 @@ import tqdm
 from input_pipeline.dataset import NUM_PARTS, Sample
 from input_pipeline.errors import DataError
 from input_pipeline.files import checksum, read_json, write_json
-from input_pipeline.images import (
+from input_pipeline.images.codec import (
     EncodedParts,
     Proven,
     check_size,

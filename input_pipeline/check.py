@@ -25,8 +25,8 @@ from input_pipeline.findings import (
     statistics_from_json,
     summarize,
 )
-from input_pipeline.images import Proven, check_size, digest, encode_image, encode_parts
-from input_pipeline.integrity import max_pixels
+from input_pipeline.images.codec import Proven, check_size, digest, encode_image, encode_parts
+from input_pipeline.images.integrity import max_pixels
 from input_pipeline.part_labels import choose_part_labels, without_part_maps
 from input_pipeline.readers import Reading
 from input_pipeline.store import check_numbers, folder_name, is_prepared

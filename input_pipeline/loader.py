@@ -17,8 +17,8 @@ from PIL import Image
 
 from input_pipeline.dataset import NO_MAP
 from input_pipeline.errors import DataError
-from input_pipeline.images import decode_image, decode_parts, nearest_indices, resize_image
-from input_pipeline.integrity import open_image
+from input_pipeline.images.codec import decode_image, decode_parts, nearest_indices, resize_image
+from input_pipeline.images.integrity import open_image
 from input_pipeline.store import EncodedSample, PreparedSplit
 
 # What Pillow and the checks around it raise; SyntaxError is for a bad PNG.

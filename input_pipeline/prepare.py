@@ -16,7 +16,7 @@ from input_pipeline.dataset import NUM_PARTS, PART_NAMES, SPLITS, ReidDataset
 from input_pipeline.errors import combined, printable, problems_of
 from input_pipeline.files import claim_output, default_data_dir, user_path
 from input_pipeline.findings import SplitStatistics
-from input_pipeline.integrity import MAX_PIXELS, set_max_pixels
+from input_pipeline.images.integrity import MAX_PIXELS, set_max_pixels
 from input_pipeline.part_labels import FORMATS
 from input_pipeline.part_labels.gaps import WITHOUT_MAP
 from input_pipeline.part_labels.sheet import write_sheet

@@ -18,7 +18,7 @@ from input_pipeline.dataset import NUM_PARTS, SPLITS, ReidDataset, Sample
 from input_pipeline.errors import DataError
 from input_pipeline.files import only_one
 from input_pipeline.identities import UNKNOWN_CAMERA, UNKNOWN_TRACKLET
-from input_pipeline.images import Proven, relative_name
+from input_pipeline.images.codec import Proven, relative_name
 
 # --- Records --------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from input_pipeline.dataset import (
     Sample,
 )
 from input_pipeline.errors import DataError
-from input_pipeline.integrity import open_image
+from input_pipeline.images.integrity import open_image
 from input_pipeline.part_labels.label_maps import write_parts
 
 _ORIENTATION = 0x0112  # EXIF tag; values from 5 on exchange width and height.

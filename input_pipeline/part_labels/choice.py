@@ -10,7 +10,7 @@ from collections.abc import Callable
 from input_pipeline.dataset import ReidDataset, Sample
 from input_pipeline.errors import DataError
 from input_pipeline.files import user_path
-from input_pipeline.images import relative_name
+from input_pipeline.images.codec import relative_name
 from input_pipeline.part_labels.bands import with_bands
 from input_pipeline.part_labels.conversion import Conversion, convert
 from input_pipeline.part_labels.formats import FORMATS, find_format

@@ -7,7 +7,7 @@ import pathlib
 
 from input_pipeline.dataset import ReidDataset, Sample
 from input_pipeline.errors import DataError
-from input_pipeline.images import relative_name
+from input_pipeline.images.codec import relative_name
 from input_pipeline.part_labels.label_tree import read_label_tree
 
 WITHOUT_MAP = ("listed", "keep", "drop")

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from input_pipeline.errors import DataError
-from input_pipeline.images import read_classes
+from input_pipeline.images.codec import read_classes
 
 SUFFIXES = (".png", ".npy")
 _PATCHES = 24  # of the surface, in DensePose

@@ -18,7 +18,7 @@ import tqdm
 from input_pipeline.dataset import Sample
 from input_pipeline.errors import DataError, Problem
 from input_pipeline.files import only_one, read_json, reading, write_json
-from input_pipeline.images import relative_name
+from input_pipeline.images.codec import relative_name
 from input_pipeline.part_labels.label_worker import Done, Task, run_here, run_in_processes
 from input_pipeline.part_labels.labelers import PartLabeler
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from input_pipeline.dataset import BACKGROUND, NUM_PARTS
 from input_pipeline.errors import DataError
-from input_pipeline.images import check_size, open_rgb
+from input_pipeline.images.codec import check_size, open_rgb
 from input_pipeline.part_labels.label_maps import write_parts
 from input_pipeline.part_labels.labelers import LabeledImage, NamedLabeler, PartLabeler
 

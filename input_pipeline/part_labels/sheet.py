@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw
 from input_pipeline.dataset import BACKGROUND, PALETTE, PART_NAMES, ReidDataset, Sample
 from input_pipeline.errors import DataError
 from input_pipeline.files import open_whole
-from input_pipeline.images import encode_parts, open_rgb
-from input_pipeline.integrity import open_image
+from input_pipeline.images.codec import encode_parts, open_rgb
+from input_pipeline.images.integrity import open_image
 
 _CELL = (96, 192)  # width and height of one image
 _GAP = 8

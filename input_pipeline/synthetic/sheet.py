@@ -9,7 +9,7 @@ from PIL import Image
 
 from input_pipeline.dataset import PALETTE
 from input_pipeline.errors import DataError
-from input_pipeline.integrity import open_image
+from input_pipeline.images.integrity import open_image
 from input_pipeline.synthetic.plan import TRAIN
 from input_pipeline.synthetic.settings import SETTINGS_FILE, read_settings
 from input_pipeline.synthetic.worker import part_root

@@ -100,7 +100,7 @@ def _parser() -> console.Parser:
 
 
 def _embed(options: argparse.Namespace) -> None:
-    from input_pipeline.image_folder import list_folder
+    from input_pipeline.images.folder import list_folder
     from magnifier_jax.embedding.folder import check_gallery_output, embed_folder
     from magnifier_jax.embedding.model import load
 
@@ -140,7 +140,7 @@ def _embed(options: argparse.Namespace) -> None:
 
 
 def _embed_into(options: argparse.Namespace) -> None:
-    from input_pipeline.image_folder import list_folder
+    from input_pipeline.images.folder import list_folder
     from magnifier_jax.devices import start_distributed, wait_for_all
     from magnifier_jax.embedding.growing import embed_into, read_columns
     from magnifier_jax.embedding.model import load

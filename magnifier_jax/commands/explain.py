@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from input_pipeline import console
 from input_pipeline.errors import UserError
 from input_pipeline.files import claim_output, open_whole, user_path, write_json, writing
-from input_pipeline.image_folder import JUNK
+from input_pipeline.images.folder import JUNK
 from magnifier_jax.tables import table
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _explain_images(
 
 
 def _read(path: pathlib.Path, size: tuple[int, int]) -> np.ndarray:
-    from input_pipeline.images import read_image
+    from input_pipeline.images.codec import read_image
 
     try:
         return read_image(path, image_size=size)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from input_pipeline.errors import FilesError, Problem, UserError, printable
 from input_pipeline.files import check_output, claim_output, user_path
 from input_pipeline.identities import JUNK, UNKNOWN_CAMERA, Who
-from input_pipeline.image_folder import ImageFolder, list_folder
+from input_pipeline.images.folder import ImageFolder, list_folder
 from magnifier_jax.embedding.embeddings import Embeddings
 from magnifier_jax.embedding.journal import Chunk, Journal
 from magnifier_jax.embedding.model import Model

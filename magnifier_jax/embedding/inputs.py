@@ -14,7 +14,7 @@ from PIL import Image
 
 from input_pipeline.errors import UserError, printable
 from input_pipeline.files import user_path
-from input_pipeline.images import read_image, resize_image, upright_rgb
+from input_pipeline.images.codec import read_image, resize_image, upright_rgb
 
 Channels = Literal["RGB", "BGR"]
 OneImage: TypeAlias = str | os.PathLike[str] | Image.Image | ArrayLike

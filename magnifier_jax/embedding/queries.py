@@ -15,7 +15,7 @@ from PIL import Image
 from input_pipeline.errors import FilesError, UserError, printable
 from input_pipeline.files import user_path
 from input_pipeline.identities import Who, is_junk, is_unknown_camera, one_spelling, who_is_on
-from input_pipeline.images import read_image
+from input_pipeline.images.codec import read_image
 from magnifier_jax.embedding.embeddings import Embeddings
 from magnifier_jax.embedding.model import Model, load
 from magnifier_jax.evaluation.report.drawing import Mark, Ranking, Shown, ranking_sheet

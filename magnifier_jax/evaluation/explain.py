@@ -16,7 +16,7 @@ from PIL import Image
 
 from input_pipeline.dataset import BACKGROUND, PART_NAMES
 from input_pipeline.errors import DataError, UserError
-from input_pipeline.images import read_image, resize_image
+from input_pipeline.images.codec import read_image, resize_image
 from magnifier_jax.devices import fetch, make_mesh, put_batch
 from magnifier_jax.embedding.embeddings import visible_parts
 from magnifier_jax.embedding.forward import EmbeddedBatch, make_embed

@@ -12,7 +12,7 @@ import numpy as np
 
 from input_pipeline.errors import DataError, UserError
 from input_pipeline.files import cache_folder, reading
-from input_pipeline.images import decode_parts
+from input_pipeline.images.codec import decode_parts
 from input_pipeline.readers import parse_spec, read_dataset, split_specs
 from input_pipeline.synthetic.settings import SETTINGS_FILE, read_settings
 from magnifier_jax.config import Config

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 
 from input_pipeline.dataset import BACKGROUND
 from input_pipeline.errors import UserError
-from input_pipeline.images import decode_image, nearest_indices
+from input_pipeline.images.codec import decode_image, nearest_indices
 from input_pipeline.part_labels.bands import draw_bands
 from input_pipeline.store import PreparedSplit
 from magnifier_jax import retrieval

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from input_pipeline.errors import MagnifierError, UserError
-from input_pipeline.images import open_rgb, read_image
+from input_pipeline.images.codec import open_rgb, read_image
 
 Size = Literal["thumbnail", "full"]
 _LONGEST: dict[Size, int] = {"thumbnail": 256, "full": 2048}

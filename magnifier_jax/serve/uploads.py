@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from input_pipeline.errors import MagnifierError
-from input_pipeline.images import open_image, read_image_bytes
+from input_pipeline.images.codec import open_image, read_image_bytes
 
 _SCANS = 100  # A progressive JPEG has about ten; each costs as much as decoding all pixels.
 _START_OF_SCAN = b"\xff\xda"

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from input_pipeline import check as check_module
-from input_pipeline import images
 from input_pipeline.check import check_dataset, scan, scan_once
 from input_pipeline.dataset import ReidDataset
 from input_pipeline.errors import DataError
-from input_pipeline.images import encode_image
+from input_pipeline.images import codec
+from input_pipeline.images.codec import encode_image
 from input_pipeline.prepare import format_table
 from input_pipeline.readers import Reading
 from input_pipeline.store import prepare
@@ -230,8 +230,8 @@ def test_what_a_scan_decoded_is_not_decoded_again(dataset, tmp_path, monkeypatch
         return found
 
     opened = []
-    real = images.open_image
-    monkeypatch.setattr(images, "open_image", lambda source: opened.append(source) or real(source))
+    real = codec.open_image
+    monkeypatch.setattr(codec, "open_image", lambda source: opened.append(source) or real(source))
     monkeypatch.setattr("input_pipeline.builder.encode_image", counting)
     options = {"data_dir": tmp_path, "progress": False}
     scan_once(dataset, **options)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from input_pipeline.dataset import NUM_PARTS
 from input_pipeline.errors import DataError
-from input_pipeline.images import decode_parts, nearest_indices
+from input_pipeline.images.codec import decode_parts, nearest_indices
 from input_pipeline.loader import decode_split, stream
 from input_pipeline.sampler import IdentitySampler
 from input_pipeline.store import EncodedSample, prepare

@@ -11,7 +11,7 @@ from input_pipeline import console, readers
 from input_pipeline.dataset import SPLITS, ReidDataset
 from input_pipeline.errors import DataError, FilesError, Problem, combined, printable
 from input_pipeline.files import claim_output, user_path
-from input_pipeline.images import relative_name
+from input_pipeline.images.codec import relative_name
 from input_pipeline.part_labels.label_tree import LabelTree, write_labels
 from input_pipeline.part_labels.labelers import PartLabeler
 from input_pipeline.part_labels.quality import quality_of, quality_text, write_worst

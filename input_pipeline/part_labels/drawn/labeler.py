@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from input_pipeline.dataset import BACKGROUND, HEAD, TORSO, UPPER_LEG
-from input_pipeline.images import resize_image
+from input_pipeline.images.codec import resize_image
 from input_pipeline.part_labels.drawn.weights import Weights, read_weights
 from input_pipeline.part_labels.labelers import LabeledImage, agreement_of
 

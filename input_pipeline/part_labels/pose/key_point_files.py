@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 
 from input_pipeline.errors import DataError
 from input_pipeline.files import read_json, reading
-from input_pipeline.integrity import open_image
+from input_pipeline.images.integrity import open_image
 from input_pipeline.part_labels.labelers import LabeledImage
 from input_pipeline.part_labels.pose.points import POINTS_VERSION, draw_parts
 from input_pipeline.part_labels.pose.skeletons import CONVENTIONS, Skeleton, skeleton_of

@@ -7,7 +7,7 @@ from PIL import Image
 
 from input_pipeline.dataset import PART_NAMES
 from input_pipeline.errors import DataError, UserError
-from input_pipeline.images import read_image
+from input_pipeline.images.codec import read_image
 from magnifier_jax.commands import explain as command
 from magnifier_jax.devices import make_mesh
 from magnifier_jax.embedding.network import load_trained

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from input_pipeline.errors import UserError
-from input_pipeline.images import read_image
+from input_pipeline.images.codec import read_image
 from magnifier_jax.export import choose_settings, export_network
 from magnifier_jax.training.augmentation import normalize
 from tests.magnifier_jax.export.conftest import random_network

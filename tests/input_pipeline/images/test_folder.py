@@ -3,7 +3,7 @@ from PIL import Image
 
 from input_pipeline.errors import DataError
 from input_pipeline.identities import Who
-from input_pipeline.image_folder import list_folder
+from input_pipeline.images.folder import list_folder
 
 
 def fill(root, *names):

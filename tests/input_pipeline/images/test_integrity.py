@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from input_pipeline.integrity import check_jpeg
+from input_pipeline.images.integrity import check_jpeg
 
 needs_decoder = pytest.mark.skipif(
-    pytest.importorskip("input_pipeline.integrity").simplejpeg is None,
+    pytest.importorskip("input_pipeline.images.integrity").simplejpeg is None,
     reason="simplejpeg is not installed",
 )
 RESTARTS = ({}, {"restart_marker_rows": 1}, {"restart_marker_blocks": 3})

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from input_pipeline.errors import UserError
-from input_pipeline.images import (
+from input_pipeline.images.codec import (
     EncodedImage,
     EncodedParts,
     Proven,
@@ -20,7 +20,7 @@ from input_pipeline.images import (
     read_classes,
     read_image,
 )
-from input_pipeline.integrity import max_pixels, open_image, set_max_pixels
+from input_pipeline.images.integrity import max_pixels, open_image, set_max_pixels
 
 
 def opened(data: bytes) -> Image.Image:
@@ -377,7 +377,7 @@ def test_what_was_proven_is_not_decoded_again(picture, classes, tmp_path, monkey
     part_proven = Proven(digest(parts.data), encoded.size, parts.num_parts)
     assert parts.pixels == tuple(np.bincount(classes.reshape(-1)).tolist())
     with monkeypatch.context() as patch:
-        patch.setattr("input_pipeline.images.open_image", None)
+        patch.setattr("input_pipeline.images.codec.open_image", None)
         assert encode_image(path, proven=image_proven) == encoded
         assert encode_parts(part_path, size=encoded.size, proven=part_proven) == parts
     with pytest.raises(ValueError, match="classes must be"):

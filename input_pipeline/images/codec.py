@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from input_pipeline.dataset import NUM_PARTS
-from input_pipeline.integrity import check_whole, open_image
+from input_pipeline.images.integrity import check_whole, open_image
 
 MIN_SIDE = 8  # pixels; a smaller image shows nobody
 _ORIENTATION = 0x0112  # EXIF tag

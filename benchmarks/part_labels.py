@@ -5,6 +5,10 @@ front of the person. IoU is over all pixels of a class in all images of a condit
 without a map counts as all background.
 
     python -m benchmarks.part_labels --model pose_landmark_full.tflite
+    python -m benchmarks.part_labels --network drawn
+
+`--network` adds the part maps that a trained network predicts for its own masks, coarse as they
+are, enlarged to the image.
 
 Drawn people are no real ones: what is measured here says which of two labelers is better where
 poses and occluders vary, not how right either is on photographs.
@@ -20,7 +24,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import PIL.Image
 
+import magnifier_jax
 from input_pipeline.dataset import NUM_PARTS, PART_NAMES
 from input_pipeline.part_labels.bands import draw_bands
 from input_pipeline.part_labels.drawn import DrawnLabeler
@@ -46,6 +52,40 @@ class BandLabeler:
         return [LabeledImage(draw_bands(*image.shape[:2]), 1.0) for image in images]
 
 
+class HeadLabeler:
+    """The parsing head of a trained network.
+
+    Args:
+        network: What `magnifier_jax.load` takes.
+    """
+
+    versions: Mapping[str, str] = {}
+
+    def __init__(self, network: str) -> None:
+        self.made_by: Mapping[str, str | int] = {"labeler": f"head of {network}"}
+        self._model = magnifier_jax.load(network)
+
+    def label(self, images: Sequence[np.ndarray]) -> list[LabeledImage]:
+        found = self._model.embed(images).part_maps
+        if found is None:
+            raise ValueError("The network has no parsing head.")
+        return [
+            LabeledImage(_enlarged(part_map, image.shape[:2]), 1.0)
+            for part_map, image in zip(found, images, strict=True)
+        ]
+
+
+def _enlarged(part_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    enlarged = PIL.Image.fromarray(part_map).resize(
+        (size[1], size[0]), PIL.Image.Resampling.NEAREST
+    )
+    return np.asarray(enlarged)
+
+
+def _head(given: argparse.Namespace) -> list[tuple[str, PartLabeler]]:
+    return [(f"head of {network}", HeadLabeler(network)) for network in given.network]
+
+
 def _pose(given: argparse.Namespace) -> list[tuple[str, PartLabeler]]:
     models = [find_pose_model(path) for path in given.model]
     return [
@@ -56,6 +96,7 @@ def _pose(given: argparse.Namespace) -> list[tuple[str, PartLabeler]]:
 LABELERS: Sequence[Callable[[argparse.Namespace], list[tuple[str, PartLabeler]]]] = (
     lambda given: [("bands", BandLabeler())],
     lambda given: [("drawn", DrawnLabeler())],
+    _head,
     _pose,
 )
 """What is compared: each makes the named labelers that the options allow."""
@@ -171,6 +212,7 @@ def table(rows: Sequence[Row]) -> str:
 def main(arguments: Sequence[str] | None = None) -> list[Row]:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", action="append", default=[], help="a pose network; repeatable")
+    parser.add_argument("--network", action="append", default=[], help="a network; repeatable")
     parser.add_argument("--images", type=int, default=240, help="of each set")
     parser.add_argument("--json", type=pathlib.Path, help="file to write the rows to")
     given = parser.parse_args(arguments)

@@ -43,3 +43,11 @@ def test_both_conditions_show_the_same_people_and_one_hides_them():
     lines = benchmark.table([exact, bands]).splitlines()
     assert len(lines) == 4
     assert len({line.count("|") for line in lines}) == 1
+
+
+def test_a_networks_own_maps_are_enlarged_to_the_images(monkeypatch):
+    cells = np.array([[[1, 2], [5, 7]]], np.uint8)
+    network = types.SimpleNamespace(embed=lambda images: types.SimpleNamespace(part_maps=cells))
+    monkeypatch.setattr(benchmark.magnifier_jax, "load", lambda name: network)
+    (found,) = benchmark.HeadLabeler("mine").label([np.zeros((4, 6, 3), np.uint8)])
+    np.testing.assert_array_equal(found.part_map, cells[0].repeat(2, 0).repeat(3, 1))

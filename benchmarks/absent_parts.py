@@ -22,7 +22,7 @@ from flax import linen as nn
 
 from input_pipeline.dataset import LOWER_BODY, PART_NAMES, UPPER_BODY
 from input_pipeline.images.codec import decode_image
-from input_pipeline.store import PreparedSplit
+from input_pipeline.store.splits import PreparedSplit
 from magnifier_jax import retrieval
 from magnifier_jax.devices import make_mesh
 from magnifier_jax.embedding.network import Trained, load_trained

@@ -29,7 +29,7 @@ from PIL import Image
 from input_pipeline.dataset import NUM_PARTS, ReidDataset, Sample
 from input_pipeline.loader import decode_split, stream
 from input_pipeline.sampler import IdentitySampler
-from input_pipeline.store import PreparedSplit, prepare
+from input_pipeline.store.splits import PreparedSplit, prepare
 
 ROOT = pathlib.Path(__file__).parents[1]
 IMAGE_SIZE = (384, 192)

@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.loading import list_dataset, write_dataset
 from configs import default
 from input_pipeline.sampler import IdentitySampler
-from input_pipeline.store import PreparedSplit, prepare
+from input_pipeline.store.splits import PreparedSplit, prepare
 from magnifier_jax.config import Config
 from magnifier_jax.datasets import TrainingSet, open_images
 from magnifier_jax.devices import enable_compilation_cache, make_mesh, put_batch, put_replicated

@@ -29,7 +29,8 @@ from input_pipeline.images.codec import Proven, check_size, digest, encode_image
 from input_pipeline.images.integrity import max_pixels
 from input_pipeline.part_labels import choose_part_labels, without_part_maps
 from input_pipeline.readers import Reading
-from input_pipeline.store import check_numbers, folder_name, is_prepared
+from input_pipeline.store.folders import folder_name
+from input_pipeline.store.splits import check_numbers, is_prepared
 
 
 @dataclasses.dataclass(frozen=True)

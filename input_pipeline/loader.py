@@ -19,7 +19,7 @@ from input_pipeline.dataset import NO_MAP
 from input_pipeline.errors import DataError
 from input_pipeline.images.codec import decode_image, decode_parts, nearest_indices, resize_image
 from input_pipeline.images.integrity import open_image
-from input_pipeline.store import EncodedSample, PreparedSplit
+from input_pipeline.store.splits import EncodedSample, PreparedSplit
 
 # What Pillow and the checks around it raise; SyntaxError is for a bad PNG.
 _UNDECODABLE = (OSError, SyntaxError, ValueError)

@@ -21,7 +21,7 @@ from input_pipeline.part_labels import FORMATS
 from input_pipeline.part_labels.gaps import WITHOUT_MAP
 from input_pipeline.part_labels.sheet import write_sheet
 from input_pipeline.readers import Reading
-from input_pipeline.store import prepare
+from input_pipeline.store.splits import prepare
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

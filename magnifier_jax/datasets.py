@@ -12,7 +12,6 @@ from typing import Protocol
 
 import numpy as np
 
-from input_pipeline import store
 from input_pipeline.check import Checked, check_dataset
 from input_pipeline.dataset import NUM_PARTS, ReidDataset, Sample
 from input_pipeline.errors import DataError, UserError, combined, printable
@@ -26,7 +25,8 @@ from input_pipeline.readers import (
     refuse_shared_people,
     split_specs,
 )
-from input_pipeline.store import PreparedSplit
+from input_pipeline.store.mixing import concatenate
+from input_pipeline.store.splits import PreparedSplit, prepare
 from magnifier_jax.config import Config, DataConfig
 from magnifier_jax.training.manifest import Manifest, list_people
 
@@ -162,7 +162,7 @@ class Listing:
         checked = self._check(progress=progress)
         num_parts = max(NUM_PARTS, self.config.model.num_parts)
         opened = {
-            spec: store.prepare(
+            spec: prepare(
                 found.usable,
                 data_dir=_prepared_folder(self.config.data),
                 num_parts=num_parts,
@@ -321,7 +321,7 @@ def _join(
 ) -> TrainingSet:
     """Joins prepared training sets into one."""
     titles = _titles(datasets)
-    split = splits[0] if len(splits) == 1 else store.concatenate(splits, titles)
+    split = splits[0] if len(splits) == 1 else concatenate(splits, titles)
     with_parts = config.data.part_labels != "none"
     if with_parts:
         split.require_parts(num_parts=config.model.num_parts, gaps=True)

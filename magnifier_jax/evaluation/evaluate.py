@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from input_pipeline.store import PreparedSplit
+from input_pipeline.store.splits import PreparedSplit
 from magnifier_jax import retrieval, tables
 from magnifier_jax.config import Config
 from magnifier_jax.datasets import ImageSource, TestSet, open_images

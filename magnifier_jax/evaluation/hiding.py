@@ -20,7 +20,7 @@ from input_pipeline.dataset import BACKGROUND
 from input_pipeline.errors import UserError
 from input_pipeline.images.codec import decode_image, nearest_indices
 from input_pipeline.part_labels.bands import draw_bands
-from input_pipeline.store import PreparedSplit
+from input_pipeline.store.splits import PreparedSplit
 from magnifier_jax import retrieval
 from magnifier_jax.config import EvaluateConfig
 from magnifier_jax.datasets import TestSet

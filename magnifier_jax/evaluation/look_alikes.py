@@ -11,7 +11,7 @@ import numpy as np
 
 from input_pipeline.dataset import PART_NAMES
 from input_pipeline.identities import UNKNOWN_CAMERA
-from input_pipeline.store import PreparedSplit
+from input_pipeline.store.splits import PreparedSplit
 from input_pipeline.synthetic.people import Person
 from input_pipeline.synthetic.plan import make_plan
 from input_pipeline.synthetic.settings import SyntheticSettings

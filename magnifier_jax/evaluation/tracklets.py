@@ -10,7 +10,7 @@ import numpy as np
 
 from input_pipeline.errors import DataError
 from input_pipeline.identities import UNKNOWN_TRACKLET
-from input_pipeline.store import PreparedSplit
+from input_pipeline.store.splits import PreparedSplit
 from magnifier_jax.config import EvaluateConfig
 from magnifier_jax.datasets import TestSet
 from magnifier_jax.embedding.embeddings import Embeddings

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from input_pipeline.dataset import NUM_PARTS, ReidDataset, Sample
-from input_pipeline.store import PreparedDataset, prepare
+from input_pipeline.store.splits import PreparedDataset, prepare
 
 
 def draw(rng: np.random.Generator, *, height: int, width: int) -> np.ndarray:

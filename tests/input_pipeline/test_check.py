@@ -19,7 +19,7 @@ from input_pipeline.images import codec
 from input_pipeline.images.codec import encode_image
 from input_pipeline.prepare import format_table
 from input_pipeline.readers import Reading
-from input_pipeline.store import prepare
+from input_pipeline.store.splits import prepare
 from tests import layouts
 
 
@@ -232,7 +232,7 @@ def test_what_a_scan_decoded_is_not_decoded_again(dataset, tmp_path, monkeypatch
     opened = []
     real = codec.open_image
     monkeypatch.setattr(codec, "open_image", lambda source: opened.append(source) or real(source))
-    monkeypatch.setattr("input_pipeline.builder.encode_image", counting)
+    monkeypatch.setattr("input_pipeline.store.builder.encode_image", counting)
     options = {"data_dir": tmp_path, "progress": False}
     scan_once(dataset, **options)
     samples = (*dataset.train, *dataset.query, *dataset.gallery)

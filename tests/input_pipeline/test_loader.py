@@ -13,7 +13,7 @@ from input_pipeline.errors import DataError
 from input_pipeline.images.codec import decode_parts, nearest_indices
 from input_pipeline.loader import decode_split, stream
 from input_pipeline.sampler import IdentitySampler
-from input_pipeline.store import EncodedSample, prepare
+from input_pipeline.store.splits import EncodedSample, prepare
 
 # The pictures of the small dataset are 40 × 20 to 52 × 24: growing, shrinking, one of each, equal.
 SIZES = [(96, 48), (32, 16), (64, 16), (46, 22)]

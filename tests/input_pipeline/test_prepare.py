@@ -8,7 +8,7 @@ import pytest
 
 from input_pipeline import prepare as command
 from input_pipeline.files import default_data_dir
-from input_pipeline.store import prepare
+from input_pipeline.store.splits import prepare
 from tests import layouts
 
 

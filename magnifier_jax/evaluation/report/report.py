@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from input_pipeline.files import write_text
 from input_pipeline.identities import JUNK
 from input_pipeline.images.codec import decode_image
-from input_pipeline.store import PreparedSplit
+from input_pipeline.store.splits import PreparedSplit
 from magnifier_jax import retrieval
 from magnifier_jax.datasets import TestSet
 from magnifier_jax.devices import fetch, make_mesh, put_batch

@@ -10,7 +10,7 @@ from input_pipeline.errors import DataError, FilesError
 from input_pipeline.identities import UNKNOWN_CAMERA
 from input_pipeline.part_labels import without_part_maps
 from input_pipeline.readers import csv, read_dataset
-from input_pipeline.store import prepare
+from input_pipeline.store.splits import prepare
 from tests import layouts
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from input_pipeline.identities import UNKNOWN_CAMERA
-from input_pipeline.store import PreparedSplit
+from input_pipeline.store.splits import PreparedSplit
 from input_pipeline.synthetic import PRESETS
 from magnifier_jax.evaluation.look_alikes import (
     DrawnPeople,

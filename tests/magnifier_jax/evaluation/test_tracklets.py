@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from input_pipeline.errors import DataError
-from input_pipeline.store import PreparedSplit
+from input_pipeline.store.splits import PreparedSplit
 from magnifier_jax import datasets, retrieval
 from magnifier_jax.config import Config
 from magnifier_jax.devices import make_mesh

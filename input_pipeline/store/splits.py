@@ -1,4 +1,4 @@
-"""Prepared datasets: every image of a split in a few files, with random access by number."""
+"""Prepared splits: every image in a few files, with random access by number; written once."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import dataclasses
 import hashlib
 import os
 import pathlib
-import re
-import sys
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,8 +14,9 @@ import numpy as np
 from input_pipeline.dataset import NUM_PARTS, SPLITS, ReidDataset, Sample
 from input_pipeline.errors import DataError
 from input_pipeline.files import only_one
-from input_pipeline.identities import UNKNOWN_CAMERA, UNKNOWN_TRACKLET
+from input_pipeline.identities import LARGEST, UNKNOWN_CAMERA, UNKNOWN_TRACKLET
 from input_pipeline.images.codec import Proven, relative_name
+from input_pipeline.store.folders import cause_of, damaged, folder_name, tell_other_versions
 
 # --- Records --------------------------------------------------------------------------------------
 
@@ -64,20 +62,7 @@ class Records:
         return [EncodedSample(record["image"], record["part_map"] or None) for record in records]
 
 
-def damaged(folder: pathlib.Path, error: Exception) -> DataError:
-    """The error that says that a prepared folder cannot be read."""
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return DataError(
-        f"the prepared images in {folder} are damaged or incomplete: delete this folder so that "
-        f"they are made again ({reason})"
-    )
-
-
 # --- Prepared datasets ----------------------------------------------------------------------------
-
-
-_MAX_INT32 = np.iinfo(np.int32).max
-
 
 _FORMAT = 2
 """Raised whenever the same files would be prepared in another way; older ones are made again."""
@@ -210,15 +195,6 @@ class PreparedDataset:
     by_tracklet: bool = False
 
 
-def folder_name(dataset: str) -> str:
-    """The name of a dataset as that of its folder among the prepared ones.
-
-    Letters of all scripts stay, with their vowel signs: names that differ stay different.
-    """
-    kept = (c if c in "._+-" or unicodedata.category(c)[0] in "LMN" else "/" for c in dataset)
-    return re.sub("/+", "-", "".join(kept))
-
-
 def check_numbers(dataset: ReidDataset) -> None:
     """Refuses identities and cameras that cannot be stored, before any file is looked at.
 
@@ -228,16 +204,16 @@ def check_numbers(dataset: ReidDataset) -> None:
     for split in SPLITS:
         for sample in getattr(dataset, split):
             camera = 0 if sample.camera == UNKNOWN_CAMERA else sample.camera
-            if not 0 <= sample.identity <= _MAX_INT32 or not 0 <= camera <= _MAX_INT32:
+            if not 0 <= sample.identity <= LARGEST or not 0 <= camera <= LARGEST:
                 raise DataError(
                     f"{sample.path} has identity {sample.identity} and camera {sample.camera}: "
-                    f"both must be 0 to {_MAX_INT32}, or the camera {UNKNOWN_CAMERA} if unknown"
+                    f"both must be 0 to {LARGEST}, or the camera {UNKNOWN_CAMERA} if unknown"
                 )
 
 
 def is_prepared(dataset: ReidDataset, *, data_dir: str | os.PathLike[str]) -> bool:
     """Whether `prepare` would only open what is prepared already."""
-    from input_pipeline.builder import ReidSplit
+    from input_pipeline.store.builder import ReidSplit
 
     try:
         return all(
@@ -291,54 +267,17 @@ def prepare(
         ]
         folders = [piece.folder for piece in pieces]
         if any(written):
-            _tell_other_versions(folders[0].parent, split, folders)
+            tell_other_versions(folders[0].parent, split, folders)
         splits[split] = _open(pieces, root=dataset.root)
     return PreparedDataset(dataset.name, **splits, by_tracklet=dataset.by_tracklet)
 
 
-def concatenate(splits: Sequence[PreparedSplit], names: Sequence[str]) -> PreparedSplit:
-    """Joins splits of several datasets into one, as a mixed training or test set.
-
-    Identities and cameras of different splits never coincide afterward: each split's are shifted
-    past those of the splits before it. Image names get the dataset's name as first folder.
-
-    Args:
-        splits: One or more splits.
-        names: A name for each.
-
-    Returns:
-        One split; the images of `splits[0]` come first.
-    """
-    if not splits or len(splits) != len(names):
-        raise ValueError(f"got {len(splits)} splits and {len(names)} names")
-    return PreparedSplit(
-        identities=_shifted([split.identities for split in splits]),
-        cameras=_shifted([split.cameras for split in splits]),
-        names=tuple(
-            f"{name}/{image}"
-            for split, name in zip(splits, names, strict=True)
-            for image in split.names
-        ),
-        num_parts=np.concatenate([split.num_parts for split in splits]),
-        sources=tuple(source for split in splits for source in split.sources),
-        checksums=_joined([split.checksums for split in splits]),
-        tracklets=_tracklets(
-            [
-                f"{name}/{tracklet}" if tracklet else UNKNOWN_TRACKLET
-                for split, name in zip(splits, names, strict=True)
-                for tracklet in (
-                    [None] * len(split) if split.tracklets is None else split.tracklets
-                )
-            ]
-        ),
-    )
-
-
-def _tracklets(names: Sequence[str]) -> np.ndarray | None:
+def tracklet_column(names: Sequence[str]) -> np.ndarray | None:
+    """The field `tracklets` of a split, from that of each image."""
     return np.array(names, np.str_) if any(names) else None
 
 
-def _joined(checksums: Sequence[np.ndarray | None]) -> np.ndarray | None:
+def joined_checksums(checksums: Sequence[np.ndarray | None]) -> np.ndarray | None:
     """All checksums, or None where some are not known."""
     known = [values for values in checksums if values is not None]
     return np.concatenate(known) if known and len(known) == len(checksums) else None
@@ -376,7 +315,7 @@ def _write_piece(
     progress: bool,
 ) -> bool:
     """Writes images into their folder unless they are there; returns whether it did."""
-    from input_pipeline.builder import ReidSplit
+    from input_pipeline.store.builder import ReidSplit
 
     folder = piece.folder
     if ReidSplit.is_in(folder):
@@ -398,23 +337,15 @@ def _write_piece(
             builder.write()
     except (OSError, RuntimeError) as error:  # The latter is what array_record makes of the former.
         raise DataError(
-            f"cannot write the prepared dataset to {folder}: {_cause(error)}; choose another "
+            f"cannot write the prepared dataset to {folder}: {cause_of(error)}; choose another "
             "data_dir or free some space"
         ) from error
     return True
 
 
-def _cause(error: OSError | RuntimeError) -> str:
-    """What the system said, without the story around it."""
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    told = re.search(r"failed: ([^;:]+);", str(error))
-    return told[1] if told else " ".join(str(error).split())[:200]
-
-
 def _open(pieces: Sequence[_Piece], *, root: pathlib.Path) -> PreparedSplit:
     """The images that were written into the folders of `pieces`, one after the other."""
-    from input_pipeline.builder import ReidSplit, known_fields
+    from input_pipeline.store.builder import ReidSplit, known_fields
 
     num_parts, sources = [np.zeros(0, np.int32)], []
     checksums: list[np.ndarray | None] = [np.zeros((0, 2), np.uint32)]
@@ -442,8 +373,8 @@ def _open(pieces: Sequence[_Piece], *, root: pathlib.Path) -> PreparedSplit:
         names=tuple(relative_name(sample.path, root=root) for sample in samples),
         num_parts=np.concatenate(num_parts),
         sources=tuple(sources),
-        checksums=_joined(checksums),
-        tracklets=_tracklets([sample.tracklet or UNKNOWN_TRACKLET for sample in samples]),
+        checksums=joined_checksums(checksums),
+        tracklets=tracklet_column([sample.tracklet or UNKNOWN_TRACKLET for sample in samples]),
     )
 
 
@@ -452,24 +383,6 @@ def _checksums(metadata: Mapping[str, Any]) -> np.ndarray | None:
         return None
     columns = [metadata["image_checksums"], metadata["part_checksums"]]
     return np.stack([np.asarray(column).astype(np.uint32) for column in columns], axis=1)
-
-
-def _tell_other_versions(folder: pathlib.Path, split: str, current: Sequence[pathlib.Path]) -> None:
-    """Says which folders hold the split as it was prepared from other files, and their size.
-
-    They stay: another run, with other part labels or on another copy of the dataset, may be reading
-    them at this moment.
-    """
-    others = sorted(set(folder.glob(f"{split}-" + "[0-9a-f]" * 16)) - set(current))
-    size = sum(
-        path.stat().st_size for other in others for path in other.rglob("*") if path.is_file()
-    )
-    if size:
-        print(
-            f"note: {split} was prepared from other files or part labels before, "
-            f"{size / 1e9:.1f} GB; delete what no run uses: {' '.join(map(str, others))}",
-            file=sys.stderr,
-        )
 
 
 def _fingerprint(samples: Sequence[Sample], *, root: pathlib.Path) -> str:
@@ -491,16 +404,3 @@ def _state(path: pathlib.Path, *, root: pathlib.Path) -> bytes:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     name = relative_name(path, root=root)
     return f"{name} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape")
-
-
-def _shifted(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """Numbers that are different in different arrays; those below 0 mean the same in all."""
-    shifted, offset = [], 0
-    for values in arrays:
-        shifted.append(np.where(values < 0, values, values.astype(np.int64) + offset))
-        if len(values):
-            offset += max(int(values.max()) + 1, 0)
-    joined = np.concatenate(shifted)
-    if offset > _MAX_INT32:
-        raise DataError("identity or camera numbers are too large to join these datasets")
-    return joined.astype(np.int32)

@@ -11,7 +11,6 @@ import dataclasses
 import io
 import os
 import pathlib
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -22,7 +21,7 @@ import tqdm
 
 from input_pipeline.dataset import NUM_PARTS, Sample
 from input_pipeline.errors import DataError
-from input_pipeline.files import checksum, read_json, write_json
+from input_pipeline.files import checksum
 from input_pipeline.images.codec import (
     EncodedParts,
     Proven,
@@ -31,10 +30,10 @@ from input_pipeline.images.codec import (
     encode_parts,
     relative_name,
 )
+from input_pipeline.store.folders import check_seal, remove_leftovers, seal
 
 _CHUNK = 256  # images in memory at once
 _SHOWN = 10  # bad files named in one message
-_SEAL = "checksums.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +97,7 @@ class ReidSplit(tfds.core.GeneratorBasedBuilder):
             ValueError: A file is missing or is not as it was written. TFDS raises anything where
                 its own files are damaged.
         """
-        _check_seal(folder)
+        check_seal(folder)
         return cls(data_dir=folder)
 
     def write(self) -> None:
@@ -108,7 +107,7 @@ class ReidSplit(tfds.core.GeneratorBasedBuilder):
             DataError: If images or part maps are unusable; it names them.
             OSError: If the folder cannot be written.
         """
-        _remove_leftovers(self._folder)
+        remove_leftovers(self._folder)
         tfds.disable_progress_bar()  # its bars do not know how many images there are
         try:
             with (
@@ -122,7 +121,7 @@ class ReidSplit(tfds.core.GeneratorBasedBuilder):
                 )
         finally:
             tfds.enable_progress_bar()
-        _seal(self._folder)
+        seal(self._folder)
 
     def source(self) -> Any:
         """Random access to the records, with images and part maps still encoded."""
@@ -227,37 +226,3 @@ def known_fields(samples: Sequence[Sample], *, root: pathlib.Path) -> dict[str, 
     if any(sample.tracklet for sample in samples):
         fields["tracklets"] = [sample.tracklet or "" for sample in samples]
     return fields
-
-
-def _remove_leftovers(folder: pathlib.Path) -> None:
-    """Removes what a killed process was writing."""
-    (folder / _SEAL).unlink(missing_ok=True)
-    for leftover in folder.glob("*/incomplete.*"):
-        shutil.rmtree(leftover)
-
-
-def _seal(folder: pathlib.Path) -> None:
-    """Notes sizes and checksums of what was written, for `_check_seal`.
-
-    Records are many and carry checksums of their own, so that their size is enough.
-    """
-    sealed = {}
-    for path in sorted(folder.glob("*/*/*")):
-        size = path.stat().st_size
-        crc = checksum(path.read_bytes()) if path.suffix == ".json" else None
-        sealed[path.relative_to(folder).as_posix()] = [size, crc]
-    write_json(folder / _SEAL, {"files": sealed}, checksum=True)
-
-
-def _check_seal(folder: pathlib.Path) -> None:
-    """Refuses files that are not what was written; older folders have no seal.
-
-    Raises:
-        ValueError: A file is missing or differs.
-    """
-    if not (folder / _SEAL).exists():
-        return
-    for name, (size, crc) in read_json(folder / _SEAL, what="seal", checksum=True)["files"].items():
-        path = folder / name
-        if path.stat().st_size != size or (crc is not None and checksum(path.read_bytes()) != crc):
-            raise ValueError(f"{name} is not as it was written")

@@ -1,0 +1,1 @@
+"""The prepared store: the images of each split in a few files, with random access by number."""

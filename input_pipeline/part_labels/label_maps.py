@@ -11,6 +11,7 @@ from PIL import Image
 
 from input_pipeline.errors import DataError
 from input_pipeline.images.codec import read_classes
+from input_pipeline.images.integrity import open_image
 
 SUFFIXES = (".png", ".npy")
 _PATCHES = 24  # of the surface, in DensePose
@@ -38,6 +39,7 @@ def read_labels(path: pathlib.Path, *, is_iuv: bool = False) -> np.ndarray:
             labels = np.load(path, allow_pickle=False)
         else:
             labels = read_classes(path)
+            _refuse_reordered(path, labels)
     except Exception as error:  # NumPy raises whatever the content leads it to
         raise ValueError(f"not a label map ({' '.join(str(error).split())})") from error
     if not isinstance(labels, np.ndarray):
@@ -70,6 +72,30 @@ def _patches_of(iuv: np.ndarray) -> np.ndarray:
         if whole and patches.max() <= _PATCHES and (patches.any() or not channels[:3].any()):
             return patches
     raise ValueError(f"no channel has the surface patches 0 to {_PATCHES} alone: is it an IUV map?")
+
+
+def _refuse_reordered(path: pathlib.Path, labels: np.ndarray) -> None:
+    """Refuses a palette image whose colors are the usual ones of other classes than its numbers.
+
+    Programs that reduce an image to the colors that it uses number them anew. In any other palette
+    the numbers are the classes.
+    """
+    with open_image(path) as image:
+        colors = image.getpalette("RGB") if image.mode == "P" else None
+    if colors is None:
+        return
+    used = np.unique(labels)
+    palette = np.array(colors, np.uint8).reshape(-1, 3)
+    try:
+        classes = _classes_of_colors(palette[used[None]])[0]
+    except ValueError:
+        return
+    if (classes != used).any():
+        odd = int(np.flatnonzero(classes != used)[0])
+        raise ValueError(
+            f"its palette has the color of class {classes[odd]} as number {used[odd]}: save the "
+            "class numbers in one channel, or the colors in three"
+        )
 
 
 def _classes_of_colors(colors: np.ndarray) -> np.ndarray:

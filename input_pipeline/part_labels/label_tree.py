@@ -20,7 +20,7 @@ from input_pipeline.errors import DataError, Problem
 from input_pipeline.files import only_one, read_json, reading, write_json
 from input_pipeline.images.codec import relative_name
 from input_pipeline.part_labels.label_worker import Done, Task, run_here, run_in_processes
-from input_pipeline.part_labels.labelers import PartLabeler
+from input_pipeline.part_labels.labelers import NamedLabeler, PartLabeler
 
 RECORD = "labels.json"
 _LOCK = ".labels.lock"
@@ -143,6 +143,8 @@ def write_labels(
             images would have the same map, or the labeler fails.
     """
     tasks = _tasks(samples, root=root, output=output)
+    if isinstance(labeler, NamedLabeler):
+        labeler.check([task.name for task in tasks])
     try:
         output.mkdir(parents=True, exist_ok=True)
         with only_one(output / _LOCK, doing=f"makes part labels in {output}"):

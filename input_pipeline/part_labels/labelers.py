@@ -58,6 +58,14 @@ class PartLabeler(Protocol):
 class NamedLabeler(PartLabeler, Protocol):
     """One that knows something of each image by its name, such as key points from a file."""
 
+    def check(self, names: Sequence[str]) -> None:
+        """Makes sure that what it knows is of these images, before any of them is labeled.
+
+        Raises:
+            DataError: It is not; the message says what is missing.
+        """
+        ...
+
     def label_named(self, images: Sequence[np.ndarray], names: Sequence[str]) -> list[LabeledImage]:
         """As `label`; `names` are relative to the dataset."""
         ...

@@ -10,7 +10,8 @@ from input_pipeline import console
 from input_pipeline.errors import DataError
 from input_pipeline.files import user_path
 from input_pipeline.part_labels.commands.labeling import add_labeling_options, label_datasets
-from input_pipeline.part_labels.pose.key_point_files import KeyPointLabeler, read_key_points
+from input_pipeline.part_labels.pose.key_point_files import read_key_points
+from input_pipeline.part_labels.pose.key_point_labeler import KeyPointLabeler
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,25 +6,26 @@ of results (`image_id`, `keypoints`), and OpenPose's file for each image (`peopl
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import hashlib
 import pathlib
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
 
-from input_pipeline.errors import DataError
+from input_pipeline.errors import DataError, printable
 from input_pipeline.files import read_json, reading
-from input_pipeline.images.integrity import open_image
-from input_pipeline.part_labels.labelers import LabeledImage
-from input_pipeline.part_labels.pose.points import POINTS_VERSION, draw_parts
+from input_pipeline.part_labels.pose.run_lengths import RunLengths, read_run_lengths
 from input_pipeline.part_labels.pose.skeletons import CONVENTIONS, Skeleton, skeleton_of
 
 _BY_COUNT = {len(names): name for name, names in CONVENTIONS.items()}
 _MARK = "_keypoints"  # that OpenPose puts after an image's name
+_ADVICE = "COCO's or OpenPose's JSON is understood"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,11 +36,15 @@ class Person:
         skeleton: In pixels.
         score: How sure the estimator is, 0 to 1.
         outline: Polygons of the person, x and y in pixels `[n, 2]` each; empty if not known.
+        mask: The person's pixels, where they are given instead of an outline.
+        image_size: Height and width of the image that the places are of; None if not known.
     """
 
     skeleton: Skeleton
     score: float
     outline: tuple[np.ndarray, ...] = ()
+    mask: RunLengths | None = None
+    image_size: tuple[int, int] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,23 +54,58 @@ class KeyPoints:
     Attributes:
         people: By the name that the files give an image, in any order.
         sha256: Digest of the files.
+        source: The file or folder that they are from.
     """
 
     people: Mapping[str, tuple[Person, ...]]
     sha256: str
+    source: pathlib.Path
 
     def find(self, name: str) -> tuple[Person, ...]:
-        """The people in an image of a dataset.
+        """The people in an image of a dataset, see `key_of`; none where the files have none."""
+        key = self.key_of(name)
+        return () if key is None else self.people[key]
+
+    def key_of(self, name: str) -> str | None:
+        """What the files call an image of a dataset; None where they do not name it.
 
         Args:
-            name: Relative to the dataset. `a/b.jpg` is found as such, without its suffix, or by
-                its file name alone.
+            name: Relative to the dataset. `a/b.jpg` is found as such, without its suffix, by
+                its file name alone, and as the end of a longer path, such as `images/a/b.jpg`.
         """
         path = pathlib.PurePosixPath(name)
         for key in (name, str(path.with_suffix("")), path.name, path.stem):
             if key in self.people:
-                return self.people[key]
-        return ()
+                return key
+        longer = [*self._by_end.get(path.name, ()), *self._by_end.get(path.stem, ())]
+        shared = [_shared_end(path, _path_of(key)) for key in longer]
+        best = max(shared, default=0)
+        return longer[shared.index(best)] if shared.count(best) == 1 else None
+
+    @functools.cached_property
+    def _by_end(self) -> Mapping[str, tuple[str, ...]]:
+        """The names that are paths, by the file name at their end."""
+        found: defaultdict[str, list[str]] = defaultdict(list)
+        for key in self.people:
+            path = _path_of(key)
+            if len(path.parts) > 1 or "\\" in key:
+                found[path.name].append(key)
+        return {name: tuple(keys) for name, keys in found.items()}
+
+
+def _path_of(key: str) -> pathlib.PurePosixPath:
+    return pathlib.PurePosixPath(key.replace("\\", "/"))
+
+
+def _shared_end(one: pathlib.PurePosixPath, other: pathlib.PurePosixPath) -> int:
+    """How many parts two paths have in common, counted from the end; suffixes do not count."""
+    parts = [(path.stem, *reversed(path.parts[:-1])) for path in (one, other)]
+    count = 0
+    for left, right in zip(*parts, strict=False):
+        if left != right:
+            break
+        count += 1
+    return count
 
 
 def read_key_points(source: pathlib.Path) -> KeyPoints:
@@ -81,132 +121,101 @@ def read_key_points(source: pathlib.Path) -> KeyPoints:
     digest = hashlib.sha256()
     for path in files:
         what = "file of key points"
-        content = read_json(path, what=what, advice="COCO's or OpenPose's JSON is understood")
-        with reading(path, what=what, advice="COCO's or OpenPose's JSON is understood"):
+        content = read_json(path, what=what, advice=_ADVICE)
+        with reading(path, what=what, advice=_ADVICE):
             digest.update(path.read_bytes())
             name = path.relative_to(source).as_posix() if source.is_dir() else path.name
-            for image, person in _people_in(content, file=name):
-                found[image].append(person)
+            if isinstance(content, Mapping) and "people" in content:
+                image = name.removesuffix(".json").removesuffix(_MARK)
+                found[image] += _people_of_openpose(content["people"])
+            else:
+                _add_coco(content, found, path=path)
     people = {name: tuple(several) for name, several in found.items()}
-    return KeyPoints(people, digest.hexdigest())
+    return KeyPoints(people, digest.hexdigest(), source)
 
 
-def _people_in(content: Any, *, file: str) -> Iterator[tuple[str, Person]]:
-    if isinstance(content, Mapping) and "people" in content:
-        image = file.removesuffix(".json").removesuffix(_MARK)
-        for person in content["people"]:
-            points = person.get("pose_keypoints_2d") or person.get("pose_keypoints") or []
-            if points:
-                yield image, _person(points, {})
-        return
-    names: dict[Any, str] = {}
+def _people_of_openpose(people: Sequence[Mapping[str, Any]]) -> Iterator[Person]:
+    for position, fields in enumerate(people, start=1):
+        points = fields.get("pose_keypoints_2d") or fields.get("pose_keypoints") or []
+        if points:
+            with _naming(f"person {position}"):
+                yield _person(points, {}, flags=False)
+
+
+def _add_coco(content: Any, found: defaultdict[str, list[Person]], *, path: pathlib.Path) -> None:
+    """Adds the people in annotations with their images, or in a list of results, by image."""
+    images: dict[Any, Mapping[str, Any]] | None = None
     annotations = content
     if isinstance(content, Mapping):
-        names = {image["id"]: str(image["file_name"]) for image in content["images"]}
+        missing = {"images", "annotations"} - set(content)
+        if missing:
+            raise ValueError(f"it has neither `people` nor `{'` and `'.join(sorted(missing))}`")
+        images = {image["id"]: image for image in content["images"]}
         annotations = content["annotations"]
-    for one in annotations:
-        points = one.get("keypoints")
-        if points and any(points):
-            yield names.get(one["image_id"], str(one["image_id"])), _person(points, one)
+        for image in images.values():
+            found[str(image["file_name"])] += []  # known, whether somebody is in it or not
+    labeled = [(i, one) for i, one in enumerate(annotations, 1) if any(one.get("keypoints") or ())]
+    certainties = {value for _, one in labeled for value in one["keypoints"][2::3]}
+    # COCO's annotations: 0 is not labeled, 1 hidden, 2 visible. Estimators write shares, some of
+    # them a little above 1; and where there is no 2 at all, 1 is visible.
+    flags = 2 in certainties and certainties <= {0, 1, 2}
+    unlisted = 0
+    for position, one in labeled:
+        with _naming(f"annotation {one.get('id', position)}"):
+            identifier = one["image_id"]
+            listed = None if images is None else images.get(identifier)
+            if images is not None and listed is None:
+                unlisted += 1
+                continue
+            name = str(identifier if listed is None else listed["file_name"])
+            found[name].append(_person(one["keypoints"], one, flags=flags, image=listed))
+    if unlisted:
+        warnings.warn(
+            printable(
+                f"{path} has {unlisted:,} annotated people in images that its list of images does "
+                "not have: they are passed over"
+            ),
+            stacklevel=2,
+        )
 
 
-def _person(numbers: Sequence[float], fields: Mapping[str, Any]) -> Person:
+@contextlib.contextmanager
+def _naming(what: str) -> Iterator[None]:
+    """Adds to an error which of the people in a file is meant."""
+    try:
+        yield
+    except KeyError as error:
+        raise ValueError(f"{what} has no {error}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{what}: {error}") from error
+
+
+def _person(
+    numbers: Sequence[float],
+    fields: Mapping[str, Any],
+    *,
+    flags: bool,
+    image: Mapping[str, Any] | None = None,
+) -> Person:
     triples = np.asarray(numbers, np.float64).reshape(-1, 3)
     convention = _BY_COUNT.get(len(triples))
     if convention is None or convention == "blazepose33":
         raise ValueError(f"{len(triples)} key points: 17 (COCO), 18 or 25 (OpenPose) are known")
     visible = triples[:, 2]
-    if visible.max() > 1:  # COCO's annotations: 0 is not labeled, 1 hidden, 2 visible.
-        visible = np.array([0.0, 0.2, 1.0])[visible.clip(0, 2).astype(int)]
+    if flags:
+        visible = np.array([0.0, 0.2, 1.0])[visible.astype(int)]
+    places = triples[visible > 0, :2]
+    if len(places) > 1 and np.abs(places).max() <= 1:
+        raise ValueError("its key points lie within one pixel: write pixels, not shares")
     segmentation = fields.get("segmentation")
     outline = segmentation if isinstance(segmentation, list) else []
+    size = None
+    if image is not None and image.get("height") and image.get("width"):
+        size = (int(image["height"]), int(image["width"]))
     return Person(
         skeleton_of(triples[:, :2], visible, convention=convention),
         min(max(float(fields.get("score", 1.0)), 0.0), 1.0),
         tuple(np.asarray(polygon, np.float64).reshape(-1, 2) for polygon in outline),
+        read_run_lengths(segmentation) if isinstance(segmentation, Mapping) else None,
+        size,
     )
-
-
-class KeyPointLabeler:
-    """Part maps from key points in files, and masks of the people where there are some.
-
-    Args:
-        key_points: The people.
-        masks: Folder of masks that mirrors the dataset: above 0 is the person. None takes the
-            outlines in the files, if they have any.
-    """
-
-    def __init__(self, key_points: KeyPoints, *, masks: pathlib.Path | None = None) -> None:
-        self._key_points = key_points
-        self._masks = masks
-
-    @property
-    def made_by(self) -> Mapping[str, str | int]:
-        """What decides the maps."""
-        return {
-            "labeler": "key points",
-            "sha256": self._key_points.sha256,
-            "masks": "" if self._masks is None else str(self._masks.resolve()),
-            "points": POINTS_VERSION,
-        }
-
-    @property
-    def versions(self) -> Mapping[str, str]:
-        """The version of NumPy."""
-        return {"numpy": np.__version__}
-
-    def label(self, images: Sequence[np.ndarray]) -> list[LabeledImage]:
-        """Cannot be done without names."""
-        raise NotImplementedError
-
-    def label_named(self, images: Sequence[np.ndarray], names: Sequence[str]) -> list[LabeledImage]:
-        """Labels images, RGB, uint8 `[H, W, 3]` each, by their names."""
-        return [self._label(*both) for both in zip(images, names, strict=True)]
-
-    def _label(self, image: np.ndarray, name: str) -> LabeledImage:
-        size = (image.shape[0], image.shape[1])
-        person = main_person(self._key_points.find(name), size=size)
-        if person is None:
-            return LabeledImage(None, 0.0)
-        mask = self._mask(name, size) if self._masks is not None else _filled(person, size)
-        parts = draw_parts(person.skeleton, size=size, mask=mask)
-        return LabeledImage(parts if parts.any() else None, person.score)
-
-    def _mask(self, name: str, size: tuple[int, int]) -> np.ndarray | None:
-        assert self._masks is not None
-        place = self._masks / name
-        for path in (place.with_suffix(".png"), place.with_name(f"{place.name}.png")):
-            if path.is_file():
-                with reading(path, what="mask"), open_image(path) as opened:
-                    gray = opened.convert("L")
-                    if (gray.height, gray.width) != size:
-                        raise ValueError(f"it is {gray.height} × {gray.width}, its image {size}")
-                    return (np.asarray(gray) > 0).astype(np.float32)
-        return None
-
-
-def main_person(people: Sequence[Person], *, size: tuple[int, int]) -> Person | None:
-    """The one whom a crop shows: tall, and in its middle; None if there is nobody."""
-
-    def weight(person: Person) -> float:
-        points = person.skeleton.points[person.skeleton.known]
-        if not len(points):
-            return -1.0
-        height = float(np.ptp(points[:, 1])) / size[0]
-        off = abs(float(points[:, 0].mean()) / size[1] - 0.5)
-        return height * (1 - min(off, 1.0))
-
-    best = max(people, key=weight, default=None)
-    return None if best is None or weight(best) < 0 else best
-
-
-def _filled(person: Person, size: tuple[int, int]) -> np.ndarray | None:
-    """The mask of a person's outline, float32 `[H, W]`; None without one."""
-    if not person.outline:
-        return None
-    mask = Image.new("L", (size[1], size[0]))
-    pen = ImageDraw.Draw(mask)
-    for polygon in person.outline:
-        if len(polygon) >= 3:
-            pen.polygon([(float(x), float(y)) for x, y in polygon], fill=1)
-    return np.asarray(mask).astype(np.float32)

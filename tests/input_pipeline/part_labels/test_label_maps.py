@@ -8,7 +8,7 @@ from PIL import Image
 
 from input_pipeline.errors import FilesError
 from input_pipeline.part_labels import FORMATS, convert_tree
-from input_pipeline.part_labels.label_maps import read_labels
+from input_pipeline.part_labels.label_maps import read_labels, voc_palette
 
 
 def saved(path, array, **options):
@@ -96,3 +96,18 @@ def test_damaged_label_maps_are_one_line_each(tmp_path, suffix):
     for path in (tmp_path / "out").glob("*.png"):
         with Image.open(io.BytesIO(path.read_bytes())) as image:
             assert np.asarray(image).max() <= 7
+
+
+def test_numbers_of_a_palette_count_unless_its_colors_are_the_usual_ones_of_others(tmp_path):
+    classes = np.array([[0, 13, 13], [5, 5, 9]], np.uint8)
+    usual = voc_palette()
+    path = tmp_path / "a.png"
+    for palette in (usual, np.random.default_rng(0).integers(1, 127, (256, 3), np.uint8)):
+        image = Image.fromarray(classes)
+        image.putpalette(palette.tobytes())
+        image.save(path)
+        np.testing.assert_array_equal(read_labels(path), classes)
+    # The same colors with numbers of their own, as a program that saves them sparingly makes them.
+    Image.fromarray(usual[classes]).quantize(8).save(path)
+    with pytest.raises(ValueError, match="its palette has the color of class"):
+        read_labels(path)

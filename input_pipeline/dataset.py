@@ -50,8 +50,8 @@ class Sample:
     Attributes:
         path: The image file.
         identity: The dataset's own number of the person, 0 or more. A reader may also return
-            `identities.JUNK`, and such images are left out.
-        camera: The dataset's own number of the camera, or `identities.UNKNOWN_CAMERA`.
+            `identities.unknown.JUNK`, and such images are left out.
+        camera: The dataset's own number of the camera, or `identities.unknown.UNKNOWN_CAMERA`.
         part_map: Single-channel PNG of part classes, as large as the image, or None.
         tracklet: What the consecutive images of one person under one camera have in common, or
             None where that is not known.

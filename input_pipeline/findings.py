@@ -13,7 +13,7 @@ import numpy as np
 
 from input_pipeline.dataset import BACKGROUND, ReidDataset, Sample
 from input_pipeline.errors import Problem
-from input_pipeline.identities import UNKNOWN_CAMERA
+from input_pipeline.identities.unknown import UNKNOWN_CAMERA
 from input_pipeline.images.codec import Proven, relative_name
 
 _NAMED = 3  # images named in one notice

@@ -16,7 +16,7 @@ from input_pipeline.check import Checked, check_dataset
 from input_pipeline.dataset import NUM_PARTS, ReidDataset, Sample
 from input_pipeline.errors import DataError, UserError, combined, printable
 from input_pipeline.files import cache_folder, default_data_dir, user_path
-from input_pipeline.identities import UNKNOWN_CAMERA
+from input_pipeline.identities.unknown import UNKNOWN_CAMERA
 from input_pipeline.loader import Batch, decode_split
 from input_pipeline.readers import (
     Reading,

@@ -6,7 +6,9 @@ import dataclasses
 import pathlib
 
 from input_pipeline.errors import DataError
-from input_pipeline.identities import JUNK, Who, identify
+from input_pipeline.identities.file_names import Who
+from input_pipeline.identities.identification import identify
+from input_pipeline.identities.unknown import JUNK
 from input_pipeline.readers import _files
 
 

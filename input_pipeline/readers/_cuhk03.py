@@ -16,7 +16,8 @@ from tqdm import tqdm
 from input_pipeline.dataset import ReidDataset, Sample
 from input_pipeline.errors import DataError, Problem
 from input_pipeline.files import reading
-from input_pipeline.identities import JUNK, UNKNOWN_CAMERA, is_junk, whole_number
+from input_pipeline.identities.spelling import whole_number
+from input_pipeline.identities.unknown import JUNK, UNKNOWN_CAMERA, is_junk
 from input_pipeline.readers import _files
 from input_pipeline.readers._splits import FOLDERS, Count, checked
 

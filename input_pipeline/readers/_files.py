@@ -10,7 +10,8 @@ import warnings
 from collections.abc import Mapping, Sequence
 
 from input_pipeline.errors import DataError, FilesError, Problem, printable
-from input_pipeline.identities import camera_of_folder, one_spelling
+from input_pipeline.identities.file_names import camera_of_folder
+from input_pipeline.identities.spelling import one_spelling
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 # Images too, of kinds that are not read: passing them over in silence would lose people.

@@ -10,16 +10,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from input_pipeline.dataset import SPLITS, IncompleteDatasetError, ReidDataset, Sample
 from input_pipeline.errors import DataError, Problem
-from input_pipeline.identities import (
-    JUNK,
-    LARGEST,
-    UNKNOWN_CAMERA,
-    Who,
-    camera_in_name,
-    camera_of_folder,
-    is_junk,
-    junk_notice,
-)
+from input_pipeline.identities.file_names import Who, camera_in_name, camera_of_folder
+from input_pipeline.identities.spelling import LARGEST
+from input_pipeline.identities.unknown import JUNK, UNKNOWN_CAMERA, is_junk, junk_notice
 from input_pipeline.readers import _files
 
 _NAMED = 5  # identities in one message

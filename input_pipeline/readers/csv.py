@@ -19,15 +19,13 @@ from collections.abc import Collection, Sequence
 from input_pipeline.dataset import SPLITS, ReidDataset, Sample
 from input_pipeline.errors import DataError, Problem
 from input_pipeline.files import reading
-from input_pipeline.identities import (
+from input_pipeline.identities.spelling import near_spelling_notices, number_names, one_spelling
+from input_pipeline.identities.unknown import (
     UNKNOWN_CAMERA,
     is_junk,
     is_unknown_camera,
     is_unknown_tracklet,
     junk_notice,
-    near_spelling_notices,
-    number_names,
-    one_spelling,
 )
 from input_pipeline.readers import _files
 from input_pipeline.readers._splits import checked, is_separate

@@ -13,16 +13,10 @@ import pathlib
 
 from input_pipeline.dataset import SPLITS, ReidDataset, Sample
 from input_pipeline.errors import DataError, Problem
-from input_pipeline.identities import (
-    JUNK,
-    LARGEST,
-    UNKNOWN_CAMERA,
-    Identified,
-    Who,
-    identify,
-    near_spelling_notices,
-    number_names,
-)
+from input_pipeline.identities.file_names import Who
+from input_pipeline.identities.identification import Identified, identify
+from input_pipeline.identities.spelling import LARGEST, near_spelling_notices, number_names
+from input_pipeline.identities.unknown import JUNK, UNKNOWN_CAMERA
 from input_pipeline.readers import _files
 from input_pipeline.readers._splits import FOLDERS, checked, is_separate
 

@@ -15,7 +15,8 @@ import numpy as np
 from input_pipeline.dataset import ReidDataset, Sample
 from input_pipeline.errors import DataError, Problem
 from input_pipeline.files import reading
-from input_pipeline.identities import camera_of_folder, whole_number
+from input_pipeline.identities.file_names import camera_of_folder
+from input_pipeline.identities.spelling import whole_number
 from input_pipeline.readers import _files
 from input_pipeline.readers._splits import checked, warn_of_tracklets
 

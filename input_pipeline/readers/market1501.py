@@ -8,7 +8,7 @@ import re
 
 from input_pipeline.dataset import IncompleteDatasetError, ReidDataset, Sample
 from input_pipeline.errors import DataError, Problem
-from input_pipeline.identities import UNKNOWN_CAMERA
+from input_pipeline.identities.unknown import UNKNOWN_CAMERA
 from input_pipeline.readers import _files
 from input_pipeline.readers._splits import (
     FOLDERS,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from input_pipeline.dataset import ReidDataset
 from input_pipeline.errors import DataError
-from input_pipeline.identities import Who, who_is_named
+from input_pipeline.identities.file_names import Who, who_is_named
 from input_pipeline.readers import _files
 from input_pipeline.readers._splits import FOLDERS, is_separate, read_three_folders
 

@@ -16,7 +16,8 @@ import numpy as np
 from input_pipeline.dataset import ReidDataset, Sample
 from input_pipeline.errors import DataError, Problem
 from input_pipeline.files import reading
-from input_pipeline.identities import JUNK, Who, who_is_named
+from input_pipeline.identities.file_names import Who, who_is_named
+from input_pipeline.identities.unknown import JUNK
 from input_pipeline.readers import _files
 from input_pipeline.readers._splits import checked, warn_of_tracklets
 

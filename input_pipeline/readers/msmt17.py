@@ -13,7 +13,8 @@ from collections.abc import Mapping
 
 from input_pipeline.dataset import SPLITS, ReidDataset, Sample
 from input_pipeline.errors import DataError, Problem
-from input_pipeline.identities import JUNK, is_junk, whole_number
+from input_pipeline.identities.spelling import whole_number
+from input_pipeline.identities.unknown import JUNK, is_junk
 from input_pipeline.readers import _files
 from input_pipeline.readers._splits import FOLDERS, SEPARATE, Count, checked
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from input_pipeline.errors import DataError
-from input_pipeline.identities import LARGEST, UNKNOWN_TRACKLET
+from input_pipeline.identities.spelling import LARGEST
+from input_pipeline.identities.unknown import UNKNOWN_TRACKLET
 from input_pipeline.store.splits import PreparedSplit, joined_checksums, tracklet_column
 
 

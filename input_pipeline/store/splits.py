@@ -14,7 +14,8 @@ import numpy as np
 from input_pipeline.dataset import NUM_PARTS, SPLITS, ReidDataset, Sample
 from input_pipeline.errors import DataError
 from input_pipeline.files import only_one
-from input_pipeline.identities import LARGEST, UNKNOWN_CAMERA, UNKNOWN_TRACKLET
+from input_pipeline.identities.spelling import LARGEST
+from input_pipeline.identities.unknown import UNKNOWN_CAMERA, UNKNOWN_TRACKLET
 from input_pipeline.images.codec import Proven, relative_name
 from input_pipeline.store.folders import cause_of, damaged, folder_name, tell_other_versions
 

@@ -22,7 +22,7 @@ import orbax.checkpoint as ocp
 
 from input_pipeline.errors import DataError, UserError
 from input_pipeline.files import read_json, reading
-from input_pipeline.identities import whole_number
+from input_pipeline.identities.spelling import whole_number
 from magnifier_jax.checkpoints import matching
 from magnifier_jax.checkpoints.integrity import check_arrays, check_list, check_score, unsealed
 from magnifier_jax.checkpoints.quiet import collect_abandoned, quiet_storage

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from input_pipeline import console
 from input_pipeline.errors import UserError, printable
 from input_pipeline.files import claim_output, user_path, write_json
-from input_pipeline.identities import JUNK
+from input_pipeline.identities.unknown import JUNK
 from magnifier_jax.tables import table
 
 if TYPE_CHECKING:

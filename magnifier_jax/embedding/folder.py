@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from input_pipeline.errors import FilesError, Problem, UserError, printable
 from input_pipeline.files import check_output, claim_output, user_path
-from input_pipeline.identities import JUNK, UNKNOWN_CAMERA, Who
+from input_pipeline.identities.file_names import Who
+from input_pipeline.identities.unknown import JUNK, UNKNOWN_CAMERA
 from input_pipeline.images.folder import ImageFolder, list_folder
 from magnifier_jax.embedding.embeddings import Embeddings
 from magnifier_jax.embedding.journal import Chunk, Journal

@@ -22,7 +22,7 @@ import tqdm
 
 from input_pipeline.errors import FilesError, Problem, UserError, printable
 from input_pipeline.files import reading, user_path
-from input_pipeline.identities import Who
+from input_pipeline.identities.file_names import Who
 from input_pipeline.images.folder import ImageFolder, list_folder
 from magnifier_jax.devices import together
 from magnifier_jax.embedding.embeddings import Embeddings

@@ -14,7 +14,10 @@ from PIL import Image
 
 from input_pipeline.errors import FilesError, UserError, printable
 from input_pipeline.files import user_path
-from input_pipeline.identities import Who, is_junk, is_unknown_camera, one_spelling, who_is_on
+from input_pipeline.identities.file_names import Who
+from input_pipeline.identities.identification import who_is_on
+from input_pipeline.identities.spelling import one_spelling
+from input_pipeline.identities.unknown import is_junk, is_unknown_camera
 from input_pipeline.images.codec import read_image
 from magnifier_jax.embedding.embeddings import Embeddings
 from magnifier_jax.embedding.model import Model, load

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from input_pipeline.dataset import PART_NAMES
-from input_pipeline.identities import UNKNOWN_CAMERA
+from input_pipeline.identities.unknown import UNKNOWN_CAMERA
 from input_pipeline.store.splits import PreparedSplit
 from input_pipeline.synthetic.people import Person
 from input_pipeline.synthetic.plan import make_plan

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from input_pipeline.errors import UserError
-from input_pipeline.identities import UNKNOWN_CAMERA
+from input_pipeline.identities.unknown import UNKNOWN_CAMERA
 from magnifier_jax.config import EvaluateConfig
 from magnifier_jax.datasets import TestSet
 from magnifier_jax.evaluation.look_alikes import blocks, matching

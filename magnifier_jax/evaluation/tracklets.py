@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from input_pipeline.errors import DataError
-from input_pipeline.identities import UNKNOWN_TRACKLET
+from input_pipeline.identities.unknown import UNKNOWN_TRACKLET
 from input_pipeline.store.splits import PreparedSplit
 from magnifier_jax.config import EvaluateConfig
 from magnifier_jax.datasets import TestSet

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from input_pipeline.errors import DataError, UserError
 from input_pipeline.files import claim_output, open_whole, user_path, writing
-from input_pipeline.identities import is_junk, is_unknown_camera
+from input_pipeline.identities.unknown import is_junk, is_unknown_camera
 from magnifier_jax.gallery.npz import file_header, read_gallery, write_arrays, write_plain
 from magnifier_jax.gallery.searcher import Rows, Searcher, SearchResult
 from magnifier_jax.gallery.thresholds import (

@@ -22,7 +22,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from input_pipeline.errors import UserError
 from input_pipeline.files import checksum
-from input_pipeline.identities import is_junk, is_unknown_camera, one_spelling
+from input_pipeline.identities.spelling import one_spelling
+from input_pipeline.identities.unknown import is_junk, is_unknown_camera
 from magnifier_jax.gallery.where import Kind, as_kind, as_time
 
 NAME, IDENTITY, CAMERA, TIME = "name", "identity", "camera", "time"

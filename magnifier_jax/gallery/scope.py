@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from input_pipeline.errors import UserError
-from input_pipeline.identities import JUNK
+from input_pipeline.identities.unknown import JUNK
 from magnifier_jax.gallery.engine import Header, Place
 from magnifier_jax.gallery.gallery import Gallery
 from magnifier_jax.gallery.records import (

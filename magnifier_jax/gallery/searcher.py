@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from input_pipeline.errors import UserError
-from input_pipeline.identities import is_unknown_camera
+from input_pipeline.identities.unknown import is_unknown_camera
 from magnifier_jax.retrieval.descriptors import (
     Descriptors,
     Embedded,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from input_pipeline.errors import UserError
-from input_pipeline.identities import is_junk, is_unknown_camera
+from input_pipeline.identities.unknown import is_junk, is_unknown_camera
 from magnifier_jax.retrieval.descriptors import Metric
 from magnifier_jax.retrieval.verification import FALSE_POSITIVE_RATES, Verification, verify
 

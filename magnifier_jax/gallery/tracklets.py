@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from input_pipeline.errors import UserError
-from input_pipeline.identities import UNKNOWN_TRACKLET, is_unknown_tracklet, who_is_named
+from input_pipeline.identities.file_names import who_is_named
+from input_pipeline.identities.unknown import UNKNOWN_TRACKLET, is_unknown_tracklet
 from magnifier_jax.gallery.gallery import Gallery
 from magnifier_jax.gallery.thresholds import without_thresholds
 from magnifier_jax.retrieval.pooling import Groups, Weighting, pool

@@ -16,14 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from input_pipeline.errors import UserError
-from input_pipeline.identities import (
-    JUNK,
-    UNKNOWN_CAMERA,
-    is_junk,
-    is_unknown_camera,
-    near_spelling_notices,
-    one_spelling,
-)
+from input_pipeline.identities.spelling import near_spelling_notices, one_spelling
+from input_pipeline.identities.unknown import JUNK, UNKNOWN_CAMERA, is_junk, is_unknown_camera
 from magnifier_jax.retrieval.descriptors import Descriptors, RetrievalWarning
 
 Array = ArrayLike | jax.Array

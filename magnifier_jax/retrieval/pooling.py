@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from input_pipeline.errors import UserError
-from input_pipeline.identities import is_unknown_tracklet
+from input_pipeline.identities.unknown import is_unknown_tracklet
 from magnifier_jax.retrieval.descriptors import (
     Vectors,
     check_descriptors,

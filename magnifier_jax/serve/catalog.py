@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from input_pipeline.errors import UserError
-from input_pipeline.identities import is_junk, is_unknown_camera
+from input_pipeline.identities.unknown import is_junk, is_unknown_camera
 from magnifier_jax.gallery import Gallery
 from magnifier_jax.retrieval.descriptors import Metric
 

@@ -11,7 +11,7 @@ from PIL import Image
 from input_pipeline.check import scan
 from input_pipeline.dataset import ReidDataset, Sample
 from input_pipeline.findings import summarize
-from input_pipeline.identities import UNKNOWN_CAMERA
+from input_pipeline.identities.unknown import UNKNOWN_CAMERA
 from input_pipeline.prepare import format_table
 from tests import layouts
 

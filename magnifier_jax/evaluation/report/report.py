@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from input_pipeline.files import write_text
-from input_pipeline.identities import JUNK
+from input_pipeline.identities.unknown import JUNK
 from input_pipeline.images.codec import decode_image
 from input_pipeline.store.splits import PreparedSplit
 from magnifier_jax import retrieval

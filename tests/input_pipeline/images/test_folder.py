@@ -2,7 +2,7 @@ import pytest
 from PIL import Image
 
 from input_pipeline.errors import DataError
-from input_pipeline.identities import Who
+from input_pipeline.identities.file_names import Who
 from input_pipeline.images.folder import list_folder
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from input_pipeline.errors import DataError, FilesError
-from input_pipeline.identities import UNKNOWN_CAMERA
+from input_pipeline.identities.unknown import UNKNOWN_CAMERA
 from input_pipeline.part_labels import without_part_maps
 from input_pipeline.readers import csv, read_dataset
 from input_pipeline.store.splits import prepare

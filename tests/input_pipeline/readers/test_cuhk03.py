@@ -7,7 +7,7 @@ import scipy.io
 from PIL import Image
 
 from input_pipeline.errors import DataError, FilesError
-from input_pipeline.identities import UNKNOWN_CAMERA
+from input_pipeline.identities.unknown import UNKNOWN_CAMERA
 from input_pipeline.readers import _cuhk03, cuhk03
 from tests import layouts
 

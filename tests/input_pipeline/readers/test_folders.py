@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 from input_pipeline.errors import DataError, FilesError
-from input_pipeline.identities import camera_in_name
+from input_pipeline.identities.file_names import camera_in_name
 from input_pipeline.readers import folders
 from tests import layouts
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from input_pipeline.errors import DataError, FilesError
-from input_pipeline.identities import UNKNOWN_CAMERA
+from input_pipeline.identities.unknown import UNKNOWN_CAMERA
 from input_pipeline.readers import market_style
 from tests import layouts
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from input_pipeline.errors import DataError
-from input_pipeline.identities import UNKNOWN_CAMERA
+from input_pipeline.identities.unknown import UNKNOWN_CAMERA
 from input_pipeline.store.mixing import concatenate
 from input_pipeline.store.splits import Records, prepare
 from tests.input_pipeline.store.prepared_files import files_under, with_tracklets

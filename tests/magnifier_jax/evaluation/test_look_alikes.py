@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from input_pipeline.identities import UNKNOWN_CAMERA
+from input_pipeline.identities.unknown import UNKNOWN_CAMERA
 from input_pipeline.store.splits import PreparedSplit
 from input_pipeline.synthetic import PRESETS
 from magnifier_jax.evaluation.look_alikes import (

@@ -9,7 +9,7 @@ from input_pipeline.errors import DataError
 from input_pipeline.identities.file_names import Who
 from input_pipeline.identities.identification import identify
 from input_pipeline.identities.unknown import JUNK
-from input_pipeline.readers import _files
+from input_pipeline.layouts import listing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,7 @@ def list_folder(root: pathlib.Path) -> ImageFolder:
     if not root.is_dir():
         kind = "is not a folder" if root.exists() else "does not exist"
         raise DataError(f"{root} {kind}: give the folder that holds the images")
-    paths = _files.walk_images(root, title="images")
+    paths = listing.walk_images(root, title="images")
     names = [path.relative_to(root).as_posix() for path in paths]
     for name in names:
         if not _is_unicode(name):
@@ -52,7 +52,7 @@ def list_folder(root: pathlib.Path) -> ImageFolder:
     told = identify(names, folder=root.absolute().name)
     kept = [i for i, who in enumerate(told.who) if who is None or who.identity != JUNK]
     if not kept:
-        suffixes = ", ".join(_files.IMAGE_SUFFIXES)
+        suffixes = ", ".join(listing.IMAGE_SUFFIXES)
         raise DataError(f"{root} holds no images ({suffixes}): give another folder")
     return ImageFolder(
         root,

@@ -25,8 +25,8 @@ from types import ModuleType
 from input_pipeline.dataset import IncompleteDatasetError, ReidDataset
 from input_pipeline.errors import DataError
 from input_pipeline.files import user_path
-from input_pipeline.readers._files import plain
-from input_pipeline.readers._splits import without_junk
+from input_pipeline.layouts.listing import plain
+from input_pipeline.layouts.protocol import without_junk
 
 
 @dataclasses.dataclass(frozen=True)

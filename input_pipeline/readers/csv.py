@@ -27,8 +27,8 @@ from input_pipeline.identities.unknown import (
     is_unknown_tracklet,
     junk_notice,
 )
-from input_pipeline.readers import _files
-from input_pipeline.readers._splits import checked, is_separate
+from input_pipeline.layouts import listing
+from input_pipeline.layouts.protocol import checked, is_separate
 
 USUAL_NAME = "dataset.csv"
 _NEEDED = ("path", "identity", "split")
@@ -57,7 +57,7 @@ def read(root: pathlib.Path, *, variant: str = "", allow_outside: bool = False) 
     rows = [row for row in every if not is_junk(row.identity)]
     identities = number_names(row.identity for row in rows)
     cameras = number_names(row.camera for row in rows if not is_unknown_camera(row.camera))
-    labels = _files.label_tree(table.parent)
+    labels = listing.label_tree(table.parent)
     samples: dict[str, list[Sample]] = {split: [] for split in SPLITS}
     problems = [Problem(table, what) for what in bad]
     seen: set[pathlib.Path] = set()
@@ -70,7 +70,7 @@ def read(root: pathlib.Path, *, variant: str = "", allow_outside: bool = False) 
             continue
         seen.add(path)
         if part_map is None and labels is not None and path.is_relative_to(table.parent):
-            part_map = _files.find_part_map(path, root=table.parent, labels=labels)
+            part_map = listing.find_part_map(path, root=table.parent, labels=labels)
         camera = UNKNOWN_CAMERA if is_unknown_camera(row.camera) else cameras[row.camera]
         tracklet = None if is_unknown_tracklet(row.tracklet) else row.tracklet
         samples[row.split].append(
@@ -78,7 +78,7 @@ def read(root: pathlib.Path, *, variant: str = "", allow_outside: bool = False) 
         )
     root = _common_root(table, seen)
     dataset = ReidDataset(
-        _files.name_of(table.parent, fallback="csv"),
+        listing.name_of(table.parent, fallback="csv"),
         root,
         *(tuple(samples[split]) for split in SPLITS),
     )
@@ -199,9 +199,9 @@ def _place(table: pathlib.Path, listed: str, *, allow_outside: bool) -> pathlib.
         return None
     spellings = (listed, *(unicodedata.normalize(form, listed) for form in ("NFC", "NFD")))
     places = [
-        _files.plain(table.parent / spelling.replace("\\", "/"))
+        listing.plain(table.parent / spelling.replace("\\", "/"))
         if allow_outside
-        else _files.below(table.parent, spelling)
+        else listing.below(table.parent, spelling)
         for spelling in dict.fromkeys(spellings)
     ]
     there = (place for place in places if place is not None and os.path.lexists(place))
@@ -235,12 +235,12 @@ def _complaint(
         return "no identity"
     if row.split not in SPLITS:
         return f"the split {row.split!r} is not one of {', '.join(SPLITS)}"
-    if wrong := _files.what_is_wrong(path):
+    if wrong := listing.what_is_wrong(path):
         return f"{row.path} {wrong}"
     if path in seen:
         return f"{row.path} is listed before"
     if row.part_map and part_map is None:
         return f"the part map {row.part_map!r} {outside}"
-    if part_map is not None and (wrong := _files.what_is_wrong(part_map)):
+    if part_map is not None and (wrong := listing.what_is_wrong(part_map)):
         return f"the part map {row.part_map} {wrong}"
     return None

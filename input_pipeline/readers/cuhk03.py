@@ -10,8 +10,8 @@ import re
 
 from input_pipeline.dataset import ReidDataset
 from input_pipeline.errors import DataError
-from input_pipeline.readers import _cuhk03, _files
-from input_pipeline.readers._splits import FOLDERS, Count, by_pattern, read_three_folders
+from input_pipeline.layouts import cuhk03_lists, cuhk03_matlab, listing
+from input_pipeline.layouts.protocol import FOLDERS, Count, by_pattern, read_three_folders
 
 PEOPLE = "CUHK03"
 VARIANTS = ("labeled", "detected")
@@ -54,16 +54,16 @@ def read(root: pathlib.Path, *, variant: str = "", progress: bool = True) -> Rei
             f"{f', not {variant!r}' if variant else ''}"
         )
     title = f"CUHK03-NP {variant}"
-    contents = (*FOLDERS.values(), *_cuhk03.LISTS.values(), _cuhk03.PIXELS)
+    contents = (*FOLDERS.values(), *cuhk03_lists.LISTS.values(), cuhk03_matlab.PIXELS)
     if not any((root / name).exists() for name in contents):
-        root = _files.find_root(
+        root = listing.find_root(
             root,
             title=title,
             folders=USUAL_FOLDERS,
-            contents=(variant, _cuhk03.PROTOCOL.format(variant)),
+            contents=(variant, cuhk03_matlab.PROTOCOL.format(variant)),
         )
         root = _variant_folder(root, variant, progress=progress)
-    elif (root / _cuhk03.PIXELS).exists():
+    elif (root / cuhk03_matlab.PIXELS).exists():
         root = _variant_folder(root, variant, progress=progress)
     elif given in VARIANTS and given != variant:
         raise DataError(
@@ -71,8 +71,8 @@ def read(root: pathlib.Path, *, variant: str = "", progress: bool = True) -> Rei
             f"cuhk03:{given}, or give the folder that holds both"
         )
     name = f"cuhk03_{variant}"
-    if _cuhk03.has_lists(root):
-        return _cuhk03.read_lists(root, name=name, title=title, published=PUBLISHED[variant])
+    if cuhk03_lists.has_lists(root):
+        return cuhk03_lists.read_lists(root, name=name, title=title, published=PUBLISHED[variant])
     return read_three_folders(
         root,
         name=name,
@@ -87,5 +87,5 @@ def _variant_folder(root: pathlib.Path, variant: str, *, progress: bool) -> path
     """The folder of one variant, unpacked from the MATLAB files where there is none yet."""
     folder = root / variant
     if not folder.is_dir():
-        _cuhk03.unpack(root, variant=variant, target=folder, progress=progress)
+        cuhk03_matlab.unpack(root, variant=variant, target=folder, progress=progress)
     return folder

@@ -17,8 +17,8 @@ from input_pipeline.identities.file_names import Who
 from input_pipeline.identities.identification import Identified, identify
 from input_pipeline.identities.spelling import LARGEST, near_spelling_notices, number_names
 from input_pipeline.identities.unknown import JUNK, UNKNOWN_CAMERA
-from input_pipeline.readers import _files
-from input_pipeline.readers._splits import FOLDERS, checked, is_separate
+from input_pipeline.layouts import listing
+from input_pipeline.layouts.protocol import FOLDERS, checked, is_separate
 
 TITLE = "Folder-per-identity data"
 
@@ -38,7 +38,7 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
             missing, images outside a person's folder, and persons in both training and test.
     """
     separate = is_separate(variant, reader="folders")
-    root = _files.find_root(root, title=TITLE, folders=(), contents=(*SPLITS, *FOLDERS.values()))
+    root = listing.find_root(root, title=TITLE, folders=(), contents=(*SPLITS, *FOLDERS.values()))
     for split in ("train", "gallery"):
         if (root / FOLDERS[split]).is_dir() and not (root / split).is_dir():
             raise DataError(
@@ -46,29 +46,29 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
                 "by the name of the dataset that it is"
             )
     problems: list[Problem] = []
-    present = _files.splits_to_read(root, {split: split for split in SPLITS})
+    present = listing.splits_to_read(root, {split: split for split in SPLITS})
     paths = [
         path
         for split in present
-        for path in _files.walk_images(root / split, title=TITLE, problems=problems)
+        for path in listing.walk_images(root / split, title=TITLE, problems=problems)
     ]
     places = [path.relative_to(root).as_posix() for path in paths]
     told = identify(places, folders_are_people=True)
     numbers = number_names(_names(told))
-    labels = _files.label_tree(root)
+    labels = listing.label_tree(root)
     splits: dict[str, list[Sample]] = {split: [] for split in SPLITS}
     for path, who in zip(paths, told.who, strict=True):
         what = _complaint(who, told)
         if what or who is None:
             problems.append(Problem(path, what))
             continue
-        part_map = labels and _files.find_part_map(path, root=root, labels=labels)
+        part_map = labels and listing.find_part_map(path, root=root, labels=labels)
         camera = UNKNOWN_CAMERA if who.camera is None else who.camera
         identity = JUNK if who.identity == JUNK else numbers[str(who.identity)]
         split = path.relative_to(root).parts[0]
         splits[split].append(Sample(path, identity, camera, part_map))
     dataset = ReidDataset(
-        _files.name_of(root, fallback="folders"),
+        listing.name_of(root, fallback="folders"),
         root,
         *(tuple(splits[split]) for split in SPLITS),
     )

@@ -17,8 +17,8 @@ from input_pipeline.errors import DataError, Problem
 from input_pipeline.files import reading
 from input_pipeline.identities.file_names import camera_of_folder
 from input_pipeline.identities.spelling import whole_number
-from input_pipeline.readers import _files
-from input_pipeline.readers._splits import checked, warn_of_tracklets
+from input_pipeline.layouts import listing
+from input_pipeline.layouts.protocol import checked, warn_of_tracklets
 
 TITLE = "iLIDS-VID"
 PEOPLE = "iLIDS-VID"
@@ -47,7 +47,7 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
             f"{TITLE} has no variant {variant!r}: leave it out or write 1 to {SPLITS_IN_FILE}, "
             "which of its splits it is"
         )
-    root = _files.find_root(root, title=TITLE, folders=USUAL_FOLDERS, contents=SEQUENCES)
+    root = listing.find_root(root, title=TITLE, folders=USUAL_FOLDERS, contents=SEQUENCES)
     sequences = next(root / name for name in SEQUENCES if (root / name).exists())
     problems: list[Problem] = []
     samples = _samples(root, sequences, problems)
@@ -87,9 +87,9 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
 
 def _samples(root: pathlib.Path, sequences: pathlib.Path, problems: list[Problem]) -> list[Sample]:
     """All images: those of `cam1/person001` are a tracklet."""
-    labels = _files.label_tree(root)
+    labels = listing.label_tree(root)
     samples = []
-    for path in _files.walk_images(sequences, title=TITLE, problems=problems):
+    for path in listing.walk_images(sequences, title=TITLE, problems=problems):
         place = path.relative_to(sequences).parts
         camera = camera_of_folder(place[0])
         person = _PERSON.fullmatch(place[1]) if len(place) == 3 else None
@@ -97,7 +97,7 @@ def _samples(root: pathlib.Path, sequences: pathlib.Path, problems: list[Problem
             what = "it is not in a folder like cam1/person001, move or remove it"
             problems.append(Problem(path, what))
             continue
-        part_map = labels and _files.find_part_map(path, root=root, labels=labels)
+        part_map = labels and listing.find_part_map(path, root=root, labels=labels)
         tracklet = "/".join(place[:2])
         samples.append(Sample(path, int(person["number"]), camera, part_map, tracklet))
     return samples

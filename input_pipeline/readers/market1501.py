@@ -9,8 +9,8 @@ import re
 from input_pipeline.dataset import IncompleteDatasetError, ReidDataset, Sample
 from input_pipeline.errors import DataError, Problem
 from input_pipeline.identities.unknown import UNKNOWN_CAMERA
-from input_pipeline.readers import _files
-from input_pipeline.readers._splits import (
+from input_pipeline.layouts import listing
+from input_pipeline.layouts.protocol import (
     FOLDERS,
     Count,
     by_pattern,
@@ -48,7 +48,7 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
     """
     if variant not in ("", "500k"):
         raise DataError(f"{TITLE} has no variant {variant!r}: leave it out or write 500k")
-    root = _files.find_root(
+    root = listing.find_root(
         root, title=TITLE, folders=USUAL_FOLDERS, contents=tuple(FOLDERS.values())
     )
     problems: list[Problem] = []
@@ -80,7 +80,7 @@ def _distractors(root: pathlib.Path, problems: list[Problem]) -> tuple[Sample, .
     """The images of the folder `images`, none of a queried person, whatever their names say."""
     title, folder = f"{TITLE} 500k", root / DISTRACTORS
     samples = []
-    for path in _files.list_images(folder, title=title, problems=problems):
+    for path in listing.list_images(folder, title=title, problems=problems):
         match = _NAME.fullmatch(path.name)
         camera = int(match["camera"]) if match else UNKNOWN_CAMERA
         samples.append(Sample(path, DISTRACTOR_IDENTITY, camera))

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from input_pipeline.dataset import ReidDataset
 from input_pipeline.errors import DataError
 from input_pipeline.identities.file_names import Who, who_is_named
-from input_pipeline.readers import _files
-from input_pipeline.readers._splits import FOLDERS, is_separate, read_three_folders
+from input_pipeline.layouts import listing
+from input_pipeline.layouts.protocol import FOLDERS, is_separate, read_three_folders
 
 TITLE = "Market-style data"
 _SHORT_FOLDERS: Mapping[str, str] = {"train": "train", "query": "query", "gallery": "gallery"}
@@ -34,13 +34,13 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
     """
     separate = is_separate(variant, reader="market_style")
     contents = tuple(dict.fromkeys((*FOLDERS.values(), *_SHORT_FOLDERS.values())))
-    root = _files.find_root(root, title=TITLE, folders=(), contents=contents)
+    root = listing.find_root(root, title=TITLE, folders=(), contents=contents)
     folders = _folders(root)
     for split in ("train", "gallery"):
         folder = root / _SHORT_FOLDERS[split]
         if (
             folder.is_dir()
-            and not _files.holds_images(folder)
+            and not listing.holds_images(folder)
             and not (root / FOLDERS[split]).is_dir()
         ):
             raise DataError(
@@ -49,7 +49,7 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
             )
     return read_three_folders(
         root,
-        name=_files.name_of(root, fallback="market_style"),
+        name=listing.name_of(root, fallback="market_style"),
         title=TITLE,
         tell=_tell,
         example="0002_c1_7.jpg",
@@ -67,7 +67,7 @@ def _folders(root: pathlib.Path) -> Mapping[str, str]:
     """What the folders are called here."""
     return {
         split: short
-        if not (root / FOLDERS[split]).exists() and _files.holds_images(root / short)
+        if not (root / FOLDERS[split]).exists() and listing.holds_images(root / short)
         else FOLDERS[split]
         for split, short in _SHORT_FOLDERS.items()
     }

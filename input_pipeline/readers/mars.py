@@ -18,8 +18,8 @@ from input_pipeline.errors import DataError, Problem
 from input_pipeline.files import reading
 from input_pipeline.identities.file_names import Who, who_is_named
 from input_pipeline.identities.unknown import JUNK
-from input_pipeline.readers import _files
-from input_pipeline.readers._splits import checked, warn_of_tracklets
+from input_pipeline.layouts import listing
+from input_pipeline.layouts.protocol import checked, warn_of_tracklets
 
 TITLE = "MARS"
 PEOPLE = "Market-1501"
@@ -46,9 +46,9 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
         raise DataError(
             f"{TITLE} has no variant {variant!r}: leave it out or write {WITHOUT_QUERIES}"
         )
-    root = _files.find_root(root, title=TITLE, folders=USUAL_FOLDERS, contents=(TRAIN, TEST))
+    root = listing.find_root(root, title=TITLE, folders=USUAL_FOLDERS, contents=(TRAIN, TEST))
     folders = {"train": TRAIN, "query": TEST, "gallery": TEST}
-    present = _files.splits_to_read(root, folders)
+    present = listing.splits_to_read(root, folders)
     problems: list[Problem] = []
     train = _samples(root, TRAIN, problems) if "train" in present else []
     tested = _samples(root, TEST, problems) if "query" in present else []
@@ -81,15 +81,15 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
 
 def _samples(root: pathlib.Path, folder: str, problems: list[Problem]) -> list[Sample]:
     """The images of a folder of folders of people, in the order of their names."""
-    labels = _files.label_tree(root)
+    labels = listing.label_tree(root)
     samples = []
-    paths = _files.walk_images(root / folder, title=TITLE, problems=problems)
+    paths = listing.walk_images(root / folder, title=TITLE, problems=problems)
     for path in sorted(paths, key=lambda path: path.name):
         who = who_is_named(path)
         if who is None or who.tracklet is None:
             problems.append(Problem(path, f"its name is not like {_EXAMPLE}, rename or remove it"))
             continue
-        part_map = labels and _files.find_part_map(path, root=root, labels=labels)
+        part_map = labels and listing.find_part_map(path, root=root, labels=labels)
         identity, camera = _numbers(who)
         samples.append(Sample(path, identity, camera, part_map, who.tracklet))
     return samples
@@ -121,7 +121,7 @@ def _listed(
     """
     names = [sample.path.name for sample in samples]
     if (folder / NAMES).exists():
-        names = _files.read_text(folder / NAMES, problems).split()
+        names = listing.read_text(folder / NAMES, problems).split()
     by_name = {sample.path.name: sample for sample in samples}
     tracks, queries = _matrix(folder / TRACKS, width=4), _matrix(folder / QUERIES).reshape(-1)
     if queries.size and not 1 <= queries.min() <= queries.max() <= len(tracks):

@@ -15,8 +15,8 @@ from input_pipeline.dataset import SPLITS, ReidDataset, Sample
 from input_pipeline.errors import DataError, Problem
 from input_pipeline.identities.spelling import whole_number
 from input_pipeline.identities.unknown import JUNK, is_junk
-from input_pipeline.readers import _files
-from input_pipeline.readers._splits import FOLDERS, SEPARATE, Count, checked
+from input_pipeline.layouts import listing
+from input_pipeline.layouts.protocol import FOLDERS, SEPARATE, Count, checked
 
 TITLE = "MSMT17"
 PEOPLE = "MSMT17"
@@ -73,10 +73,10 @@ def read(root: pathlib.Path, *, variant: str = "") -> ReidDataset:
         )
     (train_split,) = training
     version, root = _find(root, versions or set(_VERSIONS))
-    labels = _files.label_tree(root)
+    labels = listing.label_tree(root)
     names = _VERSIONS[version]
     problems: list[Problem] = []
-    present = _files.splits_to_read(root, {split: LISTS[split][0] for split in SPLITS})
+    present = listing.splits_to_read(root, {split: LISTS[split][0] for split in SPLITS})
     splits = {
         split: tuple(
             sample
@@ -111,7 +111,7 @@ def _find(root: pathlib.Path, versions: set[str]) -> tuple[str, pathlib.Path]:
     for version in sorted(versions):
         names = _VERSIONS[version]
         try:
-            folder = _files.find_root(
+            folder = listing.find_root(
                 root,
                 title=f"{TITLE} {version.upper()}",
                 folders=names.folders,
@@ -144,7 +144,7 @@ def _refuse_three_folders(root: pathlib.Path) -> None:
         if not any((folder / FOLDERS[split]).is_dir() for split in ("train", "gallery")):
             if not (folder / "gallery").is_dir():
                 continue
-            named = _files.holds_images(folder / "gallery")
+            named = listing.holds_images(folder / "gallery")
         else:
             named = True
         reader = "market_style" if named else "folders"
@@ -166,19 +166,19 @@ def _read_list(
     """The samples of one list; a line is a path under `folder` and an identity."""
     source = root / list_name
     samples = []
-    for line in _files.read_text(source, problems).splitlines():
+    for line in listing.read_text(source, problems).splitlines():
         if not line.strip():
             continue
         listed, _, number = line.strip().rpartition(" ")
-        path = _files.below(root / folder, listed.strip())
+        path = listing.below(root / folder, listed.strip())
         identity = JUNK if is_junk(number) else whole_number(number)
         match = _NAME.fullmatch(path.name) if path else None
         if path is None or match is None or identity is None:
             what = "is not like 0000/0000_000_01_…jpg 0 (cameras are 01 to 15)"
             problems.append(Problem(source, f"the line {line.strip()!r} {what}"))
-        elif wrong := _files.what_is_wrong(path):
+        elif wrong := listing.what_is_wrong(path):
             problems.append(Problem(path, f"it is listed in {list_name} and {wrong}"))
         else:
-            part_map = labels and _files.find_part_map(path, root=root, labels=labels)
+            part_map = labels and listing.find_part_map(path, root=root, labels=labels)
             samples.append(Sample(path, identity, int(match["camera"]), part_map))
     return samples

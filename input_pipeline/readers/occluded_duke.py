@@ -9,8 +9,8 @@ from __future__ import annotations
 import pathlib
 
 from input_pipeline.dataset import ReidDataset
-from input_pipeline.readers import _files
-from input_pipeline.readers._splits import FOLDERS, Count, by_pattern, read_three_folders
+from input_pipeline.layouts import listing
+from input_pipeline.layouts.protocol import FOLDERS, Count, by_pattern, read_three_folders
 from input_pipeline.readers.dukemtmc import EXAMPLE, NAME, NOTICE, PEOPLE
 
 __all__ = ["NOTICE", "PEOPLE", "read"]
@@ -33,7 +33,7 @@ def read(root: pathlib.Path) -> ReidDataset:
     Raises:
         DataError: The folder or its files cannot be used.
     """
-    root = _files.find_root(
+    root = listing.find_root(
         root, title=TITLE, folders=USUAL_FOLDERS, contents=tuple(FOLDERS.values())
     )
     return read_three_folders(

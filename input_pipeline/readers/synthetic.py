@@ -9,7 +9,7 @@ import re
 
 from input_pipeline.dataset import ReidDataset
 from input_pipeline.identities.file_names import Who
-from input_pipeline.readers._splits import read_three_folders
+from input_pipeline.layouts.protocol import read_three_folders
 from input_pipeline.synthetic import generate
 from input_pipeline.synthetic.settings import SETTINGS_FILE, read_settings, settings_of
 

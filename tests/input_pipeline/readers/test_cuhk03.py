@@ -8,7 +8,8 @@ from PIL import Image
 
 from input_pipeline.errors import DataError, FilesError
 from input_pipeline.identities.unknown import UNKNOWN_CAMERA
-from input_pipeline.readers import _cuhk03, cuhk03
+from input_pipeline.layouts import cuhk03_matlab
+from input_pipeline.readers import cuhk03
 from tests import layouts
 
 
@@ -208,7 +209,7 @@ def test_failures_while_unpacking_are_told_apart(tmp_path, monkeypatch):
         return failing
 
     with monkeypatch.context() as patch:
-        patch.setattr(_cuhk03, "_image", fail(OSError("bad object header")))
+        patch.setattr(cuhk03_matlab, "_image", fail(OSError("bad object header")))
         with pytest.raises(DataError, match=r"cuhk-03.mat is not a sound .*\(bad object header\)"):
             cuhk03.read(tmp_path, variant="labeled")
     with monkeypatch.context() as patch:

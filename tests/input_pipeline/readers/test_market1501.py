@@ -3,7 +3,8 @@ import shutil
 import pytest
 
 from input_pipeline.errors import DataError, FilesError
-from input_pipeline.readers import _splits, market1501
+from input_pipeline.layouts import protocol
+from input_pipeline.readers import market1501
 from tests import layouts
 
 FOLDER = "Market-1501-v15.09.15"
@@ -96,7 +97,7 @@ def test_a_missing_folder_names_what_was_looked_for(tmp_path):
         market1501.read(tmp_path / "a file")
 
 
-@pytest.mark.parametrize("folder", _splits.FOLDERS.values())
+@pytest.mark.parametrize("folder", protocol.FOLDERS.values())
 def test_a_missing_or_empty_split_is_refused(tmp_path, folder):
     layouts.market1501(tmp_path)
     split = tmp_path / FOLDER / folder
@@ -175,7 +176,7 @@ def test_a_test_set_or_a_training_set_alone(tmp_path):
 
 
 @pytest.mark.parametrize("junk", ["-1", "-0001", "-01"])
-@pytest.mark.parametrize("folder", _splits.FOLDERS.values())
+@pytest.mark.parametrize("folder", protocol.FOLDERS.values())
 def test_junk_is_left_out_of_every_split_and_counted(tmp_path, junk, folder):
     before = layouts.read("market1501", tmp_path)
     root = before.root

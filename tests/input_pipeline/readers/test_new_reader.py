@@ -19,6 +19,7 @@ def with_example(tmp_path, monkeypatch) -> pathlib.Path:
     assert len([line for line in example.splitlines() if line]) <= 20
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "corridor.py").write_text(example, "utf-8")
+    (tmp_path / "more" / "_shared.py").write_text('"""What several readers need."""\n', "utf-8")
     monkeypatch.setattr(readers, "__path__", [*readers.__path__, str(tmp_path / "more")])
     return tmp_path
 
@@ -28,6 +29,7 @@ def test_one_file_is_enough_for_a_new_dataset(with_example):
         name = f"p{shot.identity}-cam{shot.camera}-{shot.index:04d}.jpg"
         layouts.save(shot, with_example / "corridor" / shot.split / name)
     assert "corridor" in readers.available()
+    assert "_shared" not in readers.available()
     dataset = readers.read_dataset("corridor", with_example)
     assert (len(dataset.train), len(dataset.query), len(dataset.gallery)) == (16, 4, 8)
     expected = {(shot.identity, shot.camera) for shot in layouts.shots() if shot.split == "train"}

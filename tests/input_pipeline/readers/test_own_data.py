@@ -8,8 +8,8 @@ from PIL import Image
 
 from input_pipeline.check import scan
 from input_pipeline.errors import DataError, FilesError
+from input_pipeline.layouts.listing import name_of
 from input_pipeline.readers import csv, folders, market_style
-from input_pipeline.readers._files import name_of
 from tests import layouts
 
 

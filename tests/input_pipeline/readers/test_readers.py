@@ -112,7 +112,6 @@ def test_specs_are_taken_apart(text, spec):
         ("market", "did you mean market1501 or market_style"),
         ("MSMT17:train", "did you mean msmt17"),
         ("zzz", r"no dataset is called 'zzz': \(known: csv, cuhk03"),
-        ("_splits", "no dataset is called"),
         ("folders@", "ends in '@'"),
         ("folders:/data/shop", "write folders@/data/shop"),
         (r"folders:C:\shop", r"write folders@C:"),

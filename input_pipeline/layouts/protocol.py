@@ -13,7 +13,7 @@ from input_pipeline.errors import DataError, Problem
 from input_pipeline.identities.file_names import Who, camera_in_name, camera_of_folder
 from input_pipeline.identities.spelling import LARGEST
 from input_pipeline.identities.unknown import JUNK, UNKNOWN_CAMERA, is_junk, junk_notice
-from input_pipeline.readers import _files
+from input_pipeline.layouts import listing
 
 _NAMED = 5  # identities in one message
 FOLDERS: Mapping[str, str] = {
@@ -254,13 +254,13 @@ def read_three_folders(
         IncompleteDatasetError: Folders are missing or empty, names do not parse, or an identity is
             in both training and test; all of this at once.
     """
-    labels = _files.label_tree(root)
-    present = _files.splits_to_read(root, folders)
+    labels = listing.label_tree(root)
+    present = listing.splits_to_read(root, folders)
     splits: dict[str, tuple[Sample, ...]] = dict.fromkeys(SPLITS, ())
     problems: list[Problem] = []
     for split in present:
         samples = []
-        for path in _files.list_images(
+        for path in listing.list_images(
             root / folders[split], title=title, problems=problems, camera_folders=own
         ):
             who = tell(path.name)
@@ -275,7 +275,7 @@ def read_three_folders(
             if max(who.identity, camera) > LARGEST:
                 problems.append(Problem(path, f"numbers go up to {LARGEST}, number people anew"))
                 continue
-            part_map = labels and _files.find_part_map(path, root=root, labels=labels)
+            part_map = labels and listing.find_part_map(path, root=root, labels=labels)
             samples.append(Sample(path, who.identity, camera, part_map, who.tracklet))
         splits[split] = tuple(samples)
     dataset = ReidDataset(name, root, *splits.values())

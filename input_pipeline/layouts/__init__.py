@@ -1,0 +1,1 @@
+"""How datasets lie on disk, for the readers: their folders, files, lists and splits."""

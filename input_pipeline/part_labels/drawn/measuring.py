@@ -9,7 +9,7 @@ import numpy as np
 
 from input_pipeline.dataset import NUM_PARTS
 from input_pipeline.part_labels.bands import draw_bands
-from input_pipeline.part_labels.drawn.people import (
+from input_pipeline.part_labels.drawn.examples.people import (
     HELD_OUT_BACKDROPS,
     HELD_OUT_CAMERAS,
     HELD_OUT_WALLS,
@@ -18,8 +18,8 @@ from input_pipeline.part_labels.drawn.people import (
     draw_worlds,
     joined,
 )
-from input_pipeline.part_labels.drawn.textures import HELD_OUT, TextureBank
-from input_pipeline.part_labels.drawn.variation import Examples, Variation
+from input_pipeline.part_labels.drawn.examples.textures import HELD_OUT, TextureBank
+from input_pipeline.part_labels.drawn.examples.variation import Examples, Variation
 from input_pipeline.part_labels.labelers import PartLabeler
 
 SIZE = (128, 64)

@@ -18,19 +18,19 @@ import tqdm
 from input_pipeline import console
 from input_pipeline.dataset import PART_NAMES
 from input_pipeline.files import claim_output, reading, user_path, write_bytes
-from input_pipeline.part_labels.drawn.labeler import DrawnLabeler
-from input_pipeline.part_labels.drawn.learning import State, make_optimizer, make_state, make_step
-from input_pipeline.part_labels.drawn.measuring import held_out_sets, measure
-from input_pipeline.part_labels.drawn.network import Parser, Size
-from input_pipeline.part_labels.drawn.people import (
+from input_pipeline.part_labels.drawn.examples.people import (
     HELD_OUT_WALLS,
     WALLS,
     draw_plain,
     draw_worlds,
     joined,
 )
-from input_pipeline.part_labels.drawn.textures import SEEN, TextureBank
-from input_pipeline.part_labels.drawn.variation import Examples, Variation
+from input_pipeline.part_labels.drawn.examples.textures import SEEN, TextureBank
+from input_pipeline.part_labels.drawn.examples.variation import Examples, Variation
+from input_pipeline.part_labels.drawn.labeler import DrawnLabeler
+from input_pipeline.part_labels.drawn.learning import State, make_optimizer, make_state, make_step
+from input_pipeline.part_labels.drawn.measuring import held_out_sets, measure
+from input_pipeline.part_labels.drawn.network import Parser, Size
 from input_pipeline.part_labels.drawn.weights import Weights, write_weights
 
 _DRAWN = (160, 80)  # height and width of the drawn people, in pixels

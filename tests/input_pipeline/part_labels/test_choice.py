@@ -8,8 +8,8 @@ from PIL import Image
 from input_pipeline.dataset import ReidDataset
 from input_pipeline.errors import DataError, FilesError, UserError
 from input_pipeline.part_labels import choose_part_labels, label_once, write_labels
+from input_pipeline.part_labels.drawn.examples.people import draw_plain
 from input_pipeline.part_labels.drawn.measuring import iou_of_parts
-from input_pipeline.part_labels.drawn.people import draw_plain
 from input_pipeline.part_labels.label_maps import read_labels
 from input_pipeline.readers import market1501, market_style
 from tests import layouts

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from input_pipeline.part_labels.drawn.labeler import DrawnLabeler
-from input_pipeline.part_labels.drawn.measuring import SIZE, iou_of_parts, measure
-from input_pipeline.part_labels.drawn.people import (
+from input_pipeline.part_labels.drawn.examples.people import (
     HELD_OUT_BACKDROPS,
     HELD_OUT_CAMERAS,
     draw_plain,
     draw_worlds,
 )
-from input_pipeline.part_labels.drawn.variation import Examples
+from input_pipeline.part_labels.drawn.examples.variation import Examples
+from input_pipeline.part_labels.drawn.labeler import DrawnLabeler
+from input_pipeline.part_labels.drawn.measuring import SIZE, iou_of_parts, measure
 from input_pipeline.part_labels.drawn.weights import WEIGHTS, read_weights
 
 SEED = 7_654_321

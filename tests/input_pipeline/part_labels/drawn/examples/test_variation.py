@@ -2,13 +2,12 @@ import numpy as np
 import pytest
 
 from input_pipeline.dataset import NUM_PARTS, TORSO, UPPER_LEG
-from input_pipeline.part_labels.drawn.exposure import expose
-from input_pipeline.part_labels.drawn.garments import dress
-from input_pipeline.part_labels.drawn.network import PADDING
-from input_pipeline.part_labels.drawn.people import draw_plain
-from input_pipeline.part_labels.drawn.placement import Placement, place
-from input_pipeline.part_labels.drawn.surroundings import hide
-from input_pipeline.part_labels.drawn.textures import (
+from input_pipeline.part_labels.drawn.examples.exposure import expose
+from input_pipeline.part_labels.drawn.examples.garments import dress
+from input_pipeline.part_labels.drawn.examples.people import draw_plain
+from input_pipeline.part_labels.drawn.examples.placement import Placement, place
+from input_pipeline.part_labels.drawn.examples.surroundings import hide
+from input_pipeline.part_labels.drawn.examples.textures import (
     SEEN,
     SIDE,
     Kind,
@@ -16,7 +15,8 @@ from input_pipeline.part_labels.drawn.textures import (
     fractal_noise,
     make_texture,
 )
-from input_pipeline.part_labels.drawn.variation import Variation
+from input_pipeline.part_labels.drawn.examples.variation import Variation
+from input_pipeline.part_labels.drawn.network import PADDING
 
 SIZE = (64, 32)
 AS_DRAWN = Placement(

@@ -6,7 +6,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageFilter
 
-from input_pipeline.part_labels.drawn.textures import TextureBank
+from input_pipeline.part_labels.drawn.examples.textures import TextureBank
 
 _GRAY = np.array((0.30, 0.59, 0.11), np.float32)
 

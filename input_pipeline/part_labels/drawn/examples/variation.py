@@ -6,13 +6,13 @@ import dataclasses
 
 import numpy as np
 
-from input_pipeline.part_labels.drawn import surroundings
-from input_pipeline.part_labels.drawn.exposure import expose
-from input_pipeline.part_labels.drawn.garments import dress
+from input_pipeline.part_labels.drawn.examples import surroundings
+from input_pipeline.part_labels.drawn.examples.exposure import expose
+from input_pipeline.part_labels.drawn.examples.garments import dress
+from input_pipeline.part_labels.drawn.examples.people import People
+from input_pipeline.part_labels.drawn.examples.placement import draw_placement, place
+from input_pipeline.part_labels.drawn.examples.textures import TextureBank
 from input_pipeline.part_labels.drawn.network import PADDING
-from input_pipeline.part_labels.drawn.people import People
-from input_pipeline.part_labels.drawn.placement import draw_placement, place
-from input_pipeline.part_labels.drawn.textures import TextureBank
 
 NOBODY = 0.02
 """Share of the examples that show no person at all."""

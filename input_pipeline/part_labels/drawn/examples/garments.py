@@ -13,7 +13,7 @@ from input_pipeline.dataset import (
     UPPER_ARM,
     UPPER_LEG,
 )
-from input_pipeline.part_labels.drawn.textures import TextureBank, random_color
+from input_pipeline.part_labels.drawn.examples.textures import TextureBank, random_color
 
 _WHOLE_SUIT = (TORSO, UPPER_ARM, LOWER_ARM, UPPER_LEG, LOWER_LEG)
 _LEGS = (UPPER_LEG, LOWER_LEG)

@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from input_pipeline.dataset import LOWER_LEG, TORSO, UPPER_LEG
-from input_pipeline.part_labels.drawn.people import People
-from input_pipeline.part_labels.drawn.placement import Layer, draw_placement, place
-from input_pipeline.part_labels.drawn.textures import TextureBank, random_color
+from input_pipeline.part_labels.drawn.examples.people import People
+from input_pipeline.part_labels.drawn.examples.placement import Layer, draw_placement, place
+from input_pipeline.part_labels.drawn.examples.textures import TextureBank, random_color
 
 
 def backdrop(rng: np.random.Generator, bank: TextureBank, size: tuple[int, int]) -> np.ndarray:

@@ -17,7 +17,7 @@ from input_pipeline.files import user_path
 
 if TYPE_CHECKING:
     from magnifier_jax.embedding.model import Model
-    from magnifier_jax.serve.catalog import Catalog
+    from magnifier_jax.serve.catalog.catalog import Catalog
     from magnifier_jax.serve.service import SearchService
 
 _PATIENCE = 5  # seconds
@@ -122,8 +122,8 @@ def _serve(options: argparse.Namespace) -> None:
         raise UserError(
             f"The server needs {error.name}: install it with `pip install 'magnifier_jax[serve]'`."
         ) from error
-    from magnifier_jax.serve.app import make_app
-    from magnifier_jax.serve.security import Access
+    from magnifier_jax.serve.http.app import make_app
+    from magnifier_jax.serve.http.security import Access
 
     token = None if options.no_token else server.make_token()
     with contextlib.closing(server.listen(options.host, options.port)) as bound:
@@ -156,7 +156,7 @@ def _service(options: argparse.Namespace) -> tuple[SearchService, str]:
     from magnifier_jax.embedding.queries import image_folder
     from magnifier_jax.gallery import Gallery
     from magnifier_jax.gallery.thresholds import greatest_distance
-    from magnifier_jax.serve.catalog import MemoryCatalog
+    from magnifier_jax.serve.catalog.catalog import MemoryCatalog
     from magnifier_jax.serve.demo import QUICKSTART, demo_gallery
     from magnifier_jax.serve.image_files import ImageFiles
     from magnifier_jax.serve.service import SearchService
@@ -172,7 +172,7 @@ def _service(options: argparse.Namespace) -> tuple[SearchService, str]:
     if isinstance(gallery, Gallery):
         catalog = MemoryCatalog(gallery)
     else:
-        from magnifier_jax.serve.store_catalog import StoreCatalog
+        from magnifier_jax.serve.catalog.store_catalog import StoreCatalog
 
         catalog = StoreCatalog(gallery)
     service = SearchService(

@@ -16,7 +16,7 @@ from input_pipeline.errors import UserError
 from magnifier_jax.embedding.model import Model
 from magnifier_jax.evaluation.explain import Explainer, PartStatistics
 from magnifier_jax.evaluation.report.explanations import match_panels
-from magnifier_jax.serve.catalog import Catalog
+from magnifier_jax.serve.catalog.catalog import Catalog
 from magnifier_jax.serve.schemas import BranchReason, Panel, PartReason, Why
 
 _SAMPLE = 5000  # gallery images that tell what is usual

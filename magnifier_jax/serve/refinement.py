@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from magnifier_jax.serve.catalog import Vectors
+from magnifier_jax.serve.catalog.catalog import Vectors
 
 QUERY, RIGHT, WRONG = 1.0, 0.75, 0.15
 """α, β and γ."""

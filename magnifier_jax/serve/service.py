@@ -24,7 +24,8 @@ from magnifier_jax.embedding.model import Model
 from magnifier_jax.gallery.thresholds import greatest_distance
 from magnifier_jax.retrieval.verification import FALSE_POSITIVE_RATES
 from magnifier_jax.serve.batching import Batcher
-from magnifier_jax.serve.catalog import By, Catalog, Entry, Filters, Match, Vectors
+from magnifier_jax.serve.catalog.catalog import By, Catalog, Match, Vectors
+from magnifier_jax.serve.catalog.entries import Entry, Filters
 from magnifier_jax.serve.explaining import MatchExplainer
 from magnifier_jax.serve.image_files import ImageFiles
 from magnifier_jax.serve.refinement import refine

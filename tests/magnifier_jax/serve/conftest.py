@@ -9,10 +9,11 @@ from starlette.testclient import TestClient
 from magnifier_jax.embedding.folder import embed_folder
 from magnifier_jax.embedding.model import load
 from magnifier_jax.gallery import Gallery
-from magnifier_jax.serve.app import make_app
-from magnifier_jax.serve.catalog import MemoryCatalog, entry_id
+from magnifier_jax.serve.catalog.catalog import MemoryCatalog
+from magnifier_jax.serve.catalog.entries import entry_id
+from magnifier_jax.serve.http.app import make_app
+from magnifier_jax.serve.http.security import Access
 from magnifier_jax.serve.image_files import ImageFiles
-from magnifier_jax.serve.security import Access
 from magnifier_jax.serve.service import SearchService
 from magnifier_jax.serve.uploads import UploadLimits
 

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from magnifier_jax.serve.app import make_app
-from magnifier_jax.serve.catalog import entry_id
-from magnifier_jax.serve.security import Access
+from magnifier_jax.serve.catalog.entries import entry_id
+from magnifier_jax.serve.http.app import make_app
+from magnifier_jax.serve.http.security import Access
 
 from .conftest import LIMITS, TOKEN, make_service
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import uvicorn
 
-from magnifier_jax.serve.app import make_app
-from magnifier_jax.serve.security import Access
+from magnifier_jax.serve.http.app import make_app
+from magnifier_jax.serve.http.security import Access
 from magnifier_jax.serve.server import link, listen
 
 from .conftest import TOKEN, make_service

@@ -1,6 +1,6 @@
 import numpy as np
 
-from magnifier_jax.serve.catalog import Vectors
+from magnifier_jax.serve.catalog.catalog import Vectors
 from magnifier_jax.serve.refinement import refine
 
 

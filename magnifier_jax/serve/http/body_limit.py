@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from magnifier_jax.serve.security import failure
+from magnifier_jax.serve.http.failures import failure
 
 SECONDS = 60.0
 """Time for a whole body to arrive."""

@@ -7,9 +7,10 @@ pytest.importorskip("lance")
 
 from input_pipeline.errors import UserError
 from magnifier_jax.gallery import Gallery
-from magnifier_jax.serve import store_catalog
-from magnifier_jax.serve.catalog import Filters, Vectors, entry_id
-from magnifier_jax.serve.store_catalog import StoreCatalog, where_text
+from magnifier_jax.serve.catalog import store_catalog
+from magnifier_jax.serve.catalog.catalog import Vectors
+from magnifier_jax.serve.catalog.entries import Filters, entry_id
+from magnifier_jax.serve.catalog.store_catalog import StoreCatalog, where_text
 
 COUNT = 60
 DAY = datetime.datetime(2026, 11, 29, tzinfo=datetime.UTC)

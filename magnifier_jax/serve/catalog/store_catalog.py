@@ -12,7 +12,8 @@ import numpy as np
 from input_pipeline.errors import UserError
 from magnifier_jax.gallery.store import GalleryStore
 from magnifier_jax.retrieval.descriptors import Metric
-from magnifier_jax.serve.catalog import By, Entries, Filters, Match, Vectors, entry_id
+from magnifier_jax.serve.catalog.catalog import By, Match, Vectors
+from magnifier_jax.serve.catalog.entries import Entries, Filters, entry_id
 
 _LOOK_AGAIN = 1.0  # seconds after which a new version is looked for
 

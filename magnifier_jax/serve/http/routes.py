@@ -1,98 +1,32 @@
-"""The HTTP API and the page, over `SearchService`."""
+"""The HTTP API: what each route takes, and what it answers from `SearchService`."""
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import logging
-import pathlib
-from collections.abc import AsyncIterator, Callable
-from importlib import resources
 from typing import Annotated, Any
 
 import pydantic
-from fastapi import APIRouter, FastAPI, File, Form, Query, Request, Response, UploadFile
+from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 from fastapi.concurrency import run_in_threadpool
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
 
 import magnifier_jax
-from input_pipeline.errors import MagnifierError, UserError, printable
+from input_pipeline.errors import UserError
 from magnifier_jax.serve import schemas
-from magnifier_jax.serve.batching import BusyError, ClosedError
-from magnifier_jax.serve.body_limit import BodyLimit
-from magnifier_jax.serve.catalog import Entry, Filters
+from magnifier_jax.serve.catalog.entries import Entry, Filters
 from magnifier_jax.serve.explaining import part_color
-from magnifier_jax.serve.image_files import ImageMissingError, Size
-from magnifier_jax.serve.security import Access, Guard, failure
-from magnifier_jax.serve.service import Found, QueryImage, SearchService, UnknownQueryError, in_utc
-from magnifier_jax.serve.uploads import BadUploadError
+from magnifier_jax.serve.http.failures import NoImageError, first_problem
+from magnifier_jax.serve.image_files import Size
+from magnifier_jax.serve.service import Found, QueryImage, SearchService, in_utc
 
-_AROUND_UPLOAD = 2**16  # bytes of a form besides its image
-_JSON_BODY = 2**20
-_UPLOADS = ("/embed", "/search/image")
+JSON_BODY = 2**20
+"""Bytes of a request that holds no image, at most."""
+UPLOADS = ("/embed", "/search/image")
+"""Routes whose requests hold an image."""
 _SECONDS_KEPT = 300  # in which a browser need not ask whether an image has changed
-_KINDS = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
-_ABOUT = """Search a gallery of people by image, by body parts and by camera.
-
-Send the token that `magnifier serve` printed with every request, as `Authorization: Bearer TOKEN`.
-Every answer that is no success has a body `{"error": {"code": …, "message": …}}`."""
-_FAILURES: dict[int | str, dict[str, Any]] = {
-    status: {"model": schemas.Failure, "description": what}
-    for status, what in (
-        (400, "The request cannot be answered as it is; the message says why."),
-        (401, "The token is missing or wrong."),
-        (403, "The name of the server or the page that asks is not allowed."),
-        (404, "There is no such image or query."),
-        (413, "The request or the image in it is too large."),
-        (422, "A field is missing, unknown or out of range."),
-        (503, "Too many requests wait, or the server is shutting down: try again."),
-    )
-}
 
 
-def make_app(service: SearchService, access: Access, *, title: str = "gallery") -> FastAPI:
-    """The application.
-
-    Args:
-        service: What answers.
-        access: Who may ask.
-        title: What the gallery is called.
-    """
-
-    @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        service.start()
-        try:
-            yield
-        finally:
-            await service.close()
-
-    app = FastAPI(
-        title="magnifier serve",
-        version=magnifier_jax.__version__,
-        description=_ABOUT,
-        docs_url=None,  # They load scripts from elsewhere.
-        redoc_url=None,
-        lifespan=lifespan,
-        responses=_FAILURES,
-    )
-    app.include_router(_gallery_routes(service, title=title))
-    app.include_router(_search_routes(service))
-    _add_page(app)
-    _add_failures(app)
-    largest = dict.fromkeys(_UPLOADS, service.limits.bytes + _AROUND_UPLOAD)
-    app.add_middleware(BodyLimit, largest=lambda path: largest.get(path, _JSON_BODY))
-    app.add_middleware(Guard, access=access)
-    return app
-
-
-def _search_routes(service: SearchService) -> APIRouter:
+def search_routes(service: SearchService) -> APIRouter:
+    """The routes that embed images, search for them and explain what was found."""
     routes = APIRouter(tags=["search"])
 
     @routes.post("/embed")
@@ -113,14 +47,14 @@ def _search_routes(service: SearchService) -> APIRouter:
     async def search_image(
         image: Annotated[UploadFile, File(description="JPEG, PNG, BMP, TIFF or WebP.")],
         options: Annotated[
-            str, Form(description="The options of POST /search, as JSON.", max_length=_JSON_BODY)
+            str, Form(description="The options of POST /search, as JSON.", max_length=JSON_BODY)
         ] = "{}",
     ) -> schemas.Matches:
         """Embeds an image and searches for it, in one request."""
         try:
             asked = schemas.SearchOptions.model_validate_json(options)
         except pydantic.ValidationError as error:
-            raise UserError(f"options: {_first(error.errors())}") from error
+            raise UserError(f"options: {first_problem(error.errors())}") from error
         query = await service.embed_upload(await _content(image, service))
         request = schemas.SearchRequest(query=query.name, **asked.model_dump())
         return _matches(request, await service.search(request))
@@ -133,8 +67,21 @@ def _search_routes(service: SearchService) -> APIRouter:
     return routes
 
 
-def _gallery_routes(service: SearchService, *, title: str) -> APIRouter:
+def gallery_routes(service: SearchService, *, title: str) -> APIRouter:
+    """The routes that show what the gallery holds.
+
+    Args:
+        service: What answers.
+        title: What the gallery is called.
+    """
     routes = APIRouter(tags=["gallery"])
+    _add_listing(routes, service, title=title)
+    _add_images(routes, service)
+    return routes
+
+
+def _add_listing(routes: APIRouter, service: SearchService, *, title: str) -> None:
+    """The gallery as a whole, and page by page."""
     catalog = service.catalog
 
     @routes.get("/info")
@@ -193,6 +140,10 @@ def _gallery_routes(service: SearchService, *, title: str) -> APIRouter:
             images=[schemas.Entry(**_entry(entry)) for entry in found.entries], total=found.total
         )
 
+
+def _add_images(routes: APIRouter, service: SearchService) -> None:
+    """Single images of the gallery."""
+
     @routes.get("/image/{number}/entry")
     async def entry(number: str) -> schemas.Entry:
         """What is known of an image of the gallery."""
@@ -218,86 +169,12 @@ def _gallery_routes(service: SearchService, *, title: str) -> APIRouter:
         _known(service, number)
         return _embedded(service, await service.embed_entry(number), descriptor=False)
 
-    return routes
-
-
-def _add_page(app: FastAPI) -> None:
-    for file in (resources.files("magnifier_jax.serve") / "page").iterdir():
-        kind = _KINDS[pathlib.PurePath(file.name).suffix]
-        path = "/" if file.name == "index.html" else f"/{file.name}"
-        app.add_api_route(path, _sender(file.read_bytes(), kind), include_in_schema=False)
-
-
-def _sender(content: bytes, kind: str) -> Callable[[], Response]:
-    """What sends a file of the page."""
-
-    def send() -> Response:
-        return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})
-
-    return send
-
-
-# --- Failures -------------------------------------------------------------------------------------
-
-
-def _add_failures(app: FastAPI) -> None:
-    """Every failure as `schemas.Failure`."""
-
-    @app.exception_handler(MagnifierError)
-    async def cannot(request: Request, error: MagnifierError) -> Response:
-        status, code = 400, "request"
-        if isinstance(error, (UnknownQueryError, ImageMissingError, _NoImageError)):
-            status = 404
-            code = "query" if isinstance(error, UnknownQueryError) else "image"
-        elif isinstance(error, BadUploadError):
-            code = "upload"
-        return failure(status, code, str(error))
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
-        return failure(422, "field", _first(error.errors()))
-
-    @app.exception_handler(HTTPException)
-    async def refused(request: Request, error: HTTPException) -> Response:
-        texts = {
-            404: "There is nothing at this path.",
-            405: "This path does not take that method.",
-            413: "The request is too large.",
-        }
-        text = texts.get(error.status_code, printable(str(error.detail)))
-        return failure(error.status_code, f"http_{error.status_code}", text)
-
-    async def wait(request: Request, error: Exception) -> Response:
-        text = "Too many requests wait" if isinstance(error, BusyError) else "The server is closing"
-        answer = failure(503, "busy", f"{text}: try again.")
-        answer.headers["Retry-After"] = "1"
-        return answer
-
-    app.add_exception_handler(BusyError, wait)
-    app.add_exception_handler(ClosedError, wait)
-
-    @app.exception_handler(Exception)
-    async def bug(request: Request, error: Exception) -> Response:
-        logging.getLogger(__name__).error("%s %s", request.method, request.url.path, exc_info=error)
-        return failure(500, "bug", "The server made a mistake; its terminal says more.")
-
-
-class _NoImageError(MagnifierError):
-    """The gallery has no image of that number."""
-
 
 def _known(service: SearchService, number: str) -> Entry:
     try:
         return service.entry(number)
     except UserError as error:
-        raise _NoImageError(str(error)) from None
-
-
-def _first(errors: Any) -> str:
-    """What is wrong with a request's fields, in one line."""
-    first = errors[0]
-    place = ".".join(str(step) for step in first["loc"] if step not in ("body", "query", "path"))
-    return printable(f"{place}: {first['msg']}" if place else str(first["msg"]))
+        raise NoImageError(str(error)) from None
 
 
 # --- Answers --------------------------------------------------------------------------------------

@@ -16,8 +16,10 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from magnifier_jax.serve.http.failures import failure
 
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
 _CONTENT = "; ".join(
@@ -177,11 +179,6 @@ class Guard:
 
     def _cookie(self) -> str:
         return f"{self.access.cookie}={self.access.token}; Path=/; HttpOnly; SameSite=Strict"
-
-
-def failure(status: int, code: str, message: str) -> JSONResponse:
-    """An answer that is no success, as `schemas.Failure`."""
-    return JSONResponse({"error": {"code": code, "message": message}}, status)
 
 
 def _bearer(headers: Headers) -> str | None:

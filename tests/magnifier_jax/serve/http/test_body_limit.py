@@ -3,7 +3,7 @@ import asyncio
 import pytest
 from starlette.exceptions import HTTPException
 
-from magnifier_jax.serve.body_limit import BodyLimit
+from magnifier_jax.serve.http.body_limit import BodyLimit
 
 
 async def read_all(scope, receive, send):

@@ -2,7 +2,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
-from magnifier_jax.serve.security import Access, Guard
+from magnifier_jax.serve.http.security import Access, Guard
 
 TOKEN = "0123456789abcdef"
 HERE = "http://127.0.0.1:8765"

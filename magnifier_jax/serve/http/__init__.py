@@ -1,0 +1,1 @@
+"""The search service over HTTP: routes, failures, and who may ask."""

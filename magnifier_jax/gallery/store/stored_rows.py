@@ -13,8 +13,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from input_pipeline.errors import DataError
-from magnifier_jax.gallery.engine import Place
-from magnifier_jax.gallery.records import vector_checks
+from magnifier_jax.gallery.store.engine import Place
+from magnifier_jax.gallery.store.records import vector_checks
 
 _READ_AHEAD_BYTES = 2**25
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from input_pipeline.errors import UserError
 from input_pipeline.identities.unknown import JUNK
-from magnifier_jax.gallery.engine import Header, Place
 from magnifier_jax.gallery.gallery import Gallery
-from magnifier_jax.gallery.records import (
+from magnifier_jax.gallery.searcher import Rows, Searcher
+from magnifier_jax.gallery.store.engine import Header, Place
+from magnifier_jax.gallery.store.records import (
     CAMERA,
     DESCRIPTOR,
     DESCRIPTOR_CHECK,
@@ -30,8 +31,7 @@ from magnifier_jax.gallery.records import (
     row_checks,
     vector_checks,
 )
-from magnifier_jax.gallery.searcher import Rows, Searcher
-from magnifier_jax.gallery.stored_rows import StoredRows, as_matrix, damaged
+from magnifier_jax.gallery.store.stored_rows import StoredRows, as_matrix, damaged
 from magnifier_jax.retrieval.descriptors import SQUARED_RANGE, Descriptors
 from magnifier_jax.retrieval.distances import Blocks
 from magnifier_jax.retrieval.search import Searchable

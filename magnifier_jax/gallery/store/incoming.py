@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from input_pipeline.errors import UserError
 from magnifier_jax.gallery.gallery import Gallery
-from magnifier_jax.gallery.records import (
+from magnifier_jax.gallery.store.records import (
     CAMERA,
     DESCRIPTOR,
     DESCRIPTOR_CHECK,

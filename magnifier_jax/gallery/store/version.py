@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from input_pipeline.errors import UserError
-from magnifier_jax.gallery.engine import Header, Place
 from magnifier_jax.gallery.gallery import Gallery
-from magnifier_jax.gallery.records import (
+from magnifier_jax.gallery.searcher import Rows, Searcher, SearchResult
+from magnifier_jax.gallery.store.engine import Header, Place
+from magnifier_jax.gallery.store.records import (
     CAMERA,
     IDENTITY,
     NAME,
@@ -25,9 +26,8 @@ from magnifier_jax.gallery.records import (
     row_checks,
     text_array,
 )
-from magnifier_jax.gallery.scope import Scope, knowledge
-from magnifier_jax.gallery.searcher import Rows, Searcher, SearchResult
-from magnifier_jax.gallery.stored_rows import damaged
+from magnifier_jax.gallery.store.scope import Scope, knowledge
+from magnifier_jax.gallery.store.stored_rows import damaged
 from magnifier_jax.gallery.thresholds import chosen_images, greatest_distance, verify_images
 from magnifier_jax.gallery.where import Filter, Kind
 from magnifier_jax.retrieval.descriptors import Vectors

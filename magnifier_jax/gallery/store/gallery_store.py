@@ -20,13 +20,13 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from input_pipeline.errors import DataError, UserError
-from magnifier_jax.gallery.engine import Header, Network, Place, merge
 from magnifier_jax.gallery.gallery import Gallery
-from magnifier_jax.gallery.incoming import Incoming
-from magnifier_jax.gallery.records import NAME, Column
 from magnifier_jax.gallery.searcher import Rows, SearchResult
+from magnifier_jax.gallery.store.engine import Header, Network, Place, merge
+from magnifier_jax.gallery.store.incoming import Incoming
+from magnifier_jax.gallery.store.records import NAME, Column
+from magnifier_jax.gallery.store.version import StoredVersion, names_filter
 from magnifier_jax.gallery.thresholds import greatest_distance, with_thresholds
-from magnifier_jax.gallery.version import StoredVersion, names_filter
 from magnifier_jax.gallery.where import Kind
 from magnifier_jax.retrieval.descriptors import Metric, Vectors
 from magnifier_jax.retrieval.distances import Blocks

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,16 +14,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from input_pipeline.errors import DataError, UserError
 from input_pipeline.files import claim_output, open_whole, user_path, writing
-from input_pipeline.identities.unknown import is_junk, is_unknown_camera
+from magnifier_jax.gallery.memory import MemoryImages, image_labels
 from magnifier_jax.gallery.npz import file_header, read_gallery, write_arrays, write_plain
-from magnifier_jax.gallery.searcher import Rows, Searcher, SearchResult
+from magnifier_jax.gallery.results import SearchResult
+from magnifier_jax.gallery.searcher import SearchableGallery, Searcher
 from magnifier_jax.gallery.thresholds import (
-    chosen_images,
-    greatest_distance,
-    verify_images,
     with_thresholds,
 )
-from magnifier_jax.gallery.where import Filter, Kind
 from magnifier_jax.retrieval.descriptors import (
     Embedded,
     Metric,
@@ -33,16 +30,14 @@ from magnifier_jax.retrieval.descriptors import (
     unit_rows,
 )
 from magnifier_jax.retrieval.distances import Blocks
-from magnifier_jax.retrieval.labels import read_labels
-from magnifier_jax.retrieval.search import Searchable
-from magnifier_jax.retrieval.verification import FALSE_POSITIVE_RATES, Verification
+from magnifier_jax.retrieval.verification import Verification
 
 if TYPE_CHECKING:
     from magnifier_jax.gallery.store import GalleryStore
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Gallery:
+class Gallery(SearchableGallery):
     """Images and their descriptors. Changing it gives a new one.
 
     Made by `Gallery.build`, which checks everything.
@@ -140,7 +135,7 @@ class Gallery:
         embeddings, seen = None, None
         if parts is not None and visible is not None:
             embeddings, seen = check_parts(parts, visible, total=total, name="gallery")
-        numbers = _labels(np.arange(total) if ids is None else ids, total=total, what="ids")
+        numbers = image_labels(np.arange(total) if ids is None else ids, total=total, what="ids")
         after = int(numbers.max()) + 1 if next_id is None else int(next_id)
         if len(np.unique(numbers)) < total or numbers.min() < 0:
             raise UserError(f"ids must be {total} different whole numbers, not below 0")
@@ -151,8 +146,8 @@ class Gallery:
             names=texts,
             identities=None
             if identities is None
-            else _labels(identities, total=total, what="identities", text=True),
-            cameras=None if cameras is None else _labels(cameras, total=total, what="cameras"),
+            else image_labels(identities, total=total, what="identities", text=True),
+            cameras=None if cameras is None else image_labels(cameras, total=total, what="cameras"),
             parts=embeddings,
             visible=seen,
             ids=numbers,
@@ -256,70 +251,13 @@ class Gallery:
         """
         return _stores().every(place, **settings)
 
-    def search(
-        self,
-        found: Vectors,
-        *,
-        top: int = 10,
-        where: str | None = None,
-        exclude: Mapping[str, ArrayLike] | None = None,
-        max_distance: float | None = None,
-        fpr: float | None = None,
-        parts: bool = False,
-    ) -> SearchResult:
-        """The images most like each query; exact.
-
-        The descriptors are kept on the devices between searches if they fit; `searcher` decides
-        that and the memory that is used.
-
-        Args:
-          found: Descriptors [Nq, D], or one [D], or embeddings that have them.
-          top: Number of matches k for each query; at most the whole gallery.
-          where: Which images are searched, as `camera != 3 and name like 'query/%'`; the language
-            is that of `magnifier_jax.gallery.where`.
-          exclude: For `camera`, `identity` or `name` the values of the queries [Nq]: images with
-            the query's own value are no matches, such as those of its camera. What is not known
-            equals nothing.
-          max_distance: Images farther than this are no matches.
-          fpr: Images beyond the threshold of this false positive rate, which `with_thresholds`
-            noted, are no matches.
-          parts: Whether only the parts are compared that both images show; see `search_parts`.
-
-        Returns:
-          Indices, distances and names [Nq, k], nearest first; identities and cameras where known.
-
-        Raises:
-          UserError: if the descriptors do not fit the gallery's or are not finite.
-        """
-        farthest = greatest_distance(
-            self.notes, metric=self.metric, max_distance=max_distance, fpr=fpr, parts=parts
-        )
-        only = None if where is None else self._passing(where)
-        searcher = self._default_searcher
-        if parts:
-            anything: Any = found
-            return searcher.search_parts(
-                anything, top=top, exclude=exclude, only=only, max_distance=farthest
-            )
-        return searcher.search(found, top=top, exclude=exclude, only=only, max_distance=farthest)
-
-    def check_limits(self, *, where: str | None, fpr: float | None, parts: bool = False) -> None:
-        """Refuses a filter or a rate that a search would refuse, before long work.
-
-        Raises:
-          UserError: if the filter cannot be read, or no threshold for the rate is noted.
-        """
-        greatest_distance(self.notes, metric=self.metric, max_distance=None, fpr=fpr, parts=parts)
-        if where is not None:
-            self._passing(where)
-
     def known(self, column: str) -> dict[str, Any]:
         """What a column says of each image, by its name; empty if there is no such column.
 
         Args:
           column: `name`, `identity` or `camera`.
         """
-        values = self._columns().get(column)
+        values = self._images().columns().get(column)
         return {} if values is None else dict(zip(self.names.tolist(), values, strict=True))
 
     def search_parts(
@@ -349,30 +287,8 @@ class Gallery:
         Raises:
           UserError: if the gallery or the query has no part embeddings, or they do not fit.
         """
-        return self._default_searcher.search_parts(
+        return self._images().default_searcher.search_parts(
             parts, visible, top=top, exclude=exclude, max_distance=max_distance
-        )
-
-    def verify(
-        self, *, rates: Sequence[float] = FALSE_POSITIVE_RATES, most: int = 10_000
-    ) -> Verification:
-        """Thresholds by false positive rate, from all pairs of the gallery's own images.
-
-        Args:
-          rates: Allowed false positive rates.
-          most: Images to look at; more are drawn from.
-
-        Raises:
-          UserError: if identities are not known, or there are no pairs of one person or of two.
-        """
-        rows = chosen_images(self.identities, most=most)
-        assert self.identities is not None
-        return verify_images(
-            self.descriptors[rows],
-            self.identities[rows],
-            None if self.cameras is None else self.cameras[rows],
-            rates=rates,
-            metric=self.metric,
         )
 
     def with_thresholds(self, found: Verification) -> Gallery:
@@ -387,59 +303,14 @@ class Gallery:
           device_bytes: A gallery up to this size is kept on each device between searches; a
             larger one passes through in blocks.
         """
-        parts, shape = None, (0, 0)
-        if self.parts is not None:
-            flat = self.parts.reshape(len(self), -1)
-            parts = Searchable(check_descriptors(flat, name="gallery part"), self.visible)
-            shape = self.parts.shape[1:]
-        return Searcher(
-            whole=check_descriptors(self.descriptors, name="gallery"),
-            parts=parts,
-            parts_shape=shape,
-            describe=self._rows,
-            values_of=self._values,
-            metric=self.metric,
-            blocks=blocks or Blocks(),
-            device_bytes=device_bytes,
-        )
+        return self._images().searcher(blocks=blocks or Blocks(), device_bytes=device_bytes)
+
+    def _images(self) -> MemoryImages:
+        return self._searched_images
 
     @functools.cached_property
-    def _default_searcher(self) -> Searcher:
-        return self.searcher()
-
-    def _rows(self, rows: NDArray[np.int64]) -> Rows:
-        return Rows(
-            names=self.names[rows],
-            identities=None if self.identities is None else self.identities[rows],
-            cameras=None if self.cameras is None else self.cameras[rows],
-        )
-
-    def _passing(self, where: str) -> NDArray[np.bool_]:
-        """Which images a filter lets through [N]."""
-        columns = self._columns()
-        kinds: dict[str, Kind] = {
-            name: "text" if any(isinstance(value, str) for value in values) else "whole number"
-            for name, values in columns.items()
-        }
-        return Filter.read(where, kinds).matches(columns)
-
-    def _columns(self) -> dict[str, NDArray[np.object_]]:
-        """What is known of images, by columns [N], with None for what is not."""
-        found = {"name": self.names.astype(object)}
-        if self.identities is not None:
-            labels = self.identities.tolist()
-            found["identity"] = _objects(None if is_junk(label) else label for label in labels)
-        if self.cameras is not None:
-            cameras = self.cameras.tolist()
-            found["camera"] = _objects(None if is_unknown_camera(one) else one for one in cameras)
-        return found
-
-    def _values(self, column: str) -> NDArray[Any]:
-        known = self._columns()
-        if column not in known:
-            there = ", ".join(known)
-            raise UserError(f"the gallery has no {column} to exclude by; it has {there}")
-        return known[column]
+    def _searched_images(self) -> MemoryImages:
+        return MemoryImages(self)
 
     def _arrays(self) -> dict[str, NDArray[Any] | None]:
         return {
@@ -531,25 +402,3 @@ def _stores() -> type[GalleryStore]:
             "`python -m pip install 'magnifier_jax[gallery]'`."
         ) from error
     return GalleryStore
-
-
-def _objects(values: Iterable[Any]) -> NDArray[np.object_]:
-    """Values [N] as objects, whatever they are."""
-    return np.array([*values, None], object)[:-1]
-
-
-def _labels(values: ArrayLike, *, total: int, what: str, text: bool = False) -> NDArray[Any]:
-    labels = read_labels(values, name=what, missing=what == "cameras")
-    # Where one is missing, tables hold whole numbers as floating-point ones.
-    if labels.dtype.kind == "f" and (abs(labels) < 2**53).all() and (labels % 1 == 0).all():
-        labels = labels.astype(np.int64)
-    if labels.shape != (total,) or labels.dtype.kind not in ("iuU" if text else "iu"):
-        allowed = "whole numbers or text" if text else "whole numbers"
-        raise UserError(f"{what} must be {total} of {allowed}, one for each image")
-    if labels.dtype.kind == "U":
-        return labels
-    if labels.max() > np.iinfo(np.int64).max:
-        raise UserError(
-            f"{what} hold {labels.max()}, which is too large for a gallery; give them as text"
-        )
-    return labels.astype(np.int64)

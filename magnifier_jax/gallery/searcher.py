@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from input_pipeline.errors import UserError
 from input_pipeline.identities.unknown import is_unknown_camera
+from magnifier_jax.gallery.results import Rows, SearchResult, found_rows, nothing_found
+from magnifier_jax.gallery.thresholds import greatest_distance
 from magnifier_jax.retrieval.descriptors import (
     Descriptors,
     Embedded,
@@ -31,58 +34,10 @@ from magnifier_jax.retrieval.search import (
     nearest_part_distance,
 )
 from magnifier_jax.retrieval.spacing import Spacing, sample
+from magnifier_jax.retrieval.verification import FALSE_POSITIVE_RATES, Verification
 
 # Parts of unit length that are nearer than this need float64, as descriptors do.
 _LEAST_PART_DISTANCE = 1 / 16
-
-
-@dataclasses.dataclass(frozen=True)
-class SearchResult:
-    """What a search found, nearest first; ties in gallery order.
-
-    A query can have fewer than k matches, where images were excluded or are too far: behind its
-    last match indices are -1, distances infinite and names empty.
-
-    Attributes:
-      indices: int32 [Nq, k], rows of the gallery.
-      distances: float32 [Nq, k].
-      names: str [Nq, k].
-      identities: [Nq, k], of the gallery's type; None if the gallery has none.
-      cameras: [Nq, k], -1 (or empty text) where one is not known; None if the gallery has none.
-      counts: int64 [Nq], the number of matches of each query; 0 is nobody.
-      columns: [Nq, k] each, what else the gallery knows of the matches, such as `time`, `tracklet`
-        and `path`; objects, None where it is not known.
-    """
-
-    indices: NDArray[np.int32]
-    distances: NDArray[np.float32]
-    names: NDArray[np.str_]
-    identities: NDArray[Any] | None = None
-    cameras: NDArray[Any] | None = None
-    counts: NDArray[np.int64] = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
-    columns: Mapping[str, NDArray[np.object_]] = dataclasses.field(default_factory=dict)
-
-    @property
-    def nobody(self) -> NDArray[np.bool_]:
-        """Whether a query has no match at all [Nq]."""
-        return self.counts == 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Rows:
-    """What a gallery knows of some of its rows, each [n].
-
-    Attributes:
-      names: str.
-      identities: Numbers or text; None if the gallery has none.
-      cameras: Numbers or text; None if the gallery has none.
-      columns: All else, as objects.
-    """
-
-    names: NDArray[np.str_]
-    identities: NDArray[Any] | None
-    cameras: NDArray[Any] | None
-    columns: Mapping[str, NDArray[np.object_]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -222,7 +177,7 @@ class Searcher:
         kept = found.indices >= 0
         if max_distance is not None:
             kept &= distances <= max_distance
-        return _result(found.indices, distances, kept, describe=self.describe)
+        return found_rows(found.indices, distances, kept, describe=self.describe)
 
     def _grouped(
         self,
@@ -255,6 +210,137 @@ class Searcher:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class Searched:
+    """The images that a search looks at.
+
+    Attributes:
+      searcher: Searches them; None if there are none.
+      only: Which of the searcher's rows are meant, bool [N]; None is all.
+    """
+
+    searcher: Searcher | None
+    only: NDArray[np.bool_] | None = None
+
+
+class Images(Protocol):
+    """Images of a gallery that do not change while they are searched."""
+
+    @property
+    def metric(self) -> Metric:
+        """How descriptors are compared."""
+        ...
+
+    @property
+    def notes(self) -> Mapping[str, Any]:
+        """What is noted of them; see `Gallery.notes`."""
+        ...
+
+    def check_filter(self, where: str) -> None:
+        """Refuses a filter that cannot be read or does not fit."""
+        ...
+
+    def searched(self, where: str | None) -> Searched:
+        """Those that a filter lets through; None is all."""
+        ...
+
+    def verify(self, *, rates: Sequence[float], most: int) -> Verification:
+        """Thresholds from all pairs; see `SearchableGallery.verify`."""
+        ...
+
+
+class SearchableGallery(abc.ABC):
+    """What can be asked of a gallery, wherever its images are."""
+
+    @abc.abstractmethod
+    def _images(self) -> Images:
+        """Its images as they are now.
+
+        Raises:
+          UserError: if there are none.
+        """
+
+    def search(
+        self,
+        found: Vectors,
+        *,
+        top: int = 10,
+        where: str | None = None,
+        exclude: Mapping[str, ArrayLike] | None = None,
+        max_distance: float | None = None,
+        fpr: float | None = None,
+        parts: bool = False,
+    ) -> SearchResult:
+        """The images most like each query; exact.
+
+        The descriptors are kept on the devices between searches if they fit; `Gallery.searcher` and
+        `GalleryStore.open` decide that and the memory that is used. A search of a store sees one
+        version of it as a whole.
+
+        Args:
+          found: Descriptors [Nq, D], or one [D], or embeddings that have them.
+          top: Number of matches k for each query; at most all images.
+          where: Which images are searched, as `camera != 3 and name like 'query/%'`; the language
+            is that of `magnifier_jax.gallery.where`.
+          exclude: For columns the values of the queries [Nq]: images with the query's own value are
+            no matches, such as those of its `camera` or, in a store, its `tracklet`. What is not
+            known equals nothing.
+          max_distance: Images farther than this are no matches.
+          fpr: Images beyond the threshold of this false positive rate, which
+            `Gallery.with_thresholds` or `GalleryStore.keep_thresholds` noted, are no matches.
+          parts: Whether only the parts are compared that both images show; see
+            `Gallery.search_parts`.
+
+        Returns:
+          Indices (rows of the gallery, or of the version that was searched), distances and names
+          [Nq, k], nearest first; identities, cameras and other columns where known. `counts` says
+          how many matches each query has, and 0 is nobody.
+
+        Raises:
+          UserError: if the descriptors or the filter do not fit the gallery, or are not finite.
+          DataError: if rows of a store are not as they were written.
+        """
+        images = self._images()
+        farthest = greatest_distance(
+            images.notes, metric=images.metric, max_distance=max_distance, fpr=fpr, parts=parts
+        )
+        searched = images.searched(where)
+        searcher = searched.searcher
+        anything: Any = found
+        if searcher is None:
+            shape = np.shape(getattr(anything, "descriptors", anything))
+            return nothing_found(queries=1 if len(shape) == 1 else shape[0])
+        find = searcher.search_parts if parts else searcher.search
+        return find(anything, top=top, exclude=exclude, only=searched.only, max_distance=farthest)
+
+    def check_limits(self, *, where: str | None, fpr: float | None, parts: bool = False) -> None:
+        """Refuses a filter or a rate that a search would refuse, before long work.
+
+        Raises:
+          UserError: if the filter cannot be read, or no threshold for the rate is noted.
+        """
+        images = self._images()
+        greatest_distance(
+            images.notes, metric=images.metric, max_distance=None, fpr=fpr, parts=parts
+        )
+        if where is not None:
+            images.check_filter(where)
+
+    def verify(
+        self, *, rates: Sequence[float] = FALSE_POSITIVE_RATES, most: int = 10_000
+    ) -> Verification:
+        """Thresholds by false positive rate, from all pairs of the gallery's own images.
+
+        Args:
+          rates: Allowed false positive rates.
+          most: Images to look at; more are drawn from.
+
+        Raises:
+          UserError: if identities are not known, or there are no pairs of one person or of two.
+        """
+        return self._images().verify(rates=rates, most=most)
+
+
 def _is_missing(value: Any) -> bool:
     return value is None or value == "" or value != value or is_unknown_camera(value)
 
@@ -265,35 +351,3 @@ def _number(value: Any, numbers: dict[Any, int]) -> int:
 
 def _known(value: Any, numbers: Mapping[Any, int]) -> int:
     return -2 if _is_missing(value) else numbers.get(value, -2)
-
-
-def _result(
-    indices: NDArray[np.int32],
-    distances: NDArray[np.float32],
-    kept: NDArray[np.bool_],
-    *,
-    describe: Callable[[NDArray[np.int64]], Rows],
-) -> SearchResult:
-    """What is known of the matches [Nq, k] that are kept; nothing stands for the others."""
-    rows, places = np.unique(indices[kept].astype(np.int64), return_inverse=True)
-    known = describe(rows)
-
-    def spread(values: NDArray[Any], missing: Any) -> NDArray[Any]:
-        filled = np.full(indices.shape, missing, values.dtype)
-        filled[kept] = values[places]
-        return filled
-
-    def labels(values: NDArray[Any] | None) -> NDArray[Any] | None:
-        if values is None:
-            return None
-        return spread(values, "" if values.dtype.kind == "U" else -1)
-
-    return SearchResult(
-        indices=np.where(kept, indices, -1).astype(np.int32),
-        distances=np.where(kept, distances, np.inf).astype(np.float32),
-        names=spread(known.names, ""),
-        identities=labels(known.identities),
-        cameras=labels(known.cameras),
-        counts=kept.sum(axis=1),
-        columns={name: spread(values, None) for name, values in known.columns.items()},
-    )

@@ -7,7 +7,7 @@ is a rate per pair, so that a query against a gallery of N strangers meets about
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,42 +22,32 @@ _NOTE = "thresholds"
 _COMMAND = "`magnifier gallery verify` writes them, for a gallery that knows who is on its images"
 
 
-def chosen_images(identities: NDArray[Any] | None, *, most: int) -> NDArray[np.int64]:
-    """Rows of up to `most` images whose identity is known, drawn at random but always the same.
-
-    Raises:
-      UserError: if there are none.
-    """
-    labels = [] if identities is None else identities.tolist()
-    known = np.flatnonzero([label is not None and not is_junk(label) for label in labels])
-    if not len(known):
-        raise UserError("the gallery knows the identity of no image; verification needs them")
-    if len(known) > most:
-        known = np.sort(np.random.default_rng(0).choice(known, most, replace=False))
-    return known.astype(np.int64)
-
-
 def verify_images(
-    descriptors: NDArray[np.floating],
-    identities: NDArray[Any],
-    cameras: NDArray[Any] | None,
+    vectors: Callable[[NDArray[np.int64]], NDArray[np.floating]],
     *,
+    identities: NDArray[Any] | None,
+    cameras: NDArray[Any] | None,
+    most: int,
     rates: Sequence[float] = FALSE_POSITIVE_RATES,
     metric: Metric,
 ) -> Verification:
     """Verification over all pairs of different images of one set.
 
     Args:
-      descriptors: [N, D].
-      identities: [N], all known.
+      vectors: Gives descriptors [n, D], by the numbers of rows [n].
+      identities: [N], where they are known; None if none is.
       cameras: [N], or None; pairs of one person and one camera do not count.
+      most: Images to look at; of more with a known identity, so many are drawn.
       rates: Allowed false positive rates.
       metric: 'euclidean' or 'cosine'.
 
     Raises:
-      UserError: if there are no pairs of one person, or none of two.
+      UserError: if no identity is known, or there are no pairs of one person, or none of two.
     """
-    seen = [None] * len(identities) if cameras is None else cameras.tolist()
+    labels = [] if identities is None else identities.tolist()
+    rows = _chosen(labels, most=most)
+    names = np.array([labels[row] for row in rows])
+    seen = [None] * len(rows) if cameras is None else cameras[rows].tolist()
     # An image whose camera is not known shares one with itself alone.
     places = np.array(
         [
@@ -65,9 +55,20 @@ def verify_images(
             for row, camera in enumerate(seen)
         ]
     )
+    descriptors = vectors(rows)
     return verify(
-        descriptors, descriptors, identities, identities, places, places, rates=rates, metric=metric
+        descriptors, descriptors, names, names, places, places, rates=rates, metric=metric
     )
+
+
+def _chosen(labels: Sequence[Any], *, most: int) -> NDArray[np.int64]:
+    """Rows of up to `most` images whose identity is known, drawn at random but always the same."""
+    known = np.flatnonzero([label is not None and not is_junk(label) for label in labels])
+    if not len(known):
+        raise UserError("the gallery knows the identity of no image; verification needs them")
+    if len(known) > most:
+        known = np.sort(np.random.default_rng(0).choice(known, most, replace=False))
+    return known.astype(np.int64)
 
 
 def without_thresholds(notes: Mapping[str, Any]) -> dict[str, Any]:

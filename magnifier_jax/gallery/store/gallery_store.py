@@ -21,16 +21,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from input_pipeline.errors import DataError, UserError
 from magnifier_jax.gallery.gallery import Gallery
-from magnifier_jax.gallery.searcher import Rows, SearchResult
+from magnifier_jax.gallery.results import Rows
+from magnifier_jax.gallery.searcher import SearchableGallery
 from magnifier_jax.gallery.store.engine import Header, Network, Place, merge
 from magnifier_jax.gallery.store.incoming import Incoming
 from magnifier_jax.gallery.store.records import NAME, Column
 from magnifier_jax.gallery.store.version import StoredVersion, names_filter
-from magnifier_jax.gallery.thresholds import greatest_distance, with_thresholds
+from magnifier_jax.gallery.thresholds import with_thresholds
 from magnifier_jax.gallery.where import Kind
 from magnifier_jax.retrieval.descriptors import Metric, Vectors
 from magnifier_jax.retrieval.distances import Blocks
-from magnifier_jax.retrieval.verification import FALSE_POSITIVE_RATES, Verification
+from magnifier_jax.retrieval.verification import Verification
 
 if TYPE_CHECKING:
     from magnifier_jax.embedding.model import Model
@@ -39,7 +40,7 @@ _BLOCKS = Blocks(gallery_rows=8192)
 _TRIES = 5
 
 
-class GalleryStore:
+class GalleryStore(SearchableGallery):
     """The images of one network in a store; made by `Gallery.open`.
 
     Every search sees one version as a whole, whatever other processes write meanwhile. An object
@@ -235,7 +236,7 @@ class GalleryStore:
         if (names is None) == (where is None):
             raise UserError("delete needs either names or a filter")
         with self._lock:
-            version = self._filled()
+            version = self._images()
             if where is not None:
                 sql = version.sql(where)
             else:
@@ -255,7 +256,7 @@ class GalleryStore:
         Readers go on meanwhile, if they need no older version.
         """
         with self._lock:
-            self._filled()
+            self._images()
             with self.place.errors():
                 self._writable().optimize.compact_files()
                 hour = datetime.timedelta(hours=1)
@@ -309,7 +310,7 @@ class GalleryStore:
             table = rows.table(None).replace_schema_metadata(header.metadata())
             if self.place.create(self._table, table):
                 return len(rows.names)
-            version = self._filled()
+            version = self._images()
         self._check_fit(version, rows)
         if not replace and (twice := version.there(rows.names)):
             raise UserError(
@@ -355,63 +356,7 @@ class GalleryStore:
             with self.place.errors():
                 dataset.add_columns(pa.schema(new))
 
-    # --- Searching ---
-
-    def search(
-        self,
-        found: Vectors,
-        *,
-        top: int = 10,
-        where: str | None = None,
-        exclude: Mapping[str, ArrayLike] | None = None,
-        max_distance: float | None = None,
-        fpr: float | None = None,
-        parts: bool = False,
-    ) -> SearchResult:
-        """The images most like each query; exact.
-
-        Args:
-          found: Descriptors [Nq, D], or one [D], or embeddings that have them.
-          top: Number of matches k for each query.
-          where: Which images are searched, as `camera != 3 and time >= '2026-11-29T09:00'`; the
-            language is that of `magnifier_jax.gallery.where`.
-          exclude: For columns the values of the queries [Nq]: images with the query's own value are
-            no matches, such as those of its camera or tracklet. What is not known equals nothing.
-          max_distance: Images farther than this are no matches.
-          fpr: Images beyond the threshold of this false positive rate, which `keep_thresholds`
-            noted, are no matches.
-          parts: Whether only the parts are compared that both images show.
-
-        Returns:
-          Indices (rows of the version that was searched), distances and names [Nq, k], nearest
-          first; `counts` says how many matches each query has, and 0 is nobody.
-
-        Raises:
-          UserError: if the descriptors or the filter do not fit the gallery.
-          DataError: if rows are not as they were written.
-        """
-        return self._filled().search(
-            found,
-            top=top,
-            where=where,
-            exclude=exclude,
-            max_distance=max_distance,
-            fpr=fpr,
-            parts=parts,
-        )
-
-    def check_limits(self, *, where: str | None, fpr: float | None, parts: bool = False) -> None:
-        """Refuses a filter or a rate that a search would refuse, before long work.
-
-        Raises:
-          UserError: if the filter cannot be read, or no threshold for the rate is noted.
-        """
-        version = self._filled()
-        greatest_distance(
-            version.header.notes, metric=self.metric, max_distance=None, fpr=fpr, parts=parts
-        )
-        if where is not None:
-            version.sql(where)
+    # --- Reading ---
 
     def rows(self, *, where: str | None = None, start: int = 0, count: int = 100) -> Rows:
         """What is known of images, some at a time, in the order in which they were added.
@@ -421,7 +366,7 @@ class GalleryStore:
           start: How many of them to pass over.
           count: At most how many.
         """
-        return self._filled().rows(where=where, start=start, count=count)
+        return self._images().rows(where=where, start=start, count=count)
 
     def to_gallery(
         self, *, names: Sequence[str] | None = None, where: str | None = None
@@ -437,26 +382,12 @@ class GalleryStore:
         Raises:
           UserError: if a name is not there, or nothing is left.
         """
-        return self._filled().gallery(names=names, where=where)
-
-    def verify(
-        self, *, rates: Sequence[float] = FALSE_POSITIVE_RATES, most: int = 10_000
-    ) -> Verification:
-        """Thresholds by false positive rate, from all pairs of the gallery's own images.
-
-        Args:
-          rates: Allowed false positive rates.
-          most: Images to look at; more are drawn from.
-
-        Raises:
-          UserError: if identities are not known, or there are no pairs of one person or of two.
-        """
-        return self._filled().verify(rates=rates, most=most)
+        return self._images().gallery(names=names, where=where)
 
     def keep_thresholds(self, found: Verification) -> None:
         """Notes the thresholds of a verification, here or of a test set, for `search(fpr=…)`."""
         with self._lock:
-            version = self._filled()
+            version = self._images()
             header = version.header
             if found.metric != self.metric:
                 raise UserError(f"thresholds of {found.metric} distance do not fit {self.metric}")
@@ -486,7 +417,7 @@ class GalleryStore:
                     )
             return self._version
 
-    def _filled(self) -> StoredVersion:
+    def _images(self) -> StoredVersion:
         """The latest version, which there must be."""
         version = self._latest()
         if version is None:

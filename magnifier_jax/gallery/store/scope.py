@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from input_pipeline.errors import UserError
 from input_pipeline.identities.unknown import JUNK
 from magnifier_jax.gallery.gallery import Gallery
-from magnifier_jax.gallery.searcher import Rows, Searcher
+from magnifier_jax.gallery.results import Rows
+from magnifier_jax.gallery.searcher import Searcher
 from magnifier_jax.gallery.store.engine import Header, Place
 from magnifier_jax.gallery.store.records import (
     CAMERA,

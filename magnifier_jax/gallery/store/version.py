@@ -11,11 +11,12 @@ from typing import Any
 import lance
 import numpy as np
 import pyarrow.compute as pc
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from input_pipeline.errors import UserError
 from magnifier_jax.gallery.gallery import Gallery
-from magnifier_jax.gallery.searcher import Rows, Searcher, SearchResult
+from magnifier_jax.gallery.results import Rows
+from magnifier_jax.gallery.searcher import Searched, Searcher
 from magnifier_jax.gallery.store.engine import Header, Place
 from magnifier_jax.gallery.store.records import (
     CAMERA,
@@ -28,9 +29,9 @@ from magnifier_jax.gallery.store.records import (
 )
 from magnifier_jax.gallery.store.scope import Scope, knowledge
 from magnifier_jax.gallery.store.stored_rows import damaged
-from magnifier_jax.gallery.thresholds import chosen_images, greatest_distance, verify_images
+from magnifier_jax.gallery.thresholds import verify_images
 from magnifier_jax.gallery.where import Filter, Kind
-from magnifier_jax.retrieval.descriptors import Vectors
+from magnifier_jax.retrieval.descriptors import Metric
 from magnifier_jax.retrieval.distances import Blocks
 from magnifier_jax.retrieval.verification import Verification
 
@@ -65,6 +66,16 @@ class StoredVersion:
         return Header.of(self.dataset.schema, place=str(self.place))
 
     @property
+    def metric(self) -> Metric:
+        """How descriptors are compared."""
+        return self.header.metric
+
+    @property
+    def notes(self) -> Mapping[str, Any]:
+        """What is noted of the network and the images."""
+        return self.header.notes
+
+    @property
     def columns(self) -> dict[str, Kind]:
         """What is known of images."""
         return known_columns(self.dataset.schema)
@@ -76,6 +87,10 @@ class StoredVersion:
           UserError: if it cannot be read, or does not fit the columns.
         """
         return Filter.read(where, self.columns).sql()
+
+    def check_filter(self, where: str) -> None:
+        """Refuses a filter that does not fit; as `sql`."""
+        self.sql(where)
 
     def values(self, column: str, *, sql: str | None = None) -> NDArray[np.object_]:
         """A column [N], with None for what is not known."""
@@ -114,16 +129,15 @@ class StoredVersion:
         return self._scope(sql).gallery(self.header)
 
     def verify(self, *, rates: Sequence[float], most: int) -> Verification:
-        """Thresholds from the gallery's own images; see `GalleryStore.verify`."""
+        """Thresholds from the gallery's own images; see `SearchableGallery.verify`."""
         known = {name: self.values(name) for name in (IDENTITY, CAMERA) if name in self.columns}
-        rows = chosen_images(known.get(IDENTITY), most=most)
-        cameras = known.get(CAMERA)
         return verify_images(
-            self._scope(None).vectors(self.header)[rows],
-            np.array(known[IDENTITY][rows].tolist()),
-            None if cameras is None else cameras[rows],
+            lambda rows: self._scope(None).vectors(self.header)[rows],
+            identities=known.get(IDENTITY),
+            cameras=known.get(CAMERA),
+            most=most,
             rates=rates,
-            metric=self.header.metric,
+            metric=self.metric,
         )
 
     def check(self) -> int:
@@ -136,33 +150,9 @@ class StoredVersion:
                 rows[start : start + self.blocks.gallery_rows]  # Reading compares them.
         return len(scope.offsets)
 
-    def search(
-        self,
-        found: Vectors,
-        *,
-        top: int,
-        where: str | None,
-        exclude: Mapping[str, ArrayLike] | None,
-        max_distance: float | None,
-        fpr: float | None,
-        parts: bool,
-    ) -> SearchResult:
-        """The images most like each query; see `GalleryStore.search`."""
-        farthest = greatest_distance(
-            self.header.notes,
-            metric=self.header.metric,
-            max_distance=max_distance,
-            fpr=fpr,
-            parts=parts,
-        )
-        searcher = self._searcher(None if where is None else self.sql(where))
-        anything: Any = found
-        if searcher is None:
-            shape = np.shape(getattr(anything, "descriptors", anything))
-            return _nothing(queries=1 if len(shape) == 1 else shape[0])
-        if parts:
-            return searcher.search_parts(anything, top=top, exclude=exclude, max_distance=farthest)
-        return searcher.search(found, top=top, exclude=exclude, max_distance=farthest)
+    def searched(self, where: str | None) -> Searched:
+        """What a search looks at: the images that a filter lets through."""
+        return Searched(self._searcher(None if where is None else self.sql(where)))
 
     @functools.cached_property
     def _searchers(self) -> dict[str | None, Searcher]:
@@ -207,13 +197,3 @@ def names_filter(names: Sequence[str]) -> str:
     """SQL that lets images of these names through."""
     quoted = ("'" + str(name).replace("'", "''") + "'" for name in names)
     return f"`{NAME}` IN ({', '.join(quoted)})"
-
-
-def _nothing(*, queries: int) -> SearchResult:
-    """What is found where nothing is searched."""
-    return SearchResult(
-        indices=np.empty((queries, 0), np.int32),
-        distances=np.empty((queries, 0), np.float32),
-        names=np.empty((queries, 0), np.str_),
-        counts=np.zeros(queries, np.int64),
-    )

@@ -42,7 +42,7 @@ def start_writer(place, prefix):
     return subprocess.Popen(
         [sys.executable, "-c", WRITER, str(place), prefix, str(BATCH)],
         env={**os.environ, "JAX_PLATFORMS": "cpu"},
-        cwd=pathlib.Path(__file__).parents[3],
+        cwd=pathlib.Path(__file__).parents[4],
         stderr=subprocess.PIPE,
     )
 

@@ -231,7 +231,7 @@ def _ignored(options: argparse.Namespace) -> int | None:
 
 def result_table(results: dict[str, Evaluation]) -> str:
     """The measures of each variant in a line, in percent."""
-    from magnifier_jax.retrieval.metrics import ranks_to_show
+    from magnifier_jax.retrieval.measures.metrics import ranks_to_show
 
     first = next(iter(results.values()))
     ranks = ranks_to_show(first.cmc)

@@ -17,7 +17,7 @@ from magnifier_jax.embedding.embeddings import Embeddings
 from magnifier_jax.embedding.forward import embed_split, make_embed
 from magnifier_jax.evaluation.tracklets import Pooling, pool_tracklets, ranks_tracklets
 from magnifier_jax.model import MagnifierNet
-from magnifier_jax.retrieval.metrics import ranks_to_show
+from magnifier_jax.retrieval.measures.metrics import ranks_to_show
 
 _VARIANTS = ("flipped", "expanded", "reranked")
 

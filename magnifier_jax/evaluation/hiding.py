@@ -47,7 +47,7 @@ from magnifier_jax.evaluation.robustness import (
     Robustness,
     Side,
 )
-from magnifier_jax.retrieval.metrics import MatchRanks, summarize
+from magnifier_jax.retrieval.measures.metrics import MatchRanks, summarize
 
 _CHUNK = 256  # Images that are covered before they are embedded.
 

@@ -30,7 +30,7 @@ from magnifier_jax.retrieval.descriptors import (
     unit_rows,
 )
 from magnifier_jax.retrieval.distances import Blocks
-from magnifier_jax.retrieval.verification import Verification
+from magnifier_jax.retrieval.measures.verification import Verification
 
 if TYPE_CHECKING:
     from magnifier_jax.gallery.store import GalleryStore

@@ -18,8 +18,8 @@ from magnifier_jax.gallery.where import Filter, Kind
 from magnifier_jax.retrieval.descriptors import Metric, check_descriptors
 from magnifier_jax.retrieval.distances import Blocks
 from magnifier_jax.retrieval.labels import read_labels
+from magnifier_jax.retrieval.measures.verification import Verification
 from magnifier_jax.retrieval.search import Searchable
-from magnifier_jax.retrieval.verification import Verification
 
 if TYPE_CHECKING:
     from magnifier_jax.gallery.gallery import Gallery

@@ -26,6 +26,7 @@ from magnifier_jax.retrieval.descriptors import (
     vectors_of,
 )
 from magnifier_jax.retrieval.distances import Blocks, precision
+from magnifier_jax.retrieval.measures.verification import FALSE_POSITIVE_RATES, Verification
 from magnifier_jax.retrieval.search import (
     Searchable,
     Side,
@@ -34,7 +35,6 @@ from magnifier_jax.retrieval.search import (
     nearest_part_distance,
 )
 from magnifier_jax.retrieval.spacing import Spacing, sample
-from magnifier_jax.retrieval.verification import FALSE_POSITIVE_RATES, Verification
 
 # Parts of unit length that are nearer than this need float64, as descriptors do.
 _LEAST_PART_DISTANCE = 1 / 16

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from input_pipeline.errors import UserError
 from input_pipeline.identities.unknown import is_junk, is_unknown_camera
 from magnifier_jax.retrieval.descriptors import Metric
-from magnifier_jax.retrieval.verification import FALSE_POSITIVE_RATES, Verification, verify
+from magnifier_jax.retrieval.measures.verification import FALSE_POSITIVE_RATES, Verification, verify
 
 _NOTE = "thresholds"
 _COMMAND = "`magnifier gallery verify` writes them, for a gallery that knows who is on its images"

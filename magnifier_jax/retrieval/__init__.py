@@ -12,13 +12,14 @@ from magnifier_jax.retrieval.descriptors import RetrievalWarning
 from magnifier_jax.retrieval.distances import Blocks
 from magnifier_jax.retrieval.expansion import QueryExpansion, expand_queries
 from magnifier_jax.retrieval.labels import SelfMatchWarning, SpellingWarning
-from magnifier_jax.retrieval.metrics import Evaluation
-from magnifier_jax.retrieval.open_set import OpenSet, OpenSetPoint, evaluate_open_set
+from magnifier_jax.retrieval.measures.metrics import Evaluation
+from magnifier_jax.retrieval.measures.open_set import OpenSet, OpenSetPoint, evaluate_open_set
+from magnifier_jax.retrieval.measures.ranking import evaluate
+from magnifier_jax.retrieval.measures.single_shot import SingleShot
+from magnifier_jax.retrieval.measures.verification import OperatingPoint, Verification, verify
 from magnifier_jax.retrieval.pooling import Groups, Pooled, pool
-from magnifier_jax.retrieval.ranking import SingleShot, evaluate
 from magnifier_jax.retrieval.reranking import DistanceBlock, ReRanking, rerank
 from magnifier_jax.retrieval.spacing import CollapsedDescriptorsWarning
-from magnifier_jax.retrieval.verification import OperatingPoint, Verification, verify
 
 if TYPE_CHECKING:
     from magnifier_jax.gallery import Gallery as Gallery

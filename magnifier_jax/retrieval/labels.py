@@ -18,15 +18,17 @@ from numpy.typing import ArrayLike, NDArray
 from input_pipeline.errors import UserError
 from input_pipeline.identities.spelling import near_spelling_notices, one_spelling
 from input_pipeline.identities.unknown import JUNK, UNKNOWN_CAMERA, is_junk, is_unknown_camera
-from magnifier_jax.retrieval.descriptors import Descriptors, RetrievalWarning
+from magnifier_jax.retrieval.descriptors import (
+    Descriptors,
+    RetrievalWarning,
+    Vectors,
+    check_descriptors,
+    check_widths,
+)
 
 Array = ArrayLike | jax.Array
 
 _PIECES = 16
-_COLUMNS = 32
-_ROWS_AT_ONCE = 2048
-_LIKELY = 4
-_IDENTITY_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
 
 class SelfMatchWarning(RetrievalWarning):
@@ -109,7 +111,46 @@ class Labeled:
     ignored: int
 
 
-def label(
+def label_both(
+    query: Vectors,
+    gallery: Vectors,
+    query_ids: Array,
+    gallery_ids: Array,
+    query_cameras: Array | None,
+    gallery_cameras: Array | None,
+    *,
+    camera_filter: bool,
+    ignored_identity: int | str | None,
+) -> tuple[Labeled, Labeled, Labels]:
+    """Checks what `evaluate`, `verify` and `evaluate_open_set` are given.
+
+    Args:
+      query: Descriptors [Nq, D].
+      gallery: Descriptors [Ng, D].
+      query_ids: Identities [Nq].
+      gallery_ids: Identities [Ng].
+      query_cameras: Cameras [Nq]; not looked at without the camera filter.
+      gallery_cameras: Cameras [Ng]; the same.
+      camera_filter: Whether same-identity images of the same camera are ignored.
+      ignored_identity: Images of it are left out; None for no such identity.
+
+    Returns:
+      Queries and gallery without what is ignored, and the numbers of their labels.
+
+    Raises:
+      UserError: for descriptors or labels that cannot be compared, or if nothing is left.
+    """
+    queries = check_descriptors(query, name="query")
+    candidates = check_descriptors(gallery, name="gallery")
+    check_widths(queries, candidates)
+    if not camera_filter:
+        query_cameras = gallery_cameras = None
+    asked = _label(queries, query_ids, query_cameras, ignored_identity=ignored_identity)
+    searched = _label(candidates, gallery_ids, gallery_cameras, ignored_identity=ignored_identity)
+    return asked, searched, _make_labels(asked, searched, camera_filter=camera_filter)
+
+
+def _label(
     descriptors: Descriptors,
     identities: Array,
     cameras: Array | None,
@@ -163,7 +204,7 @@ def _is(identities: NDArray[Any], ignored: int | str | None) -> NDArray[np.bool_
     return np.asarray(identities == ignored, bool)
 
 
-def make_labels(query: Labeled, gallery: Labeled, *, camera_filter: bool) -> Labels:
+def _make_labels(query: Labeled, gallery: Labeled, *, camera_filter: bool) -> Labels:
     """Numbers the identities and cameras of both sets.
 
     Raises:
@@ -342,41 +383,4 @@ def _warn_of_spellings(*labels: NDArray[Any], kind: str) -> None:
     """Says so if text that counts as different may well be meant as one."""
     names = {name for each in labels if each.dtype.kind == "U" for name in np.unique(each).tolist()}
     for notice in near_spelling_notices(names, kind=kind):
-        warnings.warn(f"{notice}, or give numbers", SpellingWarning, stacklevel=4)
-
-
-# --- Queries that are in the gallery --------------------------------------------------------------
-
-
-def count_self_matches(query: Descriptors, gallery: Descriptors, labels: Labels) -> int:
-    """Queries, each other vector, that match a gallery image with the same descriptor.
-
-    A hash of some columns and the identity finds candidates; only these are compared.
-    """
-    vectors = _row_keys(query)
-    asked = vectors + labels.query_ids.astype(np.uint64) * _IDENTITY_FACTOR
-    searched = _row_keys(gallery) + labels.gallery_ids.astype(np.uint64) * _IDENTITY_FACTOR
-    order = np.argsort(searched, kind="stable")
-    first = np.searchsorted(searched[order], asked, side="left")
-    last = np.searchsorted(searched[order], asked, side="right")
-    found = set()
-    for row in np.flatnonzero(last > first).tolist():
-        places = order[first[row] : last[row]]
-        places = places[labels.gallery_cameras[places] != labels.query_cameras[row]][:_LIKELY]
-        if len(places) and (gallery.take(places) == query.take(np.array([row]))).all(axis=1).any():
-            found.add(int(vectors[row]))
-    return len(found)
-
-
-def _row_keys(descriptors: Descriptors) -> NDArray[np.uint64]:
-    """A number for each descriptor, the same for equal ones: uint64 [N]."""
-    width = descriptors.width
-    columns = np.unique(np.linspace(0, width - 1, min(width, _COLUMNS)).astype(int))
-    factors = np.random.default_rng(0).integers(2**63, size=len(columns), dtype=np.uint64) | 1
-    keys = []
-    for part in descriptors.parts:
-        for start in range(0, len(part), _ROWS_AT_ONCE):
-            values = np.asarray(part[start : start + _ROWS_AT_ONCE, columns], np.float32)
-            bits = (values + np.float32(0)).view(np.uint32).astype(np.uint64)
-            keys.append((bits * factors).sum(axis=1, dtype=np.uint64))
-    return np.concatenate(keys)
+        warnings.warn(f"{notice}, or give numbers", SpellingWarning, stacklevel=5)

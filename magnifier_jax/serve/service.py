@@ -22,7 +22,7 @@ from input_pipeline.dataset import BACKGROUND, PART_NAMES
 from input_pipeline.errors import MagnifierError, UserError
 from magnifier_jax.embedding.model import Model
 from magnifier_jax.gallery.thresholds import greatest_distance
-from magnifier_jax.retrieval.verification import FALSE_POSITIVE_RATES
+from magnifier_jax.retrieval.measures.verification import FALSE_POSITIVE_RATES
 from magnifier_jax.serve.batching import Batcher
 from magnifier_jax.serve.catalog.catalog import By, Catalog, Match, Vectors
 from magnifier_jax.serve.catalog.entries import Entry, Filters

@@ -12,7 +12,7 @@ from magnifier_jax.config import Config
 from magnifier_jax.evaluation.evaluate import Measures, Score
 from magnifier_jax.evaluation.report.drawing import Mark, Ranking, Shown, overlay, part_color
 from magnifier_jax.evaluation.report.sections import embed_image
-from magnifier_jax.retrieval.metrics import ranks_to_show
+from magnifier_jax.retrieval.measures.metrics import ranks_to_show
 
 _STYLE = """
 :root { --ink:#20242c; --faint:#6d7482; --line:#e2e5ea; --paper:#fff; --desk:#f5f6f8;

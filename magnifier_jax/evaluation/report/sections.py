@@ -28,7 +28,7 @@ from magnifier_jax.evaluation.report.charts import (
 )
 from magnifier_jax.evaluation.report.explanations import bar, match_panels
 from magnifier_jax.evaluation.robustness import WHOLE, NetworkRobustness, Robustness
-from magnifier_jax.retrieval.metrics import ranks_to_show
+from magnifier_jax.retrieval.measures.metrics import ranks_to_show
 
 _RIGHT, _WRONG = "#22a054", "#d63838"
 

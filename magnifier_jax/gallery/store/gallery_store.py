@@ -31,7 +31,7 @@ from magnifier_jax.gallery.thresholds import with_thresholds
 from magnifier_jax.gallery.where import Kind
 from magnifier_jax.retrieval.descriptors import Metric, Vectors
 from magnifier_jax.retrieval.distances import Blocks
-from magnifier_jax.retrieval.verification import Verification
+from magnifier_jax.retrieval.measures.verification import Verification
 
 if TYPE_CHECKING:
     from magnifier_jax.embedding.model import Model

@@ -33,7 +33,7 @@ from magnifier_jax.gallery.thresholds import verify_images
 from magnifier_jax.gallery.where import Filter, Kind
 from magnifier_jax.retrieval.descriptors import Metric
 from magnifier_jax.retrieval.distances import Blocks
-from magnifier_jax.retrieval.verification import Verification
+from magnifier_jax.retrieval.measures.verification import Verification
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

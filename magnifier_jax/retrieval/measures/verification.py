@@ -16,12 +16,10 @@ from magnifier_jax.retrieval.descriptors import (
     Descriptors,
     Metric,
     Vectors,
-    check_descriptors,
-    check_widths,
 )
 from magnifier_jax.retrieval.distances import Blocks, Layout, precision, stream_rows
-from magnifier_jax.retrieval.labels import Array, Labels, MatchFinder, label, make_labels
-from magnifier_jax.retrieval.metrics import NO_VALID_QUERY
+from magnifier_jax.retrieval.labels import Array, Labels, MatchFinder, label_both
+from magnifier_jax.retrieval.measures.metrics import NO_VALID_QUERY
 from magnifier_jax.retrieval.spacing import align
 
 FALSE_POSITIVE_RATES = (1e-2, 1e-3, 1e-4, 1e-5)
@@ -99,14 +97,16 @@ def verify(
     """
     if not len(rates) or not all(0 <= rate < 1 for rate in rates):
         raise UserError(f"false positive rates must be at least 0 and below 1, not {list(rates)}")
-    queries = check_descriptors(query, name="query")
-    candidates = check_descriptors(gallery, name="gallery")
-    check_widths(queries, candidates)
-    if not camera_filter:
-        query_cameras = gallery_cameras = None
-    asked = label(queries, query_ids, query_cameras, ignored_identity=ignored_identity)
-    searched = label(candidates, gallery_ids, gallery_cameras, ignored_identity=ignored_identity)
-    labels = make_labels(asked, searched, camera_filter=camera_filter)
+    asked, searched, labels = label_both(
+        query,
+        gallery,
+        query_ids,
+        gallery_ids,
+        query_cameras,
+        gallery_cameras,
+        camera_filter=camera_filter,
+        ignored_identity=ignored_identity,
+    )
     different = _count_different(labels)
     if not different:
         raise UserError("all images show the same person; verification needs pairs of two")

@@ -12,7 +12,7 @@ from benchmarks import retrieval_reference as plain
 from input_pipeline.errors import UserError
 from magnifier_jax import retrieval
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "retrieval_seed0.npz"
+GOLDEN = Path(__file__).parents[3] / "golden" / "retrieval_seed0.npz"
 ARGUMENTS = (
     "query",
     "gallery",

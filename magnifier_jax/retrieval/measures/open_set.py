@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from input_pipeline.errors import UserError
-from magnifier_jax.retrieval.descriptors import Metric, Vectors, check_descriptors, check_widths
+from magnifier_jax.retrieval.descriptors import Metric, Vectors
 from magnifier_jax.retrieval.distances import Blocks
-from magnifier_jax.retrieval.labels import Array, Labels, MatchFinder, label, make_labels
+from magnifier_jax.retrieval.labels import Array, Labels, MatchFinder, label_both
 from magnifier_jax.retrieval.search import Searchable, find_nearest
 from magnifier_jax.retrieval.spacing import align
 
@@ -98,14 +98,16 @@ def evaluate_open_set(
     """
     if not len(rates) or not all(0 <= rate < 1 for rate in rates):
         raise UserError(f"false alarm rates must be at least 0 and below 1, not {list(rates)}")
-    queries = check_descriptors(query, name="query")
-    candidates = check_descriptors(gallery, name="gallery")
-    check_widths(queries, candidates)
-    if not camera_filter:
-        query_cameras = gallery_cameras = None
-    asked = label(queries, query_ids, query_cameras, ignored_identity=ignored_identity)
-    searched = label(candidates, gallery_ids, gallery_cameras, ignored_identity=ignored_identity)
-    labels = make_labels(asked, searched, camera_filter=camera_filter)
+    asked, searched, labels = label_both(
+        query,
+        gallery,
+        query_ids,
+        gallery_ids,
+        query_cameras,
+        gallery_cameras,
+        camera_filter=camera_filter,
+        ignored_identity=ignored_identity,
+    )
     matched = np.zeros(len(labels.query_ids), bool)
     matched[MatchFinder(labels).find(0, count=len(matched)).queries] = True
     removed = _drawn(np.unique(labels.query_ids[matched]), seed=seed)

@@ -24,8 +24,6 @@ from magnifier_jax.retrieval.descriptors import (
     Descriptors,
     Metric,
     Vectors,
-    check_descriptors,
-    check_widths,
 )
 from magnifier_jax.retrieval.distances import (
     LANES,
@@ -42,16 +40,23 @@ from magnifier_jax.retrieval.labels import (
     Matches,
     MatchFinder,
     SelfMatchWarning,
-    count_self_matches,
-    label,
-    make_labels,
+    label_both,
 )
-from magnifier_jax.retrieval.metrics import AveragePrecision, Evaluation, MatchRanks, summarize
+from magnifier_jax.retrieval.measures.metrics import (
+    AveragePrecision,
+    Evaluation,
+    MatchRanks,
+    summarize,
+)
+from magnifier_jax.retrieval.measures.single_shot import (
+    SingleShot,
+    SingleShotCounter,
+    fold_repetitions,
+)
 from magnifier_jax.retrieval.reranking import ReRanking, rerank_descriptors
 from magnifier_jax.retrieval.spacing import align
 
 _LARGEST_RANK = 10**6
-_MOST_REPETITIONS = 10**4
 # Fewer queries that are in the gallery may be there by chance, as in an example.
 _OWN_MATCHES = 3
 
@@ -111,14 +116,16 @@ def evaluate(
     """
     if not 1 <= max_rank <= _LARGEST_RANK:
         raise UserError(f"max_rank must be within 1 and {_LARGEST_RANK}, not {max_rank}")
-    queries = check_descriptors(query, name="query")
-    candidates = check_descriptors(gallery, name="gallery")
-    check_widths(queries, candidates)
-    if not camera_filter:
-        query_cameras = gallery_cameras = None
-    asked = label(queries, query_ids, query_cameras, ignored_identity=ignored_identity)
-    searched = label(candidates, gallery_ids, gallery_cameras, ignored_identity=ignored_identity)
-    labels = make_labels(asked, searched, camera_filter=camera_filter)
+    asked, searched, labels = label_both(
+        query,
+        gallery,
+        query_ids,
+        gallery_ids,
+        query_cameras,
+        gallery_cameras,
+        camera_filter=camera_filter,
+        ignored_identity=ignored_identity,
+    )
     queries, candidates = align(asked.descriptors, searched.descriptors, metric=metric)
     ranks = _match_ranks(
         queries,
@@ -139,16 +146,20 @@ def evaluate(
     )
     if single_shot is not None:
         evaluation = fold_repetitions(evaluation, queries=len(queries))
-    own = count_self_matches(queries, candidates, labels)
+    own = _count_self_matches(queries, candidates, labels)
     if own >= _OWN_MATCHES:
-        warnings.warn(
-            f"{own:,} of {len(queries):,} queries are in the gallery themselves and count as their "
-            "own match, so the numbers are too good; leave these images out of the gallery, or "
-            "give the cameras of all images and keep the camera filter on",
-            SelfMatchWarning,
-            stacklevel=2,
-        )
+        _warn_of_self_matches(own, queries=len(queries))
     return _as_given(evaluation, asked, searched, own=own)
+
+
+def _warn_of_self_matches(own: int, *, queries: int) -> None:
+    warnings.warn(
+        f"{own:,} of {queries:,} queries are in the gallery themselves and count as their "
+        "own match, so the numbers are too good; leave these images out of the gallery, or "
+        "give the cameras of all images and keep the camera filter on",
+        SelfMatchWarning,
+        stacklevel=3,
+    )
 
 
 def _match_ranks(
@@ -357,90 +368,43 @@ class RankCounter:
         return MatchRanks(queries=matches.queries + block.start, ranks=ranks[order])
 
 
-# --- The old CUHK03 protocol ---
+# --- Queries that are in the gallery ---
+
+_COLUMNS = 32
+_ROWS_AT_ONCE = 2048
+_LIKELY = 4
+_IDENTITY_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
 
-@dataclasses.dataclass(frozen=True)
-class SingleShot:
-    """Settings of the single-gallery-shot protocol.
+def _count_self_matches(query: Descriptors, gallery: Descriptors, labels: Labels) -> int:
+    """Queries, each other vector, that match a gallery image with the same descriptor.
 
-    Attributes:
-      repetitions: How many galleries are drawn and averaged over.
-      seed: Decides the draws, together with the identities and cameras alone.
+    A hash of some columns and the identity finds candidates; only these are compared.
     """
-
-    repetitions: int = 100
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.repetitions <= _MOST_REPETITIONS:
-            raise UserError(
-                f"repetitions must be within 1 and {_MOST_REPETITIONS}, not {self.repetitions}"
-            )
-        if self.seed < 0:
-            raise UserError(f"seed must be at least 0, not {self.seed}")
-
-
-class SingleShotCounter:
-    """Ranks of each query's match among one drawn image of every identity.
-
-    Of the query's own identity an image that the camera filter leaves is drawn. A repetition
-    counts as a query of its own: query q of repetition r is number r · Nq + q.
-    """
-
-    def __init__(self, labels: Labels, *, settings: SingleShot) -> None:
-        self._labels = labels
-        self._settings = settings
-        self._finder = MatchFinder(labels)
-        generator = np.random.default_rng(settings.seed)
-        self._priority = np.stack(
-            [generator.permutation(len(labels.gallery_ids)) for _ in range(settings.repetitions)]
-        )
-        by_priority = np.argsort(self._priority, axis=1)
-        self._drawn = [
-            order[np.unique(labels.gallery_ids[order], return_index=True)[1]]
-            for order in by_priority
-        ]
-
-    def ranks(self, block: RowBlock) -> MatchRanks:
-        """Ranks of the matches of one block of distance rows."""
-        matches = self._finder.find(block.start, count=block.count)
-        rows = np.asarray(block.values)[: block.count]
-        queries, ranks = [], []
-        total = len(self._labels.query_ids)
-        for repetition in range(self._settings.repetitions):
-            order = np.lexsort((self._priority[repetition][matches.gallery], matches.queries))
-            valid, first = np.unique(matches.queries[order], return_index=True)
-            own = matches.gallery[order][first]
-            queries.append(repetition * total + block.start + valid)
-            ranks.append(
-                self._ranks_of(rows, valid, own, drawn=self._drawn[repetition], block=block)
-            )
-        return MatchRanks(queries=np.concatenate(queries), ranks=np.concatenate(ranks))
-
-    def _ranks_of(
-        self,
-        rows: NDArray[np.floating],
-        valid: NDArray[np.int64],
-        own: NDArray[np.int64],
-        *,
-        drawn: NDArray[np.int64],
-        block: RowBlock,
-    ) -> NDArray[np.int64]:
-        ids = self._labels.query_ids[block.start + valid]
-        others = self._labels.gallery_ids[drawn][None, :] != ids[:, None]
-        distance = rows[valid[:, None], drawn[None, :]]
-        reference = rows[valid, own][:, None]
-        earlier = (distance == reference) & (drawn[None, :] < own[:, None])
-        return 1 + np.count_nonzero(others & ((distance < reference) | earlier), axis=1)
+    vectors = _row_keys(query)
+    asked = vectors + labels.query_ids.astype(np.uint64) * _IDENTITY_FACTOR
+    searched = _row_keys(gallery) + labels.gallery_ids.astype(np.uint64) * _IDENTITY_FACTOR
+    order = np.argsort(searched, kind="stable")
+    first = np.searchsorted(searched[order], asked, side="left")
+    last = np.searchsorted(searched[order], asked, side="right")
+    found = set()
+    for row in np.flatnonzero(last > first).tolist():
+        places = order[first[row] : last[row]]
+        places = places[labels.gallery_cameras[places] != labels.query_cameras[row]][:_LIKELY]
+        if len(places) and (gallery.take(places) == query.take(np.array([row]))).all(axis=1).any():
+            found.add(int(vectors[row]))
+    return len(found)
 
 
-def fold_repetitions(evaluation: Evaluation, *, queries: int) -> Evaluation:
-    """The same measures with the repetitions of a query counted as one query."""
-    per_query = evaluation.average_precisions.reshape(-1, queries).mean(axis=0)
-    return dataclasses.replace(
-        evaluation,
-        queries=queries,
-        valid_queries=int(np.isfinite(per_query).sum()),
-        average_precisions=per_query,
-    )
+def _row_keys(descriptors: Descriptors) -> NDArray[np.uint64]:
+    """A number for each descriptor, the same for equal ones: uint64 [N]."""
+    width = descriptors.width
+    columns = np.unique(np.linspace(0, width - 1, min(width, _COLUMNS)).astype(int))
+    factors = np.random.default_rng(0).integers(2**63, size=len(columns), dtype=np.uint64) | 1
+    keys = []
+    for part in descriptors.parts:
+        for start in range(0, len(part), _ROWS_AT_ONCE):
+            values = np.asarray(part[start : start + _ROWS_AT_ONCE, columns], np.float32)
+            bits = (values + np.float32(0)).view(np.uint32).astype(np.uint64)
+            keys.append((bits * factors).sum(axis=1, dtype=np.uint64))
+    return np.concatenate(keys)

@@ -1,0 +1,1 @@
+"""Measures of a ranking: mAP and CMC, open-set identification, verification."""

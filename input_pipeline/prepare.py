@@ -54,7 +54,7 @@ def _parser() -> console.Parser:
         metavar="CHOICE",
         help="required: as found beside the dataset (default); none; drawn: made by the parser of "
         "this package; pose: made by the network --pose-model; bands: fixed body bands, a stand-in "
-        "for tests; a folder of part maps; or a format and "
+        "to compare with; a folder of part maps; or a format and "
         "a folder of label maps to convert "
         f"(formats: {', '.join(FORMATS)})",
     )

@@ -80,9 +80,9 @@ def _missing(
     return DataError(
         f"{len(missing)} of {len(dataset.train)} training images of {dataset.name} have no part "
         f"labels: the first is {missing[0].path.relative_to(dataset.root)}, searched "
-        f"{searched or f'{tree} and segmentation'}. Put part maps into {tree}, make "
-        "them with `magnifier labels`, accept images without them by images_without_map 'keep' or "
-        "'drop', or set part labels to 'drawn' (made by the parser of this package) or 'none' "
+        f"{searched or f'{tree} and segmentation'}. Set part labels to 'drawn' (made by the parser "
+        f"of this package), put part maps into {tree}, make them with `magnifier labels`, accept "
+        "images without them by images_without_map 'keep' or 'drop', or set part labels to 'none' "
         "(evaluation, or networks without part losses)"
     )
 

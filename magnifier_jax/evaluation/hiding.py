@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 from input_pipeline.dataset import BACKGROUND
 from input_pipeline.errors import UserError
 from input_pipeline.images.codec import decode_image, nearest_indices
-from input_pipeline.part_labels.bands import draw_bands
+from input_pipeline.part_labels.drawn import DrawnLabeler
 from input_pipeline.store.splits import PreparedSplit
 from magnifier_jax import retrieval
 from magnifier_jax.config import EvaluateConfig
@@ -182,8 +182,8 @@ def measure_robustness(
     """Measures what hiding regions of people costs.
 
     Where they are: by the dataset's part labels if every image has them; otherwise as the first
-    network with a parsing head sees the clean images; otherwise fixed bands of the image. All
-    networks see the same covered images, each at the size that it takes.
+    network with a parsing head sees the clean images; otherwise as the parser of this package
+    does. All networks see the same covered images, each at the size that it takes.
 
     Args:
         networks: By name; one or more.
@@ -287,8 +287,14 @@ def _part_map_source(
             return maps[:, rows][:, :, columns]
 
         return f"the parsing head of {seeing[0].name}", seen
-    bands = draw_bands(*CANVAS)
-    return "fixed bands of the image", lambda split, ids: np.stack([bands] * len(ids))
+    labeler = DrawnLabeler()
+
+    def parsed(split: PreparedSplit, ids: np.ndarray) -> np.ndarray:
+        found = labeler.label(list(_decode(split, ids, CANVAS)))
+        nobody = np.full(CANVAS, BACKGROUND, np.uint8)
+        return np.stack([nobody if one.part_map is None else one.part_map for one in found])
+
+    return "the parser of this package", parsed
 
 
 def _decode(split: PreparedSplit, ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -95,14 +95,17 @@ def test_without_labels_the_parsing_head_says_where_parts_are(trained, test_set,
     assert "not known" in found.table()
 
 
-def test_without_a_parsing_head_there_are_bands(trained, test_set, mesh):
+def test_without_a_parsing_head_our_parser_says_where_parts_are(trained, test_set, mesh):
     model = dataclasses.replace(trained.config.model, use_parsing=False)
     blind = dataclasses.replace(trained, config=dataclasses.replace(trained.config, model=model))
     found = measure_robustness(
         {"mine": blind}, test_set, regions=REGIONS[:1], side="both", mesh=mesh, progress=False
     )
-    assert found.part_maps == "fixed bands of the image"
-    assert found.networks[0].hidden[0].images == 1
+    assert found.part_maps == "the parser of this package"
+    (torso,) = found.networks[0].hidden
+    # Drawn people, like those that it learned from; it finds nobody in some of the small images.
+    assert 0.5 < torso.images <= 1
+    assert 0.1 < torso.person < 0.9
 
 
 def test_parts_are_compared_where_both_show_them():

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from magnifier_jax.embedding.queries import search_images as search_images
     from magnifier_jax.evaluation.explain import explain as explain
     from magnifier_jax.evaluation.hiding import robustness as robustness
-    from magnifier_jax.export.call import export_model as export
+    from magnifier_jax.export.exporting import export_model as export
     from magnifier_jax.gallery import Gallery as Gallery
     from magnifier_jax.retrieval import evaluate as evaluate
     from magnifier_jax.retrieval import pool as pool

@@ -89,7 +89,7 @@ def load_weights(path: pathlib.Path, mesh: Mesh, *, config: Config | None = None
         UserError: Nothing says what it is, or the tensors are of another network.
         DataError: The file or its card cannot be read.
     """
-    from magnifier_jax.export.exported import read_exported
+    from magnifier_jax.export.reader import read_exported
 
     card = None
     if config is None:

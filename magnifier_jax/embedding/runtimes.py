@@ -143,7 +143,7 @@ def _give_memory_back() -> None:
 def _write(trained: Trained, path: pathlib.Path) -> int:
     """Writes the graph; returns the length of a descriptor."""
     from magnifier_jax.export.function import make_descriptor_function
-    from magnifier_jax.export.onnx import write_whole_onnx
+    from magnifier_jax.export.onnx.network import write_whole_onnx
     from magnifier_jax.export.settings import choose_settings
 
     # The mean over mirror images is that of descriptors before they have unit length.

@@ -7,11 +7,10 @@ import sys
 import types
 from typing import Any
 
-from magnifier_jax.export.call import export_model
 from magnifier_jax.export.card import Card
-from magnifier_jax.export.exported import read_exported
-from magnifier_jax.export.exporting import card_of, export_network
+from magnifier_jax.export.exporting import card_of, export_model, export_network
 from magnifier_jax.export.projection import Projection, fit_projection
+from magnifier_jax.export.reader import read_exported
 from magnifier_jax.export.settings import ExportSettings, choose_settings
 
 __all__ = [

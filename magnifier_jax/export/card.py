@@ -11,7 +11,7 @@ from typing import Any
 
 from magnifier_jax.embedding.network import checkpoint_metadata
 from magnifier_jax.export.function import DescriptorFunction, Piece
-from magnifier_jax.export.graph import OPSET
+from magnifier_jax.export.onnx.graph import OPSET
 from magnifier_jax.export.settings import WEIGHT_FORMATS
 from magnifier_jax.training.augmentation import MEAN, STD
 from magnifier_jax.workdir import software_versions

@@ -50,7 +50,7 @@ def run_weights(source: pathlib.Path, target: pathlib.Path) -> None:
     """Embeds normalized NCHW images by the network that exported weights give."""
     import jax
 
-    from magnifier_jax.export.exported import read_exported
+    from magnifier_jax.export.reader import read_exported
 
     trained = read_exported(source)
     model = trained.model.clone(dtype=np.float32)

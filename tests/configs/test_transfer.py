@@ -12,7 +12,7 @@ from input_pipeline.synthetic.settings import settings_of
 from input_pipeline.synthetic.worlds.styles import BACKDROP_STYLES, CAMERA_STYLES
 from magnifier_jax import weights
 from magnifier_jax.config import Config
-from magnifier_jax.export.exported import read_exported
+from magnifier_jax.export.reader import read_exported
 
 
 @pytest.mark.parametrize("kind", ["cameras", "backdrops"])

@@ -5,10 +5,10 @@ import pytest
 
 from input_pipeline.errors import UserError
 from magnifier_jax.export import ExportSettings, choose_settings
-from magnifier_jax.export.boxmot import boxmot_metadata, boxmot_sidecar
 from magnifier_jax.export.card import describe
 from magnifier_jax.export.exporting import check_output
 from magnifier_jax.export.function import make_descriptor_function
+from magnifier_jax.export.onnx.boxmot import boxmot_metadata, boxmot_sidecar
 from tests.magnifier_jax.export.conftest import random_network
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from input_pipeline.files import write_bytes
 from magnifier_jax.export.card import file_metadata
 from magnifier_jax.export.function import DescriptorFunction
-from magnifier_jax.export.graph import BYTE, FLOAT, Graph
+from magnifier_jax.export.onnx.graph import BYTE, FLOAT, Graph
 from magnifier_jax.interop import to_torch_state_dict
 from magnifier_jax.model.layers import BATCH_NORM_EPSILON
 from magnifier_jax.model.resnet import BackboneSpec

@@ -10,10 +10,10 @@ import safetensors
 
 from input_pipeline.errors import DataError, MagnifierError
 from magnifier_jax.export import choose_settings
-from magnifier_jax.export.exported import read_exported
 from magnifier_jax.export.folder import write_folder
 from magnifier_jax.export.formats import write_weights
 from magnifier_jax.export.function import make_descriptor_function
+from magnifier_jax.export.reader import read_exported
 from magnifier_jax.interop import read_metadata, read_torch_file, write_safetensors
 from tests.magnifier_jax.export.conftest import random_network
 

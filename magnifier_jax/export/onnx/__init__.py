@@ -1,0 +1,1 @@
+"""The network as an ONNX file, built node by node, and what trackers want to know of one."""

@@ -44,6 +44,17 @@ def printable(text: str) -> str:
     )
 
 
+def in_short(texts: Sequence[str], *, most: int = _NAMED) -> str:
+    """The first `most` of the texts, and how many more there are."""
+    more = f"; and {len(texts) - most} more" if len(texts) > most else ""
+    return "; ".join(texts[:most]) + more
+
+
+def reason_of(error: Exception) -> str:
+    """What an error of somebody else's code says, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def _escaped(char: str) -> str:
     return char.encode("unicode_escape", "surrogatepass").decode("ascii")
 
@@ -73,12 +84,10 @@ class FilesError(DataError):
 
     def __init__(self, advice: str, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
-        first = "; ".join(str(problem) for problem in self.problems[:_NAMED])
-        more = len(self.problems) - _NAMED
-        tail = f"; and {more} more" if more > 0 else ""
+        named = in_short([str(problem) for problem in self.problems])
         count = len(self.problems)
         head = "" if count == 1 else f"{count} files cannot be used: "
-        super().__init__(f"{head}{first}{tail}" + (f". {advice}" if advice else ""))
+        super().__init__(f"{head}{named}" + (f". {advice}" if advice else ""))
 
 
 def problems_of(errors: Sequence[DataError]) -> list[Problem]:

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 
 import filelock
 
-from input_pipeline.errors import DataError, MagnifierError, UserError
+from input_pipeline.errors import DataError, MagnifierError, UserError, reason_of
 
 _CHECKSUM = "checksum"
 _PARTIAL = ".partial"
@@ -376,9 +376,9 @@ def reading(path: str | os.PathLike[str], *, what: str, advice: str = "") -> Ite
         if isinstance(error, OSError) and (error.errno is not None or type(error) is not OSError):
             reason = error.strerror or str(error)
             raise DataError(f"{os.fspath(path)} cannot be read: {reason}.") from error
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
         end = f": {advice}" if advice else "."
-        raise DataError(f"{os.fspath(path)} is not a sound {what} ({reason}){end}") from error
+        what = f"{what} ({reason_of(error)[:200]})"
+        raise DataError(f"{os.fspath(path)} is not a sound {what}{end}") from error
 
 
 def read_json(

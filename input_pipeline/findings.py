@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from input_pipeline.dataset import BACKGROUND, ReidDataset, Sample
-from input_pipeline.errors import Problem
+from input_pipeline.errors import Problem, in_short
 from input_pipeline.identities.unknown import UNKNOWN_CAMERA
 from input_pipeline.images.codec import Proven, relative_name
 
@@ -145,8 +145,7 @@ def _duplicates(fine: Sequence[Usable], name: Callable[[pathlib.Path], str]) -> 
             kinds[_kind_of_copy(first, other)].append(pair)
     return [
         f"{len(pairs)} {'image is a copy' if len(pairs) == 1 else 'images are copies'} {kind}: "
-        + "; ".join(pairs[:_NAMED])
-        + (f"; and {len(pairs) - _NAMED} more" if len(pairs) > _NAMED else "")
+        + in_short(pairs, most=_NAMED)
         for kind, pairs in sorted(kinds.items())
     ]
 

@@ -7,6 +7,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
+from input_pipeline.errors import in_short
 from input_pipeline.identities.unknown import JUNK, is_junk
 
 LARGEST = 2**31 - 1
@@ -67,6 +68,5 @@ def near_spelling_notices(names: Iterable[str], *, kind: str = "identities") -> 
     groups = near_spellings(name for name in names if not is_junk(name))
     if not groups:
         return []
-    named = "; ".join(", ".join(map(repr, group)) for group in groups[:3])
-    more = f"; and {len(groups) - 3} more" if len(groups) > 3 else ""
-    return [f"different {kind} with almost the same name: {named}{more}. Write each in one way"]
+    named = in_short([", ".join(map(repr, group)) for group in groups], most=3)
+    return [f"different {kind} with almost the same name: {named}. Write each in one way"]

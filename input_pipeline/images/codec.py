@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from input_pipeline.dataset import NUM_PARTS
+from input_pipeline.errors import reason_of
 from input_pipeline.images.integrity import check_whole, open_image
 
 MIN_SIDE = 8  # pixels; a smaller image shows nobody
@@ -170,7 +171,7 @@ def _encode(data: bytes) -> EncodedImage:
             has_deep_colors = _has_deep_colors(image, data)
             rgb, levels = _to_rgb(image if upright else ImageOps.exif_transpose(image))
     except Exception as error:  # Pillow raises whatever the decoder of the format raises
-        raise ValueError(_reason(error)) from error
+        raise ValueError(reason_of(error)) from error
     is_dim = has_deep_colors and levels is None and int(np.asarray(rgb).max()) < _DIM
     return EncodedImage(_to_png(rgb), (rgb.height, rgb.width), levels, is_dim)
 
@@ -254,7 +255,7 @@ def _read_classes(data: bytes) -> tuple[np.ndarray, bool]:
             check_whole(data)
             return classes, image.mode == "L" and _is_plain(data, image.format, _PNG_GRAY)
     except Exception as error:  # Pillow raises whatever the decoder of the format raises
-        raise ValueError(_reason(error)) from error
+        raise ValueError(reason_of(error)) from error
 
 
 def _read(path: pathlib.Path) -> bytes:
@@ -322,17 +323,13 @@ def upright_rgb(image: Image.Image) -> Image.Image:
         rgb, _ = _to_rgb(ImageOps.exif_transpose(image))
         return rgb
     except Exception as error:  # as above
-        raise ValueError(_reason(error)) from error
+        raise ValueError(reason_of(error)) from error
 
 
 def _to_png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 # --- Decoding -------------------------------------------------------------------------------------

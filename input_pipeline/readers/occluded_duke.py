@@ -9,9 +9,8 @@ from __future__ import annotations
 import pathlib
 
 from input_pipeline.dataset import ReidDataset
-from input_pipeline.layouts import listing
-from input_pipeline.layouts.protocol import FOLDERS, Count, by_pattern, read_three_folders
-from input_pipeline.readers.dukemtmc import EXAMPLE, NAME, NOTICE, PEOPLE
+from input_pipeline.layouts.protocol import Count
+from input_pipeline.readers.dukemtmc import NOTICE, PEOPLE, read_duke
 
 __all__ = ["NOTICE", "PEOPLE", "read"]
 
@@ -33,14 +32,6 @@ def read(root: pathlib.Path) -> ReidDataset:
     Raises:
         DataError: The folder or its files cannot be used.
     """
-    root = listing.find_root(
-        root, title=TITLE, folders=USUAL_FOLDERS, contents=tuple(FOLDERS.values())
-    )
-    return read_three_folders(
-        root,
-        name="occluded_duke",
-        title=TITLE,
-        tell=by_pattern(NAME),
-        example=EXAMPLE,
-        published=PUBLISHED,
+    return read_duke(
+        root, name="occluded_duke", title=TITLE, usual_folders=USUAL_FOLDERS, published=PUBLISHED
     )

@@ -20,7 +20,7 @@ import tensorflow_datasets as tfds
 import tqdm
 
 from input_pipeline.dataset import NUM_PARTS, Sample
-from input_pipeline.errors import DataError
+from input_pipeline.errors import DataError, in_short
 from input_pipeline.files import checksum
 from input_pipeline.images.codec import (
     EncodedParts,
@@ -177,11 +177,9 @@ class ReidSplit(tfds.core.GeneratorBasedBuilder):
                             self.info.metadata[field][start + offset] = value
                         yield start + offset, example.record
         if bad:
-            more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
             raise DataError(
                 f"{len(bad)} unusable files in {self._split_name}, replace or remove them: "
-                + "; ".join(bad[:_SHOWN])
-                + more
+                + in_short(bad, most=_SHOWN)
             )
 
     def _encode(self, sample: Sample) -> _Example | str:

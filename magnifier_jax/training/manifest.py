@@ -11,8 +11,6 @@ from input_pipeline.dataset import ReidDataset, Sample
 from input_pipeline.errors import DataError
 from input_pipeline.files import checksum
 
-_NAMED = 5  # differences in one message
-
 
 @dataclasses.dataclass(frozen=True)
 class Person:
@@ -211,9 +209,3 @@ def _image_changes(before: Manifest, after: Manifest, *, part_labels: bool) -> I
             yield f"{name} has other images or cameras"
         elif part_labels and new_parts != old_parts:
             yield f"{name} has other part labels"
-
-
-def in_short(lines: Sequence[str]) -> str:
-    """The first few of the lines, and how many more there are."""
-    more = f"; and {len(lines) - _NAMED} more" if len(lines) > _NAMED else ""
-    return "; ".join(lines[:_NAMED]) + more

@@ -12,7 +12,7 @@ import numpy as np
 from flax import traverse_util
 from jax.sharding import Mesh
 
-from input_pipeline.errors import UserError
+from input_pipeline.errors import UserError, in_short
 from input_pipeline.readers import parse_spec, split_specs
 from magnifier_jax import weights
 from magnifier_jax.checkpoints import CheckpointReader
@@ -29,7 +29,7 @@ from magnifier_jax.interop import (
     read_torch_file,
 )
 from magnifier_jax.model import MagnifierNet, classifies_identities
-from magnifier_jax.training.manifest import Manifest, compare, compare_people, in_short
+from magnifier_jax.training.manifest import Manifest, compare, compare_people
 from magnifier_jax.training.step import TrainState, initial_state
 from magnifier_jax.workdir import WorkDirectory
 

@@ -11,8 +11,10 @@ from input_pipeline.errors import (
     Problem,
     UserError,
     combined,
+    in_short,
     printable,
     problems_of,
+    reason_of,
 )
 
 
@@ -70,3 +72,14 @@ def test_errors_are_combined_with_every_file_once():
     both = combined([DataError("no labels"), one, DataError("no labels")])
     assert str(both) == "no labels; 2 files cannot be used: a: is empty; b: is empty"
     assert str(combined([DataError("x")])) == "x"
+
+
+def test_the_first_few_are_named_and_the_rest_counted():
+    assert in_short([]) == ""
+    assert in_short(["a", "b"], most=2) == "a; b"
+    assert in_short(["a", "b", "c", "d"], most=2) == "a; b; and 2 more"
+
+
+def test_what_others_raise_is_one_line():
+    assert reason_of(RuntimeError("bad\n  header\t at 7 ")) == "bad header at 7"
+    assert reason_of(KeyError()) == "KeyError"

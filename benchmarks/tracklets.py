@@ -23,7 +23,8 @@ from input_pipeline.synthetic.settings import SyntheticSettings, settings_of
 from input_pipeline.synthetic.studio import Studio
 from magnifier_jax import retrieval
 from magnifier_jax.embedding.embeddings import Embeddings
-from magnifier_jax.embedding.model import Model, load
+from magnifier_jax.embedding.loading import load
+from magnifier_jax.embedding.model import Model
 from magnifier_jax.retrieval.pooling import Weighting
 from magnifier_jax.tables import table
 

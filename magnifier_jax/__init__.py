@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from magnifier_jax.config import Config as Config
     from magnifier_jax.embedding.embeddings import Embeddings as Embeddings
     from magnifier_jax.embedding.folder import embed_folder as embed_folder
+    from magnifier_jax.embedding.loading import load as load
     from magnifier_jax.embedding.model import Model as Model
-    from magnifier_jax.embedding.model import load as load
     from magnifier_jax.embedding.queries import search_images as search_images
     from magnifier_jax.evaluation.explain import explain as explain
     from magnifier_jax.evaluation.hiding import robustness as robustness
@@ -49,7 +49,7 @@ _HOMES = {
     "embed_folder": "magnifier_jax.embedding.folder",
     "evaluate": "magnifier_jax.retrieval",
     "explain": "magnifier_jax.evaluation.explain",
-    "load": "magnifier_jax.embedding.model",
+    "load": "magnifier_jax.embedding.loading",
     "pool": "magnifier_jax.retrieval",
     "rerank": "magnifier_jax.retrieval",
     "robustness": "magnifier_jax.evaluation.hiding",

@@ -102,7 +102,7 @@ def _parser() -> console.Parser:
 def _embed(options: argparse.Namespace) -> None:
     from input_pipeline.images.folder import list_folder
     from magnifier_jax.embedding.folder import check_gallery_output, embed_folder
-    from magnifier_jax.embedding.model import load
+    from magnifier_jax.embedding.loading import load
 
     if options.gallery is not None:
         _embed_into(options)
@@ -143,7 +143,7 @@ def _embed_into(options: argparse.Namespace) -> None:
     from input_pipeline.images.folder import list_folder
     from magnifier_jax.devices import start_distributed, wait_for_all
     from magnifier_jax.embedding.growing import embed_into, read_columns
-    from magnifier_jax.embedding.model import load
+    from magnifier_jax.embedding.loading import load
     from magnifier_jax.gallery import Gallery
 
     start_distributed()

@@ -105,7 +105,7 @@ def _explain_images(
     import numpy as np
 
     from magnifier_jax.devices import enable_compilation_cache
-    from magnifier_jax.embedding.model import load
+    from magnifier_jax.embedding.loading import load
     from magnifier_jax.evaluation.explain import Explainer
     from magnifier_jax.gallery import Gallery
 

@@ -160,7 +160,7 @@ def open_gallery(place: str, *, workdir: str | None = None) -> Gallery | Gallery
     except UserError:
         if workdir is None:
             raise
-    from magnifier_jax.embedding.model import load
+    from magnifier_jax.embedding.loading import load
 
     return Gallery.open(place, network=load(workdir))
 

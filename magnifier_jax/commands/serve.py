@@ -196,7 +196,7 @@ def _service(options: argparse.Namespace) -> tuple[SearchService, str]:
 
 def _open(options: argparse.Namespace) -> tuple[Model, Any]:
     """The network and the gallery that was asked for."""
-    from magnifier_jax.embedding.model import load
+    from magnifier_jax.embedding.loading import load
     from magnifier_jax.embedding.queries import gallery_network
     from magnifier_jax.gallery import Gallery
 

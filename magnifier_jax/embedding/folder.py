@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import tqdm
@@ -22,6 +22,7 @@ from magnifier_jax.embedding.journal import Chunk, Journal
 from magnifier_jax.embedding.model import Model
 from magnifier_jax.gallery import file_header
 
+T = TypeVar("T")
 _CHUNK = 512  # images that an interruption can cost
 
 
@@ -87,10 +88,7 @@ def embed_folder(
         FilesError: Files cannot be read.
     """
     check_gallery_output(output, force=force)
-    if not isinstance(folder, ImageFolder):
-        folder = list_folder(user_path(folder))
-        for notice in folder.notices:
-            say(printable(f"{notice}."))
+    folder = listed(folder, say=say)
     parts = parts and model.has_parts
     with claim_output(output, force=force) as target:
         journal = Journal(target, key=_key(model, folder, dtype=dtype, parts=parts))
@@ -150,27 +148,21 @@ def _embed(
     states = {name: file_state(folder.root / name) for name in folder.names}
     rest = [name for name in folder.names if not journal.has(name, state=states[name])]
     bad: list[Problem] = []
-    total, done = len(folder.names), len(folder.names) - len(rest)
-    with tqdm.tqdm(
-        total=total, initial=done, desc="Embedding", unit="img", disable=not progress
-    ) as bar:
-        for start in range(0, len(rest), _CHUNK):
-            names = rest[start : start + _CHUNK]
-            found = model.embed(
-                [folder.root / name for name in names], batch_size=batch_size, skip_bad=True
-            )
-            bad += found.problems
-            if len(found):
-                assert found.positions is not None
-                chosen = [names[i] for i in found.positions]
-                journal.add(
-                    Chunk(
-                        names=chosen,
-                        states=[states[name] for name in chosen],
-                        arrays=_arrays(found, dtype=dtype, parts=parts),
-                    )
+    for names in in_chunks(rest, size=_CHUNK, total=len(folder.names), progress=progress):
+        found = model.embed(
+            [folder.root / name for name in names], batch_size=batch_size, skip_bad=True
+        )
+        bad += found.problems
+        if len(found):
+            assert found.positions is not None
+            chosen = [names[i] for i in found.positions]
+            journal.add(
+                Chunk(
+                    names=chosen,
+                    states=[states[name] for name in chosen],
+                    arrays=_arrays(found, dtype=dtype, parts=parts),
                 )
-            bar.update(len(names))
+            )
     return bad
 
 
@@ -180,6 +172,36 @@ def _arrays(found: Embeddings, *, dtype: np.dtype[Any], parts: bool) -> Mapping[
         arrays["parts"] = found.parts.astype(dtype)
         arrays["visible"] = found.visible
     return arrays
+
+
+def listed(
+    folder: ImageFolder | str | os.PathLike[str], *, say: Callable[[str], None]
+) -> ImageFolder:
+    """The images of a folder; what is worth knowing of it is said where it was not listed yet."""
+    if isinstance(folder, ImageFolder):
+        return folder
+    found = list_folder(user_path(folder))
+    for notice in found.notices:
+        say(printable(f"{notice}."))
+    return found
+
+
+def in_chunks(rest: Sequence[T], *, size: int, total: int, progress: bool) -> Iterator[Sequence[T]]:
+    """Images that are still to be embedded, some at a time, with a progress bar.
+
+    Args:
+        rest: The images.
+        size: How many at a time.
+        total: All images, those that are done among them.
+        progress: Whether to show the bar.
+    """
+    with tqdm.tqdm(
+        total=total, initial=total - len(rest), desc="Embedding", unit="img", disable=not progress
+    ) as bar:
+        for start in range(0, len(rest), size):
+            chunk = rest[start : start + size]
+            yield chunk
+            bar.update(len(chunk))
 
 
 def file_state(path: pathlib.Path) -> str:

@@ -18,15 +18,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import numpy as np
-import tqdm
 
-from input_pipeline.errors import FilesError, Problem, UserError, printable
-from input_pipeline.files import reading, user_path
+from input_pipeline.errors import FilesError, Problem, UserError
+from input_pipeline.files import reading
 from input_pipeline.identities.file_names import Who
-from input_pipeline.images.folder import ImageFolder, list_folder
+from input_pipeline.images.folder import ImageFolder
 from magnifier_jax.devices import together
 from magnifier_jax.embedding.embeddings import Embeddings
-from magnifier_jax.embedding.folder import file_state
+from magnifier_jax.embedding.folder import file_state, in_chunks, listed
 from magnifier_jax.embedding.model import Model
 
 if TYPE_CHECKING:
@@ -89,34 +88,25 @@ def embed_into(
     """
     if model.model_id != store.model:
         raise UserError(f"{store.place} is a gallery of another network than {model.path}.")
-    if not isinstance(folder, ImageFolder):
-        folder = list_folder(user_path(folder))
-        for notice in folder.notices:
-            say(printable(f"{notice}."))
+    folder = listed(folder, say=say)
     with together():
         store.note_images(folder.root)
     task = _Task(model, folder, store, columns=columns or {}, dtype=dtype, parts=parts)
     rest, there = task.todo()
     bad: list[Problem] = []
     added = replaced = 0
-    total, done = len(task.share), len(task.share) - len(rest)
-    with tqdm.tqdm(
-        total=total, initial=done, desc="Embedding", unit="img", disable=not progress
-    ) as bar:
-        for start in range(0, len(rest), _CHUNK):
-            chunk = rest[start : start + _CHUNK]
-            problems, kept = task.embed(chunk, batch_size=batch_size, replace=there)
-            bad += problems
-            replaced += sum(task.names[row] in there for row in kept)
-            added += sum(task.names[row] not in there for row in kept)
-            bar.update(len(chunk))
+    for chunk in in_chunks(rest, size=_CHUNK, total=len(task.share), progress=progress):
+        problems, kept = task.embed(chunk, batch_size=batch_size, replace=there)
+        bad += problems
+        replaced += sum(task.names[row] in there for row in kept)
+        added += sum(task.names[row] not in there for row in kept)
     if bad and not skip_bad:
         raise FilesError(
             "All others are in the gallery; replace or remove these and give the same command "
             "again, or leave them out with --skip-bad",
             bad,
         )
-    return Grown(added, replaced, done, tuple(bad))
+    return Grown(added, replaced, len(task.share) - len(rest), tuple(bad))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

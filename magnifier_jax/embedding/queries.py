@@ -20,7 +20,8 @@ from input_pipeline.identities.spelling import one_spelling
 from input_pipeline.identities.unknown import is_junk, is_unknown_camera
 from input_pipeline.images.codec import read_image
 from magnifier_jax.embedding.embeddings import Embeddings
-from magnifier_jax.embedding.model import Model, load
+from magnifier_jax.embedding.loading import load
+from magnifier_jax.embedding.model import Model
 from magnifier_jax.evaluation.report.drawing import Mark, Ranking, Shown, ranking_sheet
 from magnifier_jax.gallery import Gallery, SearchResult
 from magnifier_jax.gallery.tracklets import gallery_of_tracklets

@@ -23,7 +23,8 @@ from magnifier_jax.checkpoints.reader import Which
 from magnifier_jax.datasets import open_images, open_training_set
 from magnifier_jax.devices import make_mesh, put_replicated
 from magnifier_jax.embedding.forward import embed_split, make_embed
-from magnifier_jax.embedding.model import Model, load
+from magnifier_jax.embedding.loading import load
+from magnifier_jax.embedding.model import Model
 from magnifier_jax.embedding.network import Trained
 from magnifier_jax.export.card import Card, Verification, make_card
 from magnifier_jax.export.folder import write_folder

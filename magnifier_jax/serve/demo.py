@@ -9,7 +9,8 @@ from input_pipeline.errors import UserError
 from input_pipeline.files import user_path
 from magnifier_jax.datasets import list_sets
 from magnifier_jax.embedding.folder import embed_folder
-from magnifier_jax.embedding.model import Model, load
+from magnifier_jax.embedding.loading import load
+from magnifier_jax.embedding.model import Model
 from magnifier_jax.gallery import Gallery
 
 QUICKSTART = pathlib.Path("runs/quickstart")

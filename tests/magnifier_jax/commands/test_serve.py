@@ -10,7 +10,7 @@ import pytest
 
 from magnifier_jax.commands import serve
 from magnifier_jax.embedding.folder import embed_folder
-from magnifier_jax.embedding.model import load
+from magnifier_jax.embedding.loading import load
 from magnifier_jax.serve.server import browser, is_loopback, link, listen, make_token
 
 

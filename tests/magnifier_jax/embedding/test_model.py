@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from input_pipeline.errors import DataError, FilesError, UserError
-from magnifier_jax.embedding.model import load, padded_size
+from magnifier_jax.embedding.loading import load
+from magnifier_jax.embedding.model import padded_size
 from magnifier_jax.export import export_model
 from magnifier_jax.interop import read_torch_file, write_torch_file
 

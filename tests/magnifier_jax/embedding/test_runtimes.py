@@ -8,7 +8,7 @@ import pytest
 
 from input_pipeline.errors import UserError
 from magnifier_jax.commands import main
-from magnifier_jax.embedding.model import load
+from magnifier_jax.embedding.loading import load
 from magnifier_jax.embedding.runtimes import check_runtime, part_shares
 from magnifier_jax.export.verification import sample_images
 from magnifier_jax.retrieval import Gallery

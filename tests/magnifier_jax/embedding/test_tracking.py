@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from magnifier_jax.embedding.model import load
+from magnifier_jax.embedding.loading import load
 
 pytestmark = pytest.mark.usefixtures("quick_compiling")
 

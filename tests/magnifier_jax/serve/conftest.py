@@ -7,7 +7,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from magnifier_jax.embedding.folder import embed_folder
-from magnifier_jax.embedding.model import load
+from magnifier_jax.embedding.loading import load
 from magnifier_jax.gallery import Gallery
 from magnifier_jax.serve.catalog.catalog import MemoryCatalog
 from magnifier_jax.serve.catalog.entries import entry_id

@@ -27,7 +27,7 @@ from magnifier_jax import retrieval
 from magnifier_jax.devices import make_mesh
 from magnifier_jax.embedding.network import Trained, load_trained
 from magnifier_jax.evaluation.branches import branch_alone, branch_slices
-from magnifier_jax.evaluation.ground_truth import Study, open_study
+from magnifier_jax.evaluation.robustness.ground_truth import Study, open_study
 from magnifier_jax.tables import table
 from magnifier_jax.training.augmentation import normalize
 

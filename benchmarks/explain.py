@@ -23,7 +23,7 @@ from magnifier_jax.devices import make_mesh
 from magnifier_jax.embedding.embeddings import visible_parts
 from magnifier_jax.embedding.network import load_trained
 from magnifier_jax.evaluation.explain import Explainer, PartStatistics
-from magnifier_jax.evaluation.ground_truth import Study, open_study
+from magnifier_jax.evaluation.robustness.ground_truth import Study, open_study
 from magnifier_jax.tables import table
 
 _BATCH = 64

@@ -17,9 +17,9 @@ import sys
 from collections.abc import Sequence
 
 from magnifier_jax.commands import robustness as command
-from magnifier_jax.evaluation.regions import Kind
 from magnifier_jax.evaluation.report.sections import robustness_file
-from magnifier_jax.evaluation.robustness import WHOLE, NetworkRobustness, read_robustness
+from magnifier_jax.evaluation.robustness.regions import Kind
+from magnifier_jax.evaluation.robustness.results import WHOLE, NetworkRobustness, read_robustness
 from magnifier_jax.tables import table
 
 ROWS = ("baseline", "mask", "sab", "sfb", "nodiversity", "all")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from magnifier_jax.embedding.model import Model as Model
     from magnifier_jax.embedding.queries import search_images as search_images
     from magnifier_jax.evaluation.explain import explain as explain
-    from magnifier_jax.evaluation.hiding import robustness as robustness
+    from magnifier_jax.evaluation.robustness.hiding import robustness as robustness
     from magnifier_jax.export.exporting import export_model as export
     from magnifier_jax.gallery import Gallery as Gallery
     from magnifier_jax.retrieval import evaluate as evaluate
@@ -52,7 +52,7 @@ _HOMES = {
     "load": "magnifier_jax.embedding.loading",
     "pool": "magnifier_jax.retrieval",
     "rerank": "magnifier_jax.retrieval",
-    "robustness": "magnifier_jax.evaluation.hiding",
+    "robustness": "magnifier_jax.evaluation.robustness.hiding",
     "search_images": "magnifier_jax.embedding.queries",
     "train": "magnifier_jax.api",
 }

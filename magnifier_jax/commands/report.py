@@ -91,7 +91,7 @@ def _compare(workdirs: Sequence[pathlib.Path], output: pathlib.Path) -> None:
     from magnifier_jax.evaluation.evaluate import Score
     from magnifier_jax.evaluation.report.comparison import Run, compare_runs
     from magnifier_jax.evaluation.report.sections import robustness_file
-    from magnifier_jax.evaluation.robustness import read_robustness
+    from magnifier_jax.evaluation.robustness.results import read_robustness
     from magnifier_jax.training.log import read_records
     from magnifier_jax.workdir import WorkDirectory, distinct_names
 

@@ -61,9 +61,9 @@ def _measure(options: argparse.Namespace) -> None:
         raise UserError(f"--seed must be 0 or more, not {options.seed}")
     from magnifier_jax.devices import enable_compilation_cache, make_mesh
     from magnifier_jax.embedding.network import load_trained
-    from magnifier_jax.evaluation.ground_truth import open_study
-    from magnifier_jax.evaluation.hiding import measure_robustness
     from magnifier_jax.evaluation.report.sections import robustness_file
+    from magnifier_jax.evaluation.robustness.ground_truth import open_study
+    from magnifier_jax.evaluation.robustness.hiding import measure_robustness
     from magnifier_jax.workdir import distinct_names
 
     workdirs = [user_path(path) for path in options.workdir]

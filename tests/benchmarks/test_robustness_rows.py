@@ -6,9 +6,14 @@ import sys
 import pytest
 
 from benchmarks import robustness
-from magnifier_jax.evaluation.look_alikes import Confusions
-from magnifier_jax.evaluation.regions import standard_regions
-from magnifier_jax.evaluation.robustness import Figures, Hidden, NetworkRobustness, Robustness
+from magnifier_jax.evaluation.robustness.look_alikes import Confusions
+from magnifier_jax.evaluation.robustness.regions import standard_regions
+from magnifier_jax.evaluation.robustness.results import (
+    Figures,
+    Hidden,
+    NetworkRobustness,
+    Robustness,
+)
 
 
 def write(folder, clean, loss):

@@ -12,7 +12,7 @@ from magnifier_jax.evaluation.report.charts import chart, series_color
 from magnifier_jax.evaluation.report.curves import curve
 from magnifier_jax.evaluation.report.page import document
 from magnifier_jax.evaluation.report.sections import robustness_section, scores_table
-from magnifier_jax.evaluation.robustness import Robustness
+from magnifier_jax.evaluation.robustness.results import Robustness
 
 _COMPARED = {
     "total": "Total loss",

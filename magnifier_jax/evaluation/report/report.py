@@ -22,8 +22,6 @@ from magnifier_jax.embedding.forward import make_embed
 from magnifier_jax.embedding.network import Trained
 from magnifier_jax.evaluation.evaluate import Ranked, Score
 from magnifier_jax.evaluation.explain import Explainer, Explanation, PartStatistics
-from magnifier_jax.evaluation.look_alikes import matching
-from magnifier_jax.evaluation.pairs import study_pairs
 from magnifier_jax.evaluation.report import curves, page, sections
 from magnifier_jax.evaluation.report.drawing import (
     Mark,
@@ -32,7 +30,9 @@ from magnifier_jax.evaluation.report.drawing import (
     part_map_sheet,
     ranking_sheet,
 )
-from magnifier_jax.evaluation.robustness import read_robustness
+from magnifier_jax.evaluation.report.pairs import study_pairs
+from magnifier_jax.evaluation.robustness.look_alikes import matching
+from magnifier_jax.evaluation.robustness.results import read_robustness
 from magnifier_jax.training.log import RunLog, read_records
 from magnifier_jax.workdir import WorkDirectory
 

@@ -16,9 +16,6 @@ from PIL import Image
 
 from magnifier_jax.evaluation.evaluate import Score
 from magnifier_jax.evaluation.explain import Explanation, MatchExplanation
-from magnifier_jax.evaluation.look_alikes import Confusions
-from magnifier_jax.evaluation.pairs import Pairs
-from magnifier_jax.evaluation.regions import Kind
 from magnifier_jax.evaluation.report.charts import (
     Dots,
     dot_chart,
@@ -27,7 +24,10 @@ from magnifier_jax.evaluation.report.charts import (
     series_color,
 )
 from magnifier_jax.evaluation.report.explanations import bar, match_panels
-from magnifier_jax.evaluation.robustness import WHOLE, NetworkRobustness, Robustness
+from magnifier_jax.evaluation.report.pairs import Pairs
+from magnifier_jax.evaluation.robustness.look_alikes import Confusions
+from magnifier_jax.evaluation.robustness.regions import Kind
+from magnifier_jax.evaluation.robustness.results import WHOLE, NetworkRobustness, Robustness
 from magnifier_jax.retrieval.measures.metrics import ranks_to_show
 
 _RIGHT, _WRONG = "#22a054", "#d63838"

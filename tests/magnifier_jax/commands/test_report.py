@@ -4,8 +4,8 @@ import shutil
 import pytest
 
 from magnifier_jax.commands import report as command
-from magnifier_jax.evaluation.regions import standard_regions
-from magnifier_jax.evaluation.robustness import (
+from magnifier_jax.evaluation.robustness.regions import standard_regions
+from magnifier_jax.evaluation.robustness.results import (
     Figures,
     Hidden,
     NetworkRobustness,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from input_pipeline.dataset import NUM_PARTS, PART_NAMES
-from magnifier_jax.evaluation.regions import Kind, standard_regions
+from magnifier_jax.evaluation.robustness.regions import Kind, standard_regions
 
 REGIONS = {region.name: region for region in standard_regions()}
 

@@ -5,7 +5,7 @@ import pytest
 
 from input_pipeline.errors import DataError
 from input_pipeline.synthetic import PRESETS, generate
-from magnifier_jax.evaluation.ground_truth import find_ground_truth
+from magnifier_jax.evaluation.robustness.ground_truth import find_ground_truth
 
 
 @pytest.fixture(scope="module")

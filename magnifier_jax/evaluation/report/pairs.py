@@ -10,7 +10,7 @@ from input_pipeline.errors import UserError
 from input_pipeline.identities.unknown import UNKNOWN_CAMERA
 from magnifier_jax.config import EvaluateConfig
 from magnifier_jax.datasets import TestSet
-from magnifier_jax.evaluation.look_alikes import blocks, matching
+from magnifier_jax.evaluation.robustness.look_alikes import blocks, matching
 from magnifier_jax.retrieval import OperatingPoint, verify
 
 _BINS = 60

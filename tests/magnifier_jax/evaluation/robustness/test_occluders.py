@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from magnifier_jax.evaluation.occluders import CANVAS, Layer, draw_layer
+from magnifier_jax.evaluation.robustness.occluders import CANVAS, Layer, draw_layer
 
 
 def blob(top, left, bottom, right):

@@ -6,7 +6,7 @@ import pytest
 from input_pipeline.identities.unknown import UNKNOWN_CAMERA
 from input_pipeline.store.splits import PreparedSplit
 from input_pipeline.synthetic import PRESETS
-from magnifier_jax.evaluation.look_alikes import (
+from magnifier_jax.evaluation.robustness.look_alikes import (
     DrawnPeople,
     find_confusions,
     matching,

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 
 from input_pipeline.files import read_json, reading
-from magnifier_jax.evaluation.look_alikes import Confusions
-from magnifier_jax.evaluation.regions import Kind
+from magnifier_jax.evaluation.robustness.look_alikes import Confusions
+from magnifier_jax.evaluation.robustness.regions import Kind
 from magnifier_jax.tables import table
 
 Side = Literal["query", "gallery", "both"]

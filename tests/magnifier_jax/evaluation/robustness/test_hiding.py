@@ -10,10 +10,11 @@ from magnifier_jax.commands import robustness as command
 from magnifier_jax.datasets import open_test_sets
 from magnifier_jax.devices import make_mesh
 from magnifier_jax.embedding.network import load_trained
-from magnifier_jax.evaluation.ground_truth import find_ground_truth
-from magnifier_jax.evaluation.hiding import measure_robustness, part_distances, robustness
-from magnifier_jax.evaluation.regions import standard_regions
-from magnifier_jax.evaluation.robustness import WHOLE, Robustness, read_robustness
+from magnifier_jax.evaluation.robustness.compared import part_distances
+from magnifier_jax.evaluation.robustness.ground_truth import find_ground_truth
+from magnifier_jax.evaluation.robustness.hiding import measure_robustness, robustness
+from magnifier_jax.evaluation.robustness.regions import standard_regions
+from magnifier_jax.evaluation.robustness.results import WHOLE, Robustness, read_robustness
 
 pytestmark = pytest.mark.usefixtures("quick_compiling")
 
@@ -132,7 +133,7 @@ def test_parts_are_compared_where_both_show_them():
 
 def test_the_command_measures_and_keeps_its_figures(tiny_run, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(
-        "magnifier_jax.evaluation.hiding.standard_regions", lambda: tuple(REGIONS[:1])
+        "magnifier_jax.evaluation.robustness.hiding.standard_regions", lambda: tuple(REGIONS[:1])
     )
     output = tmp_path / "all.json"
     arguments = ["--workdir", str(tiny_run.workdir.path), "--output", str(output)]
@@ -164,7 +165,7 @@ def test_the_command_says_what_is_wrong(tiny_run, capsys, arguments, said):
 
 def test_models_are_measured_by_one_call(trained, monkeypatch):
     monkeypatch.setattr(
-        "magnifier_jax.evaluation.hiding.standard_regions", lambda: tuple(REGIONS[:1])
+        "magnifier_jax.evaluation.robustness.hiding.standard_regions", lambda: tuple(REGIONS[:1])
     )
     found = robustness(trained, progress=False)
     assert [network.name for network in found.networks] == ["network"]

@@ -17,7 +17,7 @@ from input_pipeline.readers import parse_spec, read_dataset, split_specs
 from input_pipeline.synthetic.settings import SETTINGS_FILE, read_settings
 from magnifier_jax.config import Config
 from magnifier_jax.datasets import TestSet, open_test_sets
-from magnifier_jax.evaluation.look_alikes import DrawnPeople
+from magnifier_jax.evaluation.robustness.look_alikes import DrawnPeople
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """The published recipe on Market-1501: every field with its default.
 
-`magnifier_jax/config.py` declares the fields and explains each. Other files start from here and
-change what differs. On the command line any field can be set:
+`magnifier_jax/config/sections.py` declares the fields and explains each. Other files start from
+here and change what differs. On the command line any field can be set:
 `--config.data.root=/data --config.train.epochs=60`.
 """
 

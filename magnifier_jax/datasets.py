@@ -28,7 +28,7 @@ from input_pipeline.readers import (
 from input_pipeline.store.mixing import concatenate
 from input_pipeline.store.splits import PreparedSplit, prepare
 from magnifier_jax.config import Config, DataConfig
-from magnifier_jax.training.manifest import Manifest, list_people
+from magnifier_jax.training.manifest import Manifest, list_people, titles_of
 
 # Datasets that are drawn rather than found, so that no folder has to be named.
 _DRAWN = "synthetic"
@@ -125,7 +125,9 @@ class Listing:
         sets = self._training()
         return tuple(
             f"{title}/{number if by_number else dataset.name_of(number)}"
-            for title, dataset in zip(_titles(sets), sets, strict=True)
+            for title, dataset in zip(
+                titles_of([dataset.name for dataset in sets]), sets, strict=True
+            )
             for number in sorted({sample.identity for sample in dataset.train})
         )
 
@@ -136,7 +138,7 @@ class Listing:
             DataError: A file cannot be looked at.
         """
         sets = self._training()
-        return list_people(_titles(sets), sets)
+        return list_people(titles_of([dataset.name for dataset in sets]), sets)
 
     def _training(self) -> list[ReidDataset]:
         found = (self.readings[spec].dataset for spec in self.train)
@@ -175,7 +177,7 @@ class Listing:
         if self.train:
             datasets = [checked[spec].usable for spec in self.train]
             training = _join(self.config, datasets, [opened[spec].train for spec in self.train])
-        titles = _distinct([opened[spec].name for spec in self.test])
+        titles = titles_of([opened[spec].name for spec in self.test])
         return training, tuple(
             TestSet(
                 title,
@@ -320,7 +322,7 @@ def _join(
     config: Config, datasets: Sequence[ReidDataset], splits: Sequence[PreparedSplit]
 ) -> TrainingSet:
     """Joins prepared training sets into one."""
-    titles = _titles(datasets)
+    titles = titles_of([dataset.name for dataset in datasets])
     split = splits[0] if len(splits) == 1 else concatenate(splits, titles)
     with_parts = config.data.part_labels != "none"
     if with_parts:
@@ -331,10 +333,6 @@ def _join(
         raise UserError("Two training sets share identity numbers; this is a bug.")
     drop = with_parts and config.data.images_without_map == "drop"
     return TrainingSet(split, labels.astype(np.int32), manifest, drop_unlabeled=drop)
-
-
-def _titles(datasets: Sequence[ReidDataset]) -> list[str]:
-    return _distinct([dataset.name for dataset in datasets])
 
 
 def _tell(found: Sequence[Checked]) -> None:
@@ -348,17 +346,6 @@ def _tell(found: Sequence[Checked]) -> None:
     for scan in (checked.scan for checked in found if checked.scan is not None):
         for notice in scan.notices:
             warnings.warn(f"{scan.dataset.name}: {notice}", stacklevel=2)
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """The names, numbered where several datasets have the same."""
-    distinct: list[str] = []
-    for name in names:
-        candidate, number = name, 2
-        while candidate in distinct:
-            candidate, number = f"{name}_{number}", number + 1
-        distinct.append(candidate)
-    return distinct
 
 
 def _read(data: DataConfig, specs: Sequence[str], *, progress: bool) -> tuple[Reading, ...]:

@@ -75,6 +75,17 @@ class Manifest:
         return cls({str(name): Person.from_json(numbers) for name, numbers in value.items()})
 
 
+def titles_of(names: Sequence[str]) -> list[str]:
+    """What datasets of these names are called: numbered where several have the same."""
+    titles: list[str] = []
+    for name in names:
+        candidate, number = name, 2
+        while candidate in titles:
+            candidate, number = f"{name}_{number}", number + 1
+        titles.append(candidate)
+    return titles
+
+
 def list_people(
     titles: Sequence[str],
     datasets: Sequence[ReidDataset],

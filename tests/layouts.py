@@ -38,19 +38,19 @@ SETTINGS = SyntheticSettings(
 
 @dataclasses.dataclass(frozen=True)
 class Shot:
-    """One picture of the synthetic pedestrians: who, where, and which of several."""
+    """One image of the synthetic pedestrians: who, where, and which of several."""
 
     split: str
     identity: int
     camera: int
     index: int
-    picture: pathlib.Path
+    image: pathlib.Path
     parts: pathlib.Path
 
 
 @functools.cache
 def shots() -> tuple[Shot, ...]:
-    """16 training pictures of four people; four queries and eight gallery pictures of two more."""
+    """16 training images of four people; four queries and eight gallery images of two more."""
     folder = pathlib.Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     generate(folder / "pedestrians", SETTINGS, workers=1, progress=False)
@@ -60,7 +60,7 @@ def shots() -> tuple[Shot, ...]:
         seen: Counter[tuple[int, int]] = Counter()
         for sample in getattr(dataset, split):
             key = (sample.identity, sample.camera)
-            # Query and gallery are of the same people: their pictures need different numbers.
+            # Query and gallery are of the same people: their images need different numbers.
             index = seen[key] + (4 if split == "query" else 0)
             seen[key] += 1
             assert sample.part_map is not None
@@ -74,13 +74,13 @@ def people(split: str) -> list[int]:
 
 
 def save(shot: Shot, path: pathlib.Path) -> pathlib.Path:
-    """Puts a shot's picture into a file, as JPEG or PNG by the file's name."""
+    """Puts a shot's image into a file, as JPEG or PNG by the file's name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".jpg":
-        shutil.copyfile(shot.picture, path)
+        shutil.copyfile(shot.image, path)
     else:
-        with Image.open(shot.picture) as picture:
-            picture.save(path)
+        with Image.open(shot.image) as opened:
+            opened.save(path)
     return path
 
 
@@ -90,7 +90,7 @@ THREE_FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bo
 def three_folders(
     root: pathlib.Path, name: Callable[[Shot], str], *, labels: bool = False
 ) -> pathlib.Path:
-    """Pictures in the three folders of Market-1501, and their `_ps_label` tree when asked."""
+    """Images in the three folders of Market-1501, and their `_ps_label` tree when asked."""
     for shot in shots():
         relative = pathlib.Path(THREE_FOLDERS[shot.split]) / name(shot)
         save(shot, root / relative)
@@ -111,7 +111,7 @@ def duke_name(shot: Shot) -> str:
 
 def market1501(folder: pathlib.Path) -> str:
     root = three_folders(folder / "Market-1501-v15.09.15", market_name, labels=True)
-    (root / "query" / "Thumbs.db").write_bytes(b"not a picture")
+    (root / "query" / "Thumbs.db").write_bytes(b"not an image")
     junk = shots()[0]
     save(junk, root / "bounding_box_test" / "-1_c3s1_000009_00.jpg")
     save(junk, root / "bounding_box_test" / "0000_c3s1_000010_00.jpg")
@@ -170,7 +170,7 @@ def cuhk03_lists(folder: pathlib.Path) -> str:
 
 
 def cuhk03_matlab(folder: pathlib.Path) -> str:
-    """The protocol file over HDF5 pixels: one camera pair, a person a row, ten pictures each."""
+    """The protocol file over HDF5 pixels: one camera pair, a person a row, ten images each."""
     import h5py
     import scipy.io
 
@@ -186,8 +186,8 @@ def cuhk03_matlab(folder: pathlib.Path) -> str:
         for number, shot in enumerate(shots()):
             person = persons.index(shot.identity)
             index = shot.index + 5 * (shot.camera - 1)
-            with Image.open(shot.picture) as picture:
-                pixels = np.asarray(picture).transpose(2, 1, 0)
+            with Image.open(shot.image) as opened:
+                pixels = np.asarray(opened).transpose(2, 1, 0)
             grid[index, person] = file.create_dataset(f"image{number}", data=pixels).ref
             names.append(f"1_{person + 1:03d}_{shot.camera}_{index + 1:02d}.png")
             identities.append(shot.identity)
@@ -278,7 +278,7 @@ def write_table(folder: pathlib.Path, text: str) -> pathlib.Path:
 def mars(folder: pathlib.Path) -> str:
     """The protocol's files over images of which each is a tracklet of two frames.
 
-    Distractors and junk are there too. Both frames are the same picture.
+    Distractors and junk are there too. Both frames are the same image.
     """
     root = folder / "MARS"
     names: dict[str, list[str]] = {"train": [], "test": []}

@@ -41,7 +41,7 @@ def torch_state() -> dict[str, np.ndarray]:
 
 
 def batch(size: int, *, height: int, width: int) -> ReferenceBatch:
-    """Noise for pictures, horizontal bands of parts with some noise, four identities."""
+    """Noise for images, horizontal bands of parts with some noise, four identities."""
     rng = _generator("inputs")
     images = rng.standard_normal((size, 3, height, width)).astype(np.float32)
     rows, columns = height // 8, width // 8

@@ -66,7 +66,7 @@ def path(request: pytest.FixtureRequest) -> pathlib.Path:
 
 
 def test_there_are_two() -> None:
-    assert [path.name for path in NOTEBOOKS] == ["quickstart.ipynb", "your_pictures.ipynb"]
+    assert [path.name for path in NOTEBOOKS] == ["quickstart.ipynb", "your_images.ipynb"]
 
 
 def test_runs(path: pathlib.Path, tmp_path: pathlib.Path) -> None:

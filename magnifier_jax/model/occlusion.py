@@ -22,7 +22,7 @@ def draw_occluded_parts(
     groups: Sequence[OcclusionGroup],
     *,
     num_parts: int,
-    pictures: int | None = None,
+    images: int | None = None,
 ) -> jax.Array:
     """Draws which parts are hidden.
 
@@ -31,12 +31,12 @@ def draw_occluded_parts(
         groups: What is drawn together; published: 2 of the 4 parts of the upper body and 1 of
             the 3 of the lower body.
         num_parts: Number of part classes P.
-        pictures: None draws once for the whole batch, as published; a number draws for each.
+        images: None draws once for the whole batch, as published; a number draws for each.
 
     Returns:
-        Booleans `[pictures or 1, P]`, True for a hidden part.
+        Booleans `[images or 1, P]`, True for a hidden part.
     """
-    rows = 1 if pictures is None else pictures
+    rows = 1 if images is None else images
     hidden = jnp.zeros((rows, num_parts), bool)
     for index, group in enumerate(groups):
         scores = jax.random.uniform(jax.random.fold_in(key, index), (rows, len(group.parts)))

@@ -207,7 +207,7 @@ def update_function(config: Config, model: MagnifierNet) -> StepFunction:
                 occlusion_key,
                 config.occlusion.groups,
                 num_parts=config.model.num_parts,
-                pictures=images.shape[0] if config.occlusion.per_picture else None,
+                images=images.shape[0] if config.occlusion.per_picture else None,
             )
         diversity_on = (epoch >= config.loss.diversity_start_epoch).astype(jnp.float32)
 

@@ -103,8 +103,8 @@ def test_programs() -> None:
         return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(arguments))
 
     # 64 images with part maps and labels, and 8 numbers, instead of a batch of 8 images.
-    picture = 32 * 16 * 4 + 4
-    assert given("resident step") - given("step") == 64 * picture + 8 * 4 - 8 * picture
+    image = 32 * 16 * 4 + 4
+    assert given("resident step") - given("step") == 64 * image + 8 * 4 - 8 * image
     assert given("descriptor") < given("step")
 
 

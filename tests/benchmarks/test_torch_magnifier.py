@@ -115,9 +115,9 @@ def pair() -> Pair:
 def test_running_statistics_after_a_step_are_theirs(pair: Pair) -> None:
     """Above all the unbiased running variance."""
 
-    def statistics(variables: Any, pictures: Any, labels: Any) -> Any:
+    def statistics(variables: Any, images: Any, labels: Any) -> Any:
         return pair.ours.apply(
-            variables, pictures, train=True, part_labels=labels, mutable=["batch_stats"]
+            variables, images, train=True, part_labels=labels, mutable=["batch_stats"]
         )[1]
 
     reference = pair.reference

@@ -72,7 +72,7 @@ def quick_compiling(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory) -> TinyRun:
-    """A trained network, its work directory and its pictures."""
+    """A trained network, its work directory and its images."""
     root = tmp_path_factory.mktemp("tiny_run")
     config = tiny_config(root)
     workdir = WorkDirectory(root / "workdir")

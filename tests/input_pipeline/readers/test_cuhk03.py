@@ -136,7 +136,7 @@ def test_matlab_pixels_are_unpacked_upright(tmp_path):
     shots = [shot for shot in layouts.shots() if shot.split == "train"]
     for sample, shot in zip(dataset.train, shots, strict=True):
         assert (sample.identity, sample.camera) == (shot.identity, shot.camera)
-        with Image.open(sample.path) as found, Image.open(shot.picture) as expected:
+        with Image.open(sample.path) as found, Image.open(shot.image) as expected:
             np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
 
 

@@ -126,7 +126,7 @@ def test_people_keep_their_names(tmp_path):
     for name in ("zoe", "ben"):
         picture = tmp_path / "train" / name / "c1_1.jpg"
         picture.parent.mkdir(parents=True)
-        shutil.copyfile(layouts.shots()[0].picture, picture)
+        shutil.copyfile(layouts.shots()[0].image, picture)
     for split in ("query", "gallery"):
         shutil.copytree(tmp_path / "train" / "zoe", tmp_path / split / "anna")
     dataset = folders.read(tmp_path)

@@ -64,14 +64,14 @@ def test_each_picture_keeps_its_person(layout, tmp_path):
 
 def _person_of_bytes(path: pathlib.Path) -> int:
     content = path.read_bytes()
-    return next(s.identity for s in layouts.shots() if s.picture.read_bytes() == content)
+    return next(s.identity for s in layouts.shots() if s.image.read_bytes() == content)
 
 
 def _person_of_pixels(path: pathlib.Path) -> int:
     with Image.open(path) as image:
         pixels = image.tobytes()
     for shot in layouts.shots():
-        with Image.open(shot.picture) as image:
+        with Image.open(shot.image) as image:
             if image.tobytes() == pixels:
                 return shot.identity
     raise AssertionError(path)

@@ -124,7 +124,7 @@ def test_bad_images_are_all_named_and_skipped_only_on_request(tiny_run, images, 
     output = tmp_path / "gallery.npz"
     first, last = sorted(images.rglob("*.jpg"))[:: len(list(images.rglob("*.jpg"))) - 1]
     first.write_bytes(first.read_bytes()[:300])
-    last.write_text("no picture")
+    last.write_text("no image")
     assert embed.main(command(tiny_run, images, output)) == 2
     errors = capsys.readouterr().err
     assert f"bad file: {first}" in errors

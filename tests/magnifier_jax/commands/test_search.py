@@ -107,10 +107,10 @@ def test_joined_galleries_and_persons_by_folder(tiny_run, gallery, query, tmp_pa
 
 
 def test_an_image_of_the_gallery_finds_itself(tiny_run, gallery, capsys):
-    picture = sorted((tiny_run.dataset / "bounding_box_test").iterdir())[2]
-    assert search.main([f"--gallery={gallery}", "--query", str(picture), "--top=1"]) == 0
+    query = sorted((tiny_run.dataset / "bounding_box_test").iterdir())[2]
+    assert search.main([f"--gallery={gallery}", "--query", str(query), "--top=1"]) == 0
     row = capsys.readouterr().out.splitlines()[3].split()
-    assert row[2] == picture.name
+    assert row[2] == query.name
     assert float(row[1]) == pytest.approx(0, abs=2e-3)
     assert row[3] == "-"
 
@@ -148,7 +148,7 @@ def test_unreadable_queries_are_named(gallery, tmp_path, capsys):
     assert search.main([f"--gallery={gallery}", "--query", "/nowhere.jpg"]) == 2
     assert "There is no image /nowhere.jpg" in capsys.readouterr().err
     broken = tmp_path / "broken.jpg"
-    broken.write_text("no picture")
+    broken.write_text("no image")
     assert search.main([f"--gallery={gallery}", "--query", str(broken)]) == 2
     assert "broken.jpg: not a" in capsys.readouterr().err
 

@@ -187,8 +187,8 @@ def test_the_command_draws_and_writes_what_it_says(tiny_run, tmp_path, capsys, m
     first = record["matches"][0]
     total = sum(branch["squared_distance"] for branch in first["branches"])
     assert first["distance"] ** 2 == pytest.approx(total)
-    with Image.open(tmp_path / "why.png") as picture:
-        assert picture.size[0] > 1000
+    with Image.open(tmp_path / "why.png") as drawing:
+        assert drawing.size[0] > 1000
     assert command.main([*arguments, "--output", "why.png"]) == 2
     assert "exists already" in capsys.readouterr().err
 

@@ -36,9 +36,9 @@ def random_network(
     config = Config.from_mapping(config.to_dict())
     model = build_model(config, num_identities=3)
     height, width = config.data.image_size
-    pictures = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
+    example = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
     shapes = jax.eval_shape(
-        lambda key, images: model.init(key, images, train=False), jax.random.key(0), pictures
+        lambda key, images: model.init(key, images, train=False), jax.random.key(0), example
     )
     rng = np.random.default_rng(0)
 

@@ -123,7 +123,7 @@ def test_a_necks_bias_is_no_parameter_and_stays() -> None:
     np.testing.assert_allclose(y.mean(0), bias, atol=1e-6)
 
 
-def test_one_picture_does_not_divide_by_zero() -> None:
+def test_one_image_does_not_divide_by_zero() -> None:
     _, new = BatchNorm().apply(
         norm_variables((3,)), normal(1, 3), train=True, mutable=["batch_stats"]
     )

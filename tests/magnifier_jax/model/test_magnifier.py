@@ -57,10 +57,10 @@ def program(train: bool) -> Any:
 
 
 def run(train: bool = False, images: np.ndarray | None = None, **inputs: Any) -> Outputs:
-    return program(train)(variables(), pictures() if images is None else images, **inputs)[0]
+    return program(train)(variables(), random_images() if images is None else images, **inputs)[0]
 
 
-def pictures(number: int = 4) -> np.ndarray:
+def random_images(number: int = 4) -> np.ndarray:
     rng = np.random.default_rng(1)
     return rng.standard_normal((number, HEIGHT, WIDTH, 3)).astype(np.float32)
 
@@ -146,7 +146,7 @@ def test_what_cannot_be_is_refused(
 
 def test_training_needs_part_labels() -> None:
     with pytest.raises(ValueError, match="needs part labels"):
-        jax.eval_shape(lambda: MODEL.init(jax.random.key(0), pictures(), train=True))
+        jax.eval_shape(lambda: MODEL.init(jax.random.key(0), random_images(), train=True))
 
 
 def test_hiding_needs_a_part_map() -> None:
@@ -154,7 +154,7 @@ def test_hiding_needs_a_part_map() -> None:
     with pytest.raises(ValueError, match="needs a part map"):
         jax.eval_shape(
             lambda: model.init(
-                jax.random.key(0), pictures(), train=True, hidden=jnp.zeros((1, 8), bool)
+                jax.random.key(0), random_images(), train=True, hidden=jnp.zeros((1, 8), bool)
             )
         )
 
@@ -171,7 +171,7 @@ def test_inference_takes_the_parsing_heads_best_guess() -> None:
 def test_training_takes_the_given_labels() -> None:
     outputs = run(train=True, part_labels=part_labels())
     np.testing.assert_array_equal(outputs.part_map, part_labels()[:, ::2, ::2])
-    shares = [[(picture == part).mean() for part in range(8)] for picture in outputs.part_map]
+    shares = [[(part_map == part).mean() for part in range(8)] for part_map in outputs.part_map]
     np.testing.assert_allclose(outputs.part_shares, shares, rtol=1e-6)
 
 
@@ -195,8 +195,8 @@ def test_descriptor_is_the_necks_in_order() -> None:
     np.testing.assert_allclose(outputs.descriptor, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_pictures_do_not_influence_each_other_at_inference() -> None:
-    alone = run(images=pictures()[:1])
+def test_images_do_not_influence_each_other_at_inference() -> None:
+    alone = run(images=random_images()[:1])
     np.testing.assert_allclose(run().descriptor[:1], alone.descriptor, rtol=1e-4, atol=1e-5)
 
 

@@ -31,7 +31,7 @@ def test_two_upper_and_one_lower_part_are_hidden_evenly() -> None:
 def test_the_whole_batch_hides_the_same_unless_told() -> None:
     key = jax.random.key(3)
     assert draw_occluded_parts(key, GROUPS, num_parts=8).shape == (1, 8)
-    each = np.asarray(draw_occluded_parts(key, GROUPS, num_parts=8, pictures=40))
+    each = np.asarray(draw_occluded_parts(key, GROUPS, num_parts=8, images=40))
     assert each.shape == (40, 8)
     np.testing.assert_array_equal(each.sum(1), 3)
     assert len(np.unique(each, axis=0)) > 5
@@ -50,7 +50,7 @@ def test_mask_is_zero_where_a_hidden_part_is() -> None:
     np.testing.assert_array_equal(mask, ~np.isin(part_map, [2, 4, 5]))
 
 
-def test_mask_follows_each_pictures_own_parts() -> None:
+def test_mask_follows_each_images_own_parts() -> None:
     part_map = np.random.default_rng(0).integers(0, 8, (2, 5, 4))
     hidden = np.zeros((2, 8), bool)
     hidden[0, 1] = hidden[1, 7] = True

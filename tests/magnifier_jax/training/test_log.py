@@ -57,17 +57,17 @@ def test_scalars_are_lines_and_series(directory):
     ]
 
 
-def test_pictures_come_back(directory):
-    picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+def test_images_come_back(directory):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     with RunLog(directory) as log:
-        log.image(3, "parts", picture)
+        log.image(3, "parts", pixels)
         with pytest.raises(ValueError, match=r"image parts: uint8 \[H, W, 3\], not float64"):
-            log.image(3, "parts", picture / 255)
+            log.image(3, "parts", pixels / 255)
     (event,) = [event for event in events(directory) if event.summary.value]
     assert event.step == 3
     assert event.summary.value[0].tag == "parts"
     stored = Image.open(io.BytesIO(event.summary.value[0].image.encoded_image_string))
-    np.testing.assert_array_equal(np.asarray(stored), picture)
+    np.testing.assert_array_equal(np.asarray(stored), pixels)
 
 
 def test_resuming_gives_the_log_of_an_undisturbed_run(tmp_path, caplog):
@@ -141,13 +141,13 @@ def test_a_full_disk_is_reported_once_and_leaves_whole_lines(directory, file_siz
 
 
 def test_a_full_disk_does_not_lose_later_events(directory, file_size_limit, caplog):
-    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     with RunLog(directory) as log:
         file_size_limit(2000)
-        log.image(1, "a", picture)
+        log.image(1, "a", pixels)
         assert "cannot be written" in caplog.text
         file_size_limit(None)
-        log.image(2, "b", picture)
+        log.image(2, "b", pixels)
     torn, _ = sorted(directory.tensorboard.iterdir())
     assert torn.stat().st_size <= 2000
     torn.unlink()

@@ -143,7 +143,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 def test_diversity_loss() -> None:
     parts = normal(3, 8, 5)
     similarities = [
-        np.mean([cosine(picture[i], picture[j]) for picture in parts])
+        np.mean([cosine(image[i], image[j]) for image in parts])
         for i, j in itertools.combinations(range(8), 2)
     ]
     assert len(similarities) == 28

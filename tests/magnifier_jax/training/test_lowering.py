@@ -24,7 +24,7 @@ def make_config(precision):
     return Config.from_mapping(config.to_dict())
 
 
-def pictures(count):
+def image_batch(count):
     return TrainBatch(
         images=jax.ShapeDtypeStruct((count, HEIGHT, WIDTH, 3), jnp.uint8),
         part_maps=jax.ShapeDtypeStruct((count, HEIGHT, WIDTH), jnp.uint8),
@@ -52,7 +52,7 @@ def test_training_step(network):
     config, model, mesh, state = network
     step = steps.make_train_step(config, model, mesh)
     epoch = jax.ShapeDtypeStruct((), jnp.int32)
-    exported = jax.export.export(step, platforms=ACCELERATORS)(state, pictures(BATCH), epoch)
+    exported = jax.export.export(step, platforms=ACCELERATORS)(state, image_batch(BATCH), epoch)
     check(exported, devices=8)
     after, _ = jax.tree.unflatten(exported.out_tree, exported.out_avals)
     assert [x.shape for x in jax.tree.leaves(after)] == [x.shape for x in jax.tree.leaves(state)]
@@ -64,13 +64,13 @@ def test_resident_training_step(network):
     step = steps.make_resident_train_step(config, model, mesh)
     ids, epoch = jax.ShapeDtypeStruct((BATCH,), jnp.int32), jax.ShapeDtypeStruct((), jnp.int32)
     lower = jax.export.export(step, platforms=ACCELERATORS)
-    check(lower(state, pictures(64), ids, epoch), devices=8)
+    check(lower(state, image_batch(64), ids, epoch), devices=8)
 
 
 def test_descriptor(network):
     _, model, mesh, state = network
     describe = forward.make_embed(model, mesh)
     lower = jax.export.export(describe, platforms=ACCELERATORS)
-    exported = lower(state.variables, pictures(BATCH).images)
+    exported = lower(state.variables, image_batch(BATCH).images)
     check(exported, devices=8)
     assert (BATCH, 256) in [aval.shape for aval in exported.out_avals]

@@ -99,7 +99,7 @@ def test_the_loss_falls_on_a_repeated_batch():
     assert int(state.step) == 40
 
 
-def test_resident_pictures_give_the_same_numbers(on_one):
+def test_resident_images_give_the_same_numbers(on_one):
     settings, mesh = config(), make_mesh(jax.devices()[:1])
     model = steps.build_model(settings, num_identities=IDENTITIES)
     state = steps.initial_state(settings, model, mesh)
@@ -107,10 +107,10 @@ def test_resident_pictures_give_the_same_numbers(on_one):
     whole = jax.tree.map(
         lambda *arrays: np.concatenate(arrays), *(batch(number) for number in range(5))
     )
-    pictures = put_replicated(whole, mesh)
+    resident = put_replicated(whole, mesh)
     for number in range(5):
         ids = put_batch(np.arange(16, dtype=np.int32) + 16 * number, mesh)
-        state, metrics = step(state, pictures, ids, put_replicated(EPOCH, mesh))
+        state, metrics = step(state, resident, ids, put_replicated(EPOCH, mesh))
         # Two programs, which the compiler may order differently.
         assert metrics == pytest.approx(on_one.metrics[number], rel=1e-5, abs=1e-6)
 
@@ -135,7 +135,7 @@ def test_resident_pictures_give_the_same_numbers(on_one):
             {"global_id", "fusion_triplet", "adversarial_weight", "diversity"},
         ),
     ],
-    ids=["global only", "no global", "occlusion per picture in bf16"],
+    ids=["global only", "no global", "occlusion per image in bf16"],
 )
 def test_switches(changes, absent, present):
     settings, mesh = config(**changes), make_mesh(jax.devices()[:1])

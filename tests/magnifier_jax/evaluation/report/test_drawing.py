@@ -17,16 +17,16 @@ from magnifier_jax.evaluation.report.drawing import (
 )
 
 
-def picture(value):
+def flat(value):
     return np.full((64, 32, 3), value, np.uint8)
 
 
 def test_borders_tell_right_from_wrong_in_order():
     matches = tuple(
-        Shown(picture(9), ("0.123", "a very long name of a picture.jpg"), mark)
+        Shown(flat(9), ("0.123", "a very long name of an image.jpg"), mark)
         for mark in (Mark.RIGHT, Mark.WRONG, Mark.UNKNOWN)
     )
-    rankings = [Ranking(Shown(picture(9)), matches), Ranking(Shown(None), matches[:1])]
+    rankings = [Ranking(Shown(flat(9)), matches), Ranking(Shown(None), matches[:1])]
     drawn = np.asarray(ranking_sheet(rankings, title="Title"))
     columns = {
         mark: np.flatnonzero((drawn == np.array(mark.value)).all(-1).sum(0) > 180)
@@ -41,10 +41,13 @@ def test_borders_tell_right_from_wrong_in_order():
 
 def test_many_matches_take_several_rows():
     def sheet(matches, **options):
-        rankings = [Ranking(Shown(picture(9)), (Shown(picture(9)),) * matches), Ranking(query, ())]
+        rankings = [
+            Ranking(Shown(flat(9)), (Shown(flat(9)),) * matches),
+            Ranking(query, ()),
+        ]
         return ranking_sheet(rankings, **options)
 
-    query = Shown(picture(9), ("a name",))
+    query = Shown(flat(9), ("a name",))
     one, three = sheet(4, columns=4), sheet(9, columns=4)
     assert one.width == three.width == sheet(4).width
     rows = one.height / 2
@@ -54,13 +57,13 @@ def test_many_matches_take_several_rows():
 def test_part_maps_are_tinted_by_the_palette_and_background_darkened():
     part_map = np.zeros((4, 2), np.uint8)
     part_map[2:] = 3
-    mixed = overlay(picture(200), part_map)
+    mixed = overlay(flat(200), part_map)
     assert (mixed[:32] == 70).all()
     np.testing.assert_allclose(mixed[40, 5], 0.45 * 200 + 0.55 * PALETTE[3].astype(float), atol=1)
 
 
 def test_part_map_sheet_holds_every_pair_and_the_legend():
-    images = np.stack([picture(value) for value in (10, 90, 170)])
+    images = np.stack([flat(value) for value in (10, 90, 170)])
     sheet = np.asarray(part_map_sheet(images, np.full((3, 8, 4), 5), columns=2))
     for value in (10, 90, 170):
         assert (sheet == value).all(-1).sum() >= 192 * 96

@@ -20,7 +20,13 @@ from input_pipeline.sampler import IdentitySampler
 from input_pipeline.store.splits import PreparedSplit, prepare
 from magnifier_jax.config import Config
 from magnifier_jax.datasets import TrainingSet, open_images
-from magnifier_jax.devices import enable_compilation_cache, make_mesh, put_batch, put_replicated
+from magnifier_jax.devices import (
+    enable_compilation_cache,
+    keep_freed_memory,
+    make_mesh,
+    put_batch,
+    put_replicated,
+)
 from magnifier_jax.model import BackboneSpec
 from magnifier_jax.training.manifest import Manifest, Person
 from magnifier_jax.training.step import (
@@ -145,6 +151,7 @@ class JaxStepper:
             precision: One of `PRECISIONS`.
             settings: What all contestants have in common.
         """
+        keep_freed_memory()
         enable_compilation_cache()
         self._config = _config(settings, precision=precision, placement=way)
         split = settings.split()

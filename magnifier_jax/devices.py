@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import importlib.metadata
+import importlib.util
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,6 +18,10 @@ from input_pipeline.errors import UserError
 from input_pipeline.files import cache_folder
 
 DATA_AXIS = "data"
+
+# Of glibc's `mallopt`: memory pools, blocks with a mapping of their own, and how much that is free
+# at the end of the pool goes back to the system (-1: nothing).
+_KEEPING = {-8: 1, -4: 0, -1: -1}
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -149,3 +156,34 @@ def enable_compilation_cache() -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
     if not os.environ.get("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def keep_freed_memory() -> None:
+    """Lets a program that computes on a CPU keep the memory of a step for the next one.
+
+    By default, glibc gives large blocks back to the system once they are free. Each step then asks
+    for its memory anew and waits while the system clears it page by page, which takes a fifth to
+    a quarter of the step's processor time.
+
+    To be called before the first device is asked for, whose threads would choose other memory
+    pools. Nothing changes where there may be an accelerator, whose steps have their own memory,
+    and on systems without glibc.
+    """
+    if not _only_cpu(jax.config.jax_platforms):  # type: ignore[attr-defined]
+        return
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # Elsewhere it does not exist.
+        mallopt = ctypes.CDLL(None).mallopt
+        for parameter, value in _KEEPING.items():
+            mallopt(parameter, value)
+
+
+def _only_cpu(chosen: str | None) -> bool:
+    """Whether JAX can find nothing but CPUs; asking JAX itself would start its devices.
+
+    Args:
+        chosen: The platforms that JAX was told to look for, such as `cuda,cpu`; empty for any.
+    """
+    if chosen:
+        return bool(chosen == "cpu")
+    plugins = importlib.metadata.entry_points(group="jax_plugins")
+    return not plugins and importlib.util.find_spec("libtpu") is None

@@ -20,7 +20,7 @@ from input_pipeline.files import check_output, user_path
 from magnifier_jax import weights
 from magnifier_jax.checkpoints.reader import Which
 from magnifier_jax.config import Config, suggest
-from magnifier_jax.devices import enable_compilation_cache, start_distributed
+from magnifier_jax.devices import enable_compilation_cache, keep_freed_memory, start_distributed
 from magnifier_jax.evaluation import table
 from magnifier_jax.evaluation.run import measure_run
 from magnifier_jax.training.interruption import Terminated, raise_on_sigterm
@@ -62,6 +62,7 @@ def main(argv: Sequence[str]) -> int:
     """Does what the flags say."""
     if len(argv) > 1:
         raise UserError(f"{argv[1]!r} is not understood; options look like --config=FILE.")
+    keep_freed_memory()
     start_distributed()
     enable_compilation_cache()
     with raise_on_sigterm():

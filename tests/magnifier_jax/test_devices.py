@@ -17,6 +17,22 @@ from magnifier_jax.devices import enable_compilation_cache
 enable_compilation_cache()
 print(jax.jit(lambda x: x @ x + 1)(jax.numpy.ones((4, 4))).sum())
 """
+# A block is filled twice, in a thread of its own as XLA's are, and its page faults are counted.
+FILL_TWICE = """
+import resource, threading
+from magnifier_jax.devices import keep_freed_memory
+keep_freed_memory()
+faults = []
+def fill():
+    for _ in range(2):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        b"x" * (64 << 20)
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+thread = threading.Thread(target=fill)
+thread.start()
+thread.join()
+print(*faults)
+"""
 
 
 class Chip:
@@ -82,3 +98,42 @@ def test_programs_are_kept_where_the_environment_says(own, tmp_path):
     folders = {tmp_path / "cache" / "magnifier_jax" / "xla": not own, tmp_path / "own": own}
     for folder, expected in folders.items():
         assert any(folder.glob("*")) == expected
+
+
+def page_faults(**environment):
+    finished = subprocess.run(
+        [sys.executable, "-c", FILL_TWICE],
+        env={**os.environ, **environment},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [int(word) for word in finished.stdout.split()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have another malloc")
+def test_freed_memory_is_kept_for_the_next_step_on_cpus_only():
+    pages = (64 << 20) // os.sysconf("SC_PAGESIZE")
+    first, second = page_faults(JAX_PLATFORMS="cpu")
+    assert first > 0.9 * pages
+    assert second < 0.01 * pages
+    # What is given back has to be fetched again.
+    _, second = page_faults(JAX_PLATFORMS="cuda,cpu")
+    assert second > 0.9 * pages
+
+
+@pytest.mark.parametrize(
+    ("chosen", "plugins", "expected"),
+    [
+        ("cpu", ["cuda"], True),
+        (None, [], True),
+        (None, ["cuda"], False),
+        ("cuda,cpu", [], False),
+        ("tpu", [], False),
+    ],
+)
+def test_a_machine_with_plugins_may_have_an_accelerator(monkeypatch, chosen, plugins, expected):
+    monkeypatch.setattr(devices.importlib.metadata, "entry_points", lambda group: plugins)
+    monkeypatch.setattr(devices.importlib.util, "find_spec", lambda name: None)
+    assert devices._only_cpu(chosen) is expected

@@ -156,7 +156,7 @@ def _service(options: argparse.Namespace) -> tuple[SearchService, str]:
     from magnifier_jax.embedding.queries import image_folder
     from magnifier_jax.gallery import Gallery
     from magnifier_jax.gallery.thresholds import greatest_distance
-    from magnifier_jax.serve.catalog.catalog import MemoryCatalog
+    from magnifier_jax.serve.catalog.memory_catalog import MemoryCatalog
     from magnifier_jax.serve.demo import QUICKSTART, demo_gallery
     from magnifier_jax.serve.image_files import ImageFiles
     from magnifier_jax.serve.service import SearchService

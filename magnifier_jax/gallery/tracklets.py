@@ -36,10 +36,27 @@ def gallery_of_tracklets(
         UserError: No tracklet of any image is known.
     """
     images = gallery if isinstance(gallery, Gallery) else gallery.to_gallery(where=where)
-    groups = Groups.of(
+    return pooled_gallery(images, tracklets_of(gallery, images), weights=weights)
+
+
+def tracklets_of(gallery: Gallery | GalleryStore, images: Gallery) -> Groups:
+    """Which images are one tracklet, as `gallery_of_tracklets` tells it.
+
+    Args:
+        gallery: What knows the tracklets.
+        images: Its images, or some of them.
+
+    Raises:
+        UserError: No tracklet of any image is known.
+    """
+    return Groups.of(
         _tracklets(gallery, images),
         within=[values for values in (images.identities, images.cameras) if values is not None],
     )
+
+
+def pooled_gallery(images: Gallery, groups: Groups, *, weights: Weighting = "visible") -> Gallery:
+    """A gallery of groups of images, each named after its first image."""
     first = groups.first
     return Gallery.build(
         pool(images, groups, weights=weights),

@@ -9,10 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 LONGEST_SEARCH = 1000
 """Matches of one query that can be reached, page by page."""
+MOST_TOGETHER = 16
+"""Images of one query."""
 _MARKS = 200  # images marked right or wrong
 _ID = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 _CAMERA = Annotated[int | str, Field(union_mode="left_to_right")]
 _NAME = Annotated[str, Field(min_length=1, max_length=200)]
+_QUERY = Annotated[str, Field(max_length=100)]
 
 
 class _Strict(BaseModel):
@@ -75,6 +78,11 @@ class SearchOptions(_Strict):
         "shows. If not given, whole images are compared.",
     )
     where: Where = Field(default_factory=Where)
+    tracklets: bool = Field(
+        default=False,
+        description="Rank tracklets rather than images, each under the name of its first image, "
+        "whose camera and time count; that of the query is left out.",
+    )
     other_cameras: bool = Field(
         default=False,
         description="Leave out the camera of the query, where it is an image of the gallery.",
@@ -97,15 +105,30 @@ class SearchOptions(_Strict):
 
 
 class SearchRequest(SearchOptions):
-    """A search: give one of `query`, `image` and `descriptor`."""
+    """A search: give a query, images of the gallery or both, or else a descriptor.
 
-    query: str | None = Field(
-        default=None, max_length=100, description="What POST /embed called the image."
+    Several images are searched for as one: they show the same person.
+    """
+
+    query: _QUERY | Annotated[list[_QUERY], Field(max_length=MOST_TOGETHER)] = Field(
+        default=[], description="What POST /embed called the image, or several."
     )
-    image: _ID | None = Field(default=None, description="An image of the gallery, by its id.")
+    image: _ID | Annotated[list[_ID], Field(max_length=MOST_TOGETHER)] = Field(
+        default=[], description="An image of the gallery, by its id, or several."
+    )
     descriptor: list[float] | None = Field(
         default=None, max_length=100_000, description="A descriptor of the gallery's network."
     )
+
+    @property
+    def queries(self) -> list[str]:
+        """The names of all embedded images."""
+        return [self.query] if isinstance(self.query, str) else self.query
+
+    @property
+    def images(self) -> list[str]:
+        """The ids of all images of the gallery that are searched for."""
+        return [self.image] if isinstance(self.image, str) else self.image
 
 
 class Entry(BaseModel):
@@ -124,6 +147,7 @@ class Match(Entry):
     rank: int = Field(description="1 is the nearest.")
     distance: float
     mark: Literal["right", "wrong"] | None
+    images: int = Field(description="How many images it stands for: 1, or those of a tracklet.")
 
 
 class Matches(BaseModel):
@@ -173,6 +197,7 @@ class Info(BaseModel):
     first: datetime.datetime | None = Field(description="The earliest time, if any is known.")
     last: datetime.datetime | None = Field(description="The latest time, if any is known.")
     identities: bool = Field(description="Whether the gallery says who is on its images.")
+    tracklets: bool = Field(description="Whether tracklets can be ranked.")
     parts: list[str] = Field(description="Body parts that can be searched by; empty if none can.")
     why: bool = Field(description="Whether POST /why can explain a match.")
     metric: str

@@ -23,13 +23,20 @@ from input_pipeline.errors import MagnifierError, UserError
 from magnifier_jax.embedding.model import Model
 from magnifier_jax.gallery.thresholds import greatest_distance
 from magnifier_jax.retrieval.measures.verification import FALSE_POSITIVE_RATES
+from magnifier_jax.retrieval.pooling import Groups, pool
 from magnifier_jax.serve.batching import Batcher
-from magnifier_jax.serve.catalog.catalog import By, Catalog, Match, Vectors
+from magnifier_jax.serve.catalog.catalog import By, Catalog, Match, Tracklets, Vectors, stacked
 from magnifier_jax.serve.catalog.entries import Entry, Filters
 from magnifier_jax.serve.explaining import MatchExplainer
 from magnifier_jax.serve.image_files import ImageFiles
 from magnifier_jax.serve.refinement import refine
-from magnifier_jax.serve.schemas import LONGEST_SEARCH, SearchRequest, Why, WhyRequest
+from magnifier_jax.serve.schemas import (
+    LONGEST_SEARCH,
+    MOST_TOGETHER,
+    SearchRequest,
+    Why,
+    WhyRequest,
+)
 from magnifier_jax.serve.uploads import UploadLimits, read_upload
 
 T = TypeVar("T")
@@ -88,10 +95,11 @@ class _Search:
     by: By
     filters: Filters
     top: int
+    tracklets: bool
 
     @property
-    def key(self) -> tuple[By, Filters, int]:
-        return self.by, self.filters, self.top
+    def key(self) -> tuple[By, Filters, int, bool]:
+        return self.by, self.filters, self.top, self.tracklets
 
 
 class SearchService:
@@ -277,17 +285,20 @@ class SearchService:
         """
         start = time.perf_counter()
         asked = self._vectors(request)
+        of_marked = self._tracklets.vectors if request.tracklets else self._of_entries
         vectors = refine(
             asked,
-            right=self._of_entries(request.right) if request.right else None,
-            wrong=self._of_entries(request.wrong) if request.wrong else None,
+            right=of_marked(request.right) if request.right else None,
+            wrong=of_marked(request.wrong) if request.wrong else None,
         )
         by: By = "image" if request.parts is None else "parts"
         if request.parts is not None:
             vectors = self._chosen(vectors, request.parts)
         end = request.offset + request.limit
         top = next(size for size in _TOPS if size > min(end, LONGEST_SEARCH))
-        found = await self._search(_Search(vectors, by=by, filters=self._filters(request), top=top))
+        found = await self._search(
+            _Search(vectors, by, self._filters(request), top, tracklets=request.tracklets)
+        )
         limit = self.max_distance if request.max_distance is None else request.max_distance
         near = found if limit is None else tuple(one for one in found if one.distance <= limit)
         return Found(
@@ -299,25 +310,33 @@ class SearchService:
         )
 
     def _search_batch(self, searches: Sequence[_Search]) -> list[tuple[Match, ...]]:
-        by, filters, top = searches[0].key
-        each = [search.vectors for search in searches]
-        together = Vectors(
-            np.concatenate([one.descriptors for one in each]),
-            _joined([one.parts for one in each]) if by == "parts" else None,
-            _joined([one.visible for one in each]) if by == "parts" else None,
-        )
-        return self.catalog.nearest(together, filters, by=by, top=top)
+        by, filters, top, tracklets = searches[0].key
+        together = stacked([search.vectors for search in searches])
+        searched = self._tracklets if tracklets else self.catalog
+        return searched.nearest(together, filters, by=by, top=top)
+
+    @property
+    def _tracklets(self) -> Tracklets:
+        found = self.catalog.tracklets
+        if found is None:
+            raise UserError(
+                "The gallery does not say which images are a tracklet: give it a column "
+                "'tracklet', or search its images."
+            )
+        return found
 
     def _vectors(self, request: SearchRequest) -> Vectors:
-        given = [
-            name for name in ("query", "image", "descriptor") if getattr(request, name) is not None
-        ]
-        if len(given) != 1:
-            raise UserError("Give one of query, image and descriptor.")
-        if request.query is not None:
-            return self.query(request.query).vectors
-        if request.image is not None:
-            return self._of_entries([request.image])
+        count = len(request.queries) + len(request.images)
+        if bool(count) == (request.descriptor is not None):
+            raise UserError(
+                "Give a query, an image of the gallery, several of both, or else a descriptor."
+            )
+        if count > MOST_TOGETHER:
+            raise UserError(f"A search takes {MOST_TOGETHER} images at most, not {count}.")
+        if request.descriptor is None:
+            asked = [self.query(name).vectors for name in request.queries]
+            asked += [self._of_entries([number]) for number in request.images]
+            return asked[0] if count == 1 else _pooled(asked)
         descriptor = np.array([request.descriptor], np.float32)
         width = self.catalog.width
         if descriptor.shape[1] != width or not np.isfinite(descriptor).all():
@@ -350,13 +369,12 @@ class SearchService:
     def _filters(self, request: SearchRequest) -> Filters:
         without = set(request.wrong)
         cameras = set(map(str, request.where.without_cameras))
-        if request.image is not None:
-            without.add(request.image)
-            own = self.entry(request.image).camera
-            if request.other_cameras and own is not None:
-                cameras.add(str(own))
+        without.update(request.images)
+        if request.other_cameras:
+            own = [self.entry(number).camera for number in request.images]
+            cameras.update(str(camera) for camera in own if camera is not None)
         only = request.where.cameras
-        return Filters(
+        filters = Filters(
             cameras=None if only is None else frozenset(map(str, only)),
             without_cameras=frozenset(cameras),
             identity=request.where.identity,
@@ -364,6 +382,21 @@ class SearchService:
             until=in_utc(request.where.until),
             without=frozenset(without),
         )
+        self.check_times(filters)
+        return filters
+
+    def check_times(self, filters: Filters) -> None:
+        """Refuses filters by time where no time is known: nothing would pass them.
+
+        Raises:
+            UserError: That is so.
+        """
+        by_time = filters.since is not None or filters.until is not None
+        if by_time and self.catalog.entries.times is None:
+            raise UserError(
+                "The gallery does not know when its images were taken, so they cannot be filtered "
+                "by time: use a gallery that grows, with a column 'time'."
+            )
 
     # --- Explanations ---
 
@@ -406,6 +439,7 @@ def in_utc(time: datetime.datetime | None) -> datetime.datetime | None:
     return time.replace(tzinfo=datetime.UTC)
 
 
-def _joined(arrays: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
-    present = [array for array in arrays if array is not None]
-    return np.concatenate(present) if present else None
+def _pooled(images: Sequence[Vectors]) -> Vectors:
+    """Several images of one person as if they were one."""
+    together = pool(stacked(images), Groups.together(len(images)))
+    return Vectors(together.descriptors, together.parts, together.visible)

@@ -9,21 +9,19 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from input_pipeline.errors import UserError
-from magnifier_jax.gallery import Gallery
 from magnifier_jax.retrieval.descriptors import Metric
 from magnifier_jax.serve.catalog.entries import Entries, Entry, Filters
 
 By = Literal["image", "parts"]
-_FIRST, _GROWTH = 64, 4  # rows looked at, so that few sizes are compiled
 
 
 @dataclasses.dataclass(frozen=True)
 class Match:
-    """An entry and how far it is from the query."""
+    """An entry, how far it is from the query, and how many images it stands for."""
 
     entry: Entry
     distance: float
+    images: int = 1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,6 +37,18 @@ class Vectors:
     descriptors: NDArray[np.floating]
     parts: NDArray[np.floating] | None = None
     visible: NDArray[np.bool_] | None = None
+
+
+def stacked(images: Sequence[Vectors]) -> Vectors:
+    """Of several images, with parts if all have them."""
+    parts = [one.parts for one in images if one.parts is not None]
+    visible = [one.visible for one in images if one.visible is not None]
+    whole = len(parts) == len(visible) == len(images)
+    return Vectors(
+        np.concatenate([one.descriptors for one in images]),
+        np.concatenate(parts) if whole else None,
+        np.concatenate(visible) if whole else None,
+    )
 
 
 class Catalog(Protocol):
@@ -57,6 +67,16 @@ class Catalog(Protocol):
     @property
     def entries(self) -> Entries:
         """What is known of its images now."""
+        ...
+
+    @property
+    def has_tracklets(self) -> bool:
+        """Whether it seems to know tracklets; found out without reading its vectors."""
+        ...
+
+    @property
+    def tracklets(self) -> Tracklets | None:
+        """Its tracklets, to be searched rather than its images; None if none is known."""
         ...
 
     def vectors(self, rows: Sequence[int]) -> Vectors:
@@ -80,66 +100,26 @@ class Catalog(Protocol):
         ...
 
 
-class MemoryCatalog:
-    """A gallery in memory, as of a `.npz` file."""
+class Tracklets(Protocol):
+    """The tracklets of a gallery, each an entry that is named after its first image."""
 
-    def __init__(self, gallery: Gallery) -> None:
-        self.gallery = gallery
-        self.model: str = gallery.model
-        self.metric: Metric = gallery.metric
-        self.notes: Mapping[str, Any] = gallery.notes
-        self.width = int(gallery.descriptors.shape[1])
-        self.parts = 0 if gallery.parts is None else int(gallery.parts.shape[1])
-        self.entries = Entries(
-            gallery.names.tolist(),
-            identities=None if gallery.identities is None else gallery.identities.tolist(),
-            cameras=None if gallery.cameras is None else gallery.cameras.tolist(),
-        )
+    def __len__(self) -> int:
+        """Number of tracklets, and of images that belong to none."""
+        ...
 
-    def vectors(self, rows: Sequence[int]) -> Vectors:
-        """As `Catalog.vectors`."""
-        parts, visible = self.gallery.parts, self.gallery.visible
-        return Vectors(
-            np.asarray(self.gallery.descriptors[rows], np.float32),
-            None if parts is None else np.asarray(parts[rows], np.float32),
-            None if visible is None else visible[rows],
-        )
+    def vectors(self, numbers: Sequence[str]) -> Vectors:
+        """What is compared, of the tracklets of images of these ids.
+
+        Raises:
+            UserError: There is no such image.
+        """
+        ...
 
     def nearest(
         self, vectors: Vectors, filters: Filters, *, by: By, top: int
     ) -> list[tuple[Match, ...]]:
-        """As `Catalog.nearest`."""
-        count = len(self.entries)
-        passing = self.entries.passing(dataclasses.replace(filters, name=""))
-        wanted = min(top, int(np.count_nonzero(passing)))
-        if not wanted:
-            return [()] * len(vectors.descriptors)
-        looked = _FIRST
-        while looked < 2 * wanted:
-            looked *= _GROWTH
-        while True:
-            # Rows that do not pass take places too, so more are looked at until enough pass.
-            looked = min(looked, count)
-            if by == "image":
-                found = self.gallery.search(vectors.descriptors, top=looked)
-            elif vectors.parts is None:
-                raise UserError("The query has no part embeddings: search by the whole image.")
-            else:
-                found = self.gallery.search_parts(vectors.parts, vectors.visible, top=looked)
-            kept = passing[found.indices]
-            if looked == count or int(kept.sum(axis=1).min()) >= wanted:
-                break
-            looked *= _GROWTH
-        return [
-            self._matches(found.indices[i][kept[i]], found.distances[i][kept[i]], wanted)
-            for i in range(len(found.indices))
-        ]
+        """As `Catalog.nearest`. A tracklet passes if its first image does.
 
-    def _matches(
-        self, rows: NDArray[Any], distances: NDArray[Any], wanted: int
-    ) -> tuple[Match, ...]:
-        return tuple(
-            Match(self.entries.entry(row), distance)
-            for row, distance in zip(rows[:wanted].tolist(), distances.tolist(), strict=False)
-            if np.isfinite(distance)
-        )
+        The whole tracklet of an image that the filters leave out is left out.
+        """
+        ...

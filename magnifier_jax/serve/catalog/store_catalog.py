@@ -14,6 +14,11 @@ from magnifier_jax.gallery.store import GalleryStore
 from magnifier_jax.retrieval.descriptors import Metric
 from magnifier_jax.serve.catalog.catalog import By, Match, Vectors
 from magnifier_jax.serve.catalog.entries import Entries, Filters, entry_id
+from magnifier_jax.serve.catalog.memory_catalog import (
+    MemoryTracklets,
+    find_tracklets,
+    name_tracklets,
+)
 
 _LOOK_AGAIN = 1.0  # seconds after which a new version is looked for
 
@@ -35,6 +40,7 @@ class StoreCatalog:
         self.notes: Mapping[str, Any] = store.notes
         self._lock = threading.Lock()
         self._version, self._looked = -1, 0.0
+        self._tracklets: tuple[Entries, MemoryTracklets | None] | None = None
         first = self._read([self.entries.names[0]])
         self.width = int(first.descriptors.shape[1])
         self.parts = 0 if first.parts is None else int(first.parts.shape[1])
@@ -51,6 +57,21 @@ class StoreCatalog:
                     self._version = version
                 self._looked = now
             return self._entries
+
+    @property
+    def has_tracklets(self) -> bool:
+        """As `Catalog.has_tracklets`."""
+        return "tracklet" in self.store.columns or name_tracklets(self.entries.names)
+
+    @property
+    def tracklets(self) -> MemoryTracklets | None:
+        """As `Catalog.tracklets`: of the version that `entries` are of, read into memory."""
+        entries = self.entries
+        with self._lock:
+            if self._tracklets is None or self._tracklets[0] is not entries:
+                found = find_tracklets(self.store, self.store.to_gallery())
+                self._tracklets = entries, found
+            return self._tracklets[1]
 
     def vectors(self, rows: Sequence[int]) -> Vectors:
         """As `Catalog.vectors`."""

@@ -59,7 +59,9 @@ def make_app(service: SearchService, access: Access, *, title: str = "gallery") 
     app.include_router(search_routes(service))
     _add_page(app)
     add_failures(app)
-    largest = dict.fromkeys(UPLOADS, service.limits.bytes + _AROUND_UPLOAD)
+    largest = {
+        path: images * service.limits.bytes + _AROUND_UPLOAD for path, images in UPLOADS.items()
+    }
     app.add_middleware(BodyLimit, largest=lambda path: largest.get(path, JSON_BODY))
     app.add_middleware(Guard, access=access)
     return app

@@ -20,8 +20,8 @@ from magnifier_jax.serve.service import Found, QueryImage, SearchService, in_utc
 
 JSON_BODY = 2**20
 """Bytes of a request that holds no image, at most."""
-UPLOADS = ("/embed", "/search/image")
-"""Routes whose requests hold an image."""
+UPLOADS = {"/embed": 1, "/search/image": schemas.MOST_TOGETHER}
+"""Routes whose requests hold images, and how many at most."""
 _SECONDS_KEPT = 300  # in which a browser need not ask whether an image has changed
 
 
@@ -40,23 +40,34 @@ def search_routes(service: SearchService) -> APIRouter:
 
     @routes.post("/search")
     async def search(request: schemas.SearchRequest) -> schemas.Matches:
-        """Searches the gallery for an embedded image, one of its own images, or a descriptor."""
+        """Searches the gallery for embedded images, some of its own images, or a descriptor.
+
+        Several images show the same person, and are searched for as one.
+        """
         return _matches(request, await service.search(request))
 
     @routes.post("/search/image")
     async def search_image(
-        image: Annotated[UploadFile, File(description="JPEG, PNG, BMP, TIFF or WebP.")],
+        image: Annotated[
+            list[UploadFile],
+            File(
+                description="JPEG, PNG, BMP, TIFF or WebP; several show the same person.",
+                max_length=schemas.MOST_TOGETHER,
+            ),
+        ],
         options: Annotated[
             str, Form(description="The options of POST /search, as JSON.", max_length=JSON_BODY)
         ] = "{}",
     ) -> schemas.Matches:
-        """Embeds an image and searches for it, in one request."""
+        """Embeds an image, or several of one person, and searches for it, in one request."""
         try:
             asked = schemas.SearchOptions.model_validate_json(options)
         except pydantic.ValidationError as error:
             raise UserError(f"options: {first_problem(error.errors())}") from error
-        query = await service.embed_upload(await _content(image, service))
-        request = schemas.SearchRequest(query=query.name, **asked.model_dump())
+        queries = [await service.embed_upload(await _content(one, service)) for one in image]
+        request = schemas.SearchRequest(
+            query=[query.name for query in queries], **asked.model_dump()
+        )
         return _matches(request, await service.search(request))
 
     @routes.post("/why")
@@ -99,6 +110,7 @@ def _add_listing(routes: APIRouter, service: SearchService, *, title: str) -> No
             first=first,
             last=last,
             identities=entries.has_identities,
+            tracklets=catalog.has_tracklets,
             parts=list(service.part_names[1:]),
             why=service.explains,
             metric=catalog.metric,
@@ -134,6 +146,7 @@ def _add_listing(routes: APIRouter, service: SearchService, *, title: str) -> No
             until=in_utc(until),
             name=name,
         )
+        service.check_times(filters)
         entries = catalog.entries
         found = await run_in_threadpool(entries.listing, filters, offset=offset, limit=limit)
         return schemas.Listing(
@@ -214,6 +227,7 @@ def _matches(request: schemas.SearchRequest, found: Found) -> schemas.Matches:
                 rank=rank,
                 distance=match.distance,
                 mark="right" if match.entry.id in right else None,
+                images=match.images,
             )
             for rank, match in enumerate(found.matches, request.offset + 1)
         ],

@@ -3,7 +3,7 @@
 import {thumbnail} from "./api.js";
 
 export class Grid {
-  // `acts` has open(entry), mark(entry, "right" or "wrong"), why(entry) and markOf(id).
+  // `acts` has open(entry), add(entry), mark(entry, "right" or "wrong"), why(entry) and markOf(id).
   constructor(list, template, acts) {
     this.list = list;
     this.template = template;
@@ -33,6 +33,7 @@ export class Grid {
     say("distance", entry.distance === undefined ? "" : entry.distance.toFixed(3));
     say("who", whoIsOn(entry));
     say("time", timeOf(entry));
+    say("size", sizeOf(entry));
     say("name", entry.name);
     card.querySelector(".name").title = entry.name;
     const image = card.querySelector("img");
@@ -46,6 +47,7 @@ export class Grid {
       const button = card.querySelector(`.mark.${mark}`);
       button.addEventListener("click", () => this.acts.mark(entry, mark));
     }
+    card.querySelector(".add").addEventListener("click", () => this.acts.add(entry));
     card.querySelector(".why").addEventListener("click", () => this.acts.why(entry));
     for (const button of card.querySelectorAll("button")) button.tabIndex = -1;
     this.showMark(card);
@@ -102,6 +104,8 @@ export class Grid {
     if (event.key in steps) {
       const next = cards[place + steps[event.key]];
       if (next) this.focus(next);
+    } else if (marks && event.key.toLowerCase() === "a") {
+      this.acts.add(entry);
     } else if (marks && event.key.toLowerCase() === "r") {
       this.acts.mark(entry, "right");
     } else if (marks && event.key.toLowerCase() === "w") {
@@ -127,7 +131,13 @@ export function timeOf(entry) {
   return entry.time ? entry.time.slice(0, 19).replace("T", " ") : "";
 }
 
+// How many images a tracklet has.
+function sizeOf(entry) {
+  return entry.images > 1 ? `${entry.images.toLocaleString("en")} images` : "";
+}
+
 function description(entry) {
   const known = entry.rank ? `Match ${entry.rank}, distance ${entry.distance.toFixed(3)}` : "Image";
-  return [known, whoIsOn(entry), timeOf(entry), entry.name].filter(Boolean).join(", ");
+  return [known, whoIsOn(entry), timeOf(entry), sizeOf(entry), entry.name].filter(Boolean)
+    .join(", ");
 }

@@ -4,47 +4,13 @@ import * as api from "./api.js";
 import {download, table} from "./csv.js";
 import {Grid} from "./grid.js";
 import {PartPicker} from "./parts.js";
+import {Query, QueryImage} from "./query.js";
 import {WhyWindow} from "./why.js";
 
 const PAGE = 48; // images of the gallery on a page
 const MORE = 24; // matches that are added at a time
+const TOGETHER = 16; // images of one query
 const $ = (id) => document.getElementById(id);
-
-// What is known of a query: an uploaded file, or an image of the gallery.
-class Query {
-  constructor({file = null, entry = null}) {
-    this.file = file;
-    this.entry = entry;
-    this.url = file ? URL.createObjectURL(file) : api.wholeImage(entry.id);
-    this.name = file ? file.name || "pasted image" : entry.name;
-    this.embedded = null;
-    this.parts = null;
-    this.marks = new Map(); // by id: {mark, entry}
-    this.applied = {right: [], wrong: []};
-  }
-
-  async embed(signal) {
-    this.embedded = this.file ? await api.embed(this.file, signal)
-      : await api.partsOf(this.entry.id, signal);
-  }
-
-  // Asks with the query's name, and sends its image again where the server has forgotten it.
-  async ask(request) {
-    if (!this.file) return request({image: this.entry.id});
-    if (!this.embedded) await this.embed();
-    try {
-      return await request({query: this.embedded.query});
-    } catch (error) {
-      if (error.code !== "query") throw error;
-      await this.embed();
-      return request({query: this.embedded.query});
-    }
-  }
-
-  marked(mark) {
-    return [...this.marks].filter(([, one]) => one.mark === mark).map(([id]) => id);
-  }
-}
 
 const state = {
   info: null,
@@ -52,12 +18,14 @@ const state = {
   queries: new Map(), // by the number in the browser's history
   matches: [],
   more: false,
+  tracklets: false,
   place: {offset: 0, total: 0},
   asking: null,
 };
 
 const acts = {
-  open: (entry) => begin(new Query({entry})),
+  open: (entry) => begin(new Query([new QueryImage({entry})])),
+  add: (entry) => addImages([new QueryImage({entry})]),
   mark: (entry, mark) => setMark(entry, mark),
   markOf: (id) => state.query?.marks.get(id)?.mark,
   why: (entry) => why.show(state.query, entry),
@@ -144,35 +112,94 @@ function begin(query, {remember = true} = {}) {
   if (remember) {
     const number = state.queries.size + 1;
     state.queries.set(number, query);
-    history.pushState({number}, "", query.entry ? `#image=${query.entry.id}` : "#query");
+    const {entry} = query.images[0];
+    const alone = entry && query.images.length === 1;
+    history.pushState({number}, "", alone ? `#image=${entry.id}` : "#query");
   }
-  $("query-figure").hidden = false;
-  $("query-image").src = query.url;
-  $("query-image").alt = `The query, ${query.name}`;
-  $("query-name").textContent = query.name;
   $("drop").classList.add("small-drop");
   $("drop").querySelector("strong").textContent = "Search by another image";
-  $("other-cameras-row").hidden = !(query.entry && query.entry.camera !== null);
-  picker.show(query.embedded, query.parts);
+  $("add").hidden = false;
+  $("other-cameras-row").hidden = !query.images.some((image) =>
+    image.entry && image.entry.camera !== null);
+  $("cut-rates").hidden = state.tracklets || query.images.length > 1;
+  showQuery();
   showMarks();
   search();
 }
 
-function useFile(file) {
-  if (!file) return;
-  if (file.size > state.info.largest_upload) {
+// Shows one of the query's images, and all of them where there are several.
+function showQuery() {
+  const query = state.query;
+  const {shown} = query;
+  $("query-figure").hidden = false;
+  if ($("query-image").getAttribute("src") !== shown.url) $("query-image").src = shown.url;
+  $("query-image").alt = `The query, ${shown.name}`;
+  $("query-name").textContent = shown.name;
+  picker.show(query.embedded, query.parts);
+  $("query-list").hidden = query.images.length < 2;
+  $("query-list").replaceChildren(...query.images.map((image) => {
+    const row = document.createElement("li");
+    const look = document.createElement("button");
+    look.type = "button";
+    look.className = "shown";
+    look.title = image.name;
+    look.setAttribute("aria-label", `Show ${image.name}`);
+    look.setAttribute("aria-pressed", String(image === shown));
+    const small = document.createElement("img");
+    small.src = image.entry ? api.thumbnail(image.entry.id) : image.url;
+    small.alt = "";
+    look.append(small);
+    look.addEventListener("click", () => {
+      query.shown = image;
+      showQuery();
+      $("query-list").children[query.images.indexOf(image)].firstElementChild.focus();
+      if (!image.embedded && state.info.parts.length) lookAtParts(query);
+    });
+    const remove = document.createElement("button");
+    remove.type = "button";
+    remove.className = "remove";
+    remove.textContent = "✕";
+    remove.title = "Take it out of the query";
+    remove.setAttribute("aria-label", `Take ${image.name} out of the query`);
+    remove.addEventListener("click", () => {
+      begin(new Query(query.images.filter((other) => other !== image)));
+      ($("query-list").querySelector("button") ?? $("add-file")).focus();
+    });
+    row.append(look, remove);
+    return row;
+  }));
+}
+
+function addImages(images) {
+  const there = new Set(state.query?.images.map((image) => image.entry?.id));
+  const fresh = images.filter((image) => !image.entry || !there.has(image.entry.id));
+  const count = fresh.length + (state.query?.images.length ?? 0);
+  if (count > TOGETHER) {
+    message({title: "Too many images", error: true,
+      text: `A query takes ${TOGETHER} images at most, not ${count}.`});
+  } else if (fresh.length) {
+    begin(state.query ? state.query.with(fresh) : new Query(fresh));
+  }
+}
+
+// Searches by files of one person, or adds them to the query.
+function useFiles(files, {add = false} = {}) {
+  if (!files.length) return;
+  const large = files.find((file) => file.size > state.info.largest_upload);
+  if (large) {
     const most = Math.floor(state.info.largest_upload / 2 ** 20);
     message({title: "That file is too large", error: true,
-      text: `${file.name} has ${Math.ceil(file.size / 2 ** 20)} MB; ${most} MB are allowed.`});
+      text: `${large.name} has ${Math.ceil(large.size / 2 ** 20)} MB; ${most} MB are allowed.`});
     return;
   }
-  begin(new Query({file}));
+  if (!add && files.length <= TOGETHER) state.query = null;
+  addImages(files.map((file) => new QueryImage({file})));
 }
 
 function options() {
   const query = state.query;
   const asked = {where: where(), right: query.applied.right, wrong: query.applied.wrong,
-    other_cameras: $("other-cameras").checked};
+    other_cameras: $("other-cameras").checked, tracklets: state.tracklets};
   if (query.parts) asked.parts = query.parts;
   if ($("cut-on").checked) asked.max_distance = Number($("cut-number").value);
   return asked;
@@ -201,22 +228,23 @@ function search() {
   const query = state.query;
   if (!query) return browse(0);
   return asking(async (signal) => {
-    if (query.file && !query.embedded) {
-      await query.embed(signal);
-      if (state.query === query) picker.show(query.embedded, query.parts);
-    }
+    await query.embed(signal);
+    if (state.query === query) picker.show(query.embedded, query.parts);
     const found = await query.ask((name) =>
       api.search({...name, ...options(), limit: MORE}, signal));
     state.matches = found.matches;
     show(found);
-    if (!query.embedded && state.info.parts.length) lookAtParts(query);
+    const unknown = query.images.some((image) => !image.embedded);
+    if (unknown && state.info.parts.length) lookAtParts(query);
   }, search);
 }
 
-// The parts of an image of the gallery are looked at after its matches are shown.
+// The parts of images of the gallery are looked at after their matches are shown.
 async function lookAtParts(query) {
   try {
-    await query.embed();
+    for (const image of query.images) {
+      if (!image.embedded) await image.embed();
+    }
   } catch {
     return; // Without its file the image can still be searched for.
   }
@@ -243,8 +271,10 @@ function afterMatches(found) {
   const count = state.matches.length;
   const by = found.by === "parts" ? `by ${state.query.parts.join(", ")}` : "by the whole image";
   const refined = state.query.applied.right.length + state.query.applied.wrong.length;
-  say(count ? `${count}${found.more ? " nearest" : ""} ${count === 1 ? "match" : "matches"}, ` +
-    `${by}${refined ? ", refined" : ""}` : "");
+  const several = state.query.images.length;
+  const what = state.tracklets ? ["tracklet", "tracklets"] : ["match", "matches"];
+  say(count ? `${count}${found.more ? " nearest" : ""} ${what[count === 1 ? 0 : 1]}, ` +
+    `${by}${several > 1 ? ` of ${several} together` : ""}${refined ? ", refined" : ""}` : "");
   $("more").hidden = !found.more;
   $("message").hidden = true;
   if (found.nobody) {
@@ -392,6 +422,7 @@ function dropQuery() {
   $("query-figure").hidden = true;
   $("drop").classList.remove("small-drop");
   $("drop").querySelector("strong").textContent = "Drop an image of a person";
+  $("add").hidden = $("query-list").hidden = true;
   $("more").hidden = true;
   grid.clear();
   picker.show(null, null);
@@ -402,6 +433,15 @@ function toGallery({remember = true} = {}) {
   if (remember) history.pushState({}, "", location.pathname);
   dropQuery();
   browse(0);
+}
+
+// Lists images, or tracklets.
+function rankBy({tracklets}) {
+  state.tracklets = tracklets;
+  $("rank-images").setAttribute("aria-pressed", String(!tracklets));
+  $("rank-tracklets").setAttribute("aria-pressed", String(tracklets));
+  $("cut-rates").hidden = tracklets || state.query?.images.length > 1;
+  if (state.query) search();
 }
 
 function changed() {
@@ -432,6 +472,7 @@ function showInfo(info) {
     chip.append(box, text, count);
     return chip;
   }));
+  $("tracklets").hidden = !info.tracklets;
   $("times").hidden = info.first === null;
   for (const id of ["time-from", "time-to"]) {
     [$(id).min, $(id).max] = [local(info.first), local(info.last)];
@@ -461,16 +502,18 @@ function local(time) {
 }
 
 function listen() {
-  $("file").addEventListener("change", (event) => {
-    useFile(event.target.files[0]);
-    event.target.value = "";
-  });
+  for (const [id, add] of [["file", false], ["add-file", true]]) {
+    $(id).addEventListener("change", (event) => {
+      useFiles([...event.target.files], {add});
+      event.target.value = "";
+    });
+  }
   document.addEventListener("paste", (event) => {
     const file = [...(event.clipboardData?.files ?? [])].find((one) =>
       one.type.startsWith("image/"));
     if (file) {
       event.preventDefault();
-      useFile(file);
+      useFiles([file]);
     }
   });
   let inside = 0;
@@ -485,7 +528,7 @@ function listen() {
     event.preventDefault();
     inside = 0;
     cover(0);
-    useFile(event.dataTransfer.files[0]);
+    useFiles([...event.dataTransfer.files], {add: event.target.closest?.("#add") !== null});
   });
   $("camera-list").addEventListener("change", changed);
   for (const [id, ticked] of [["cameras-all", true], ["cameras-none", false]]) {
@@ -496,6 +539,9 @@ function listen() {
   }
   for (const id of ["time-from", "time-to", "other-cameras"]) {
     $(id).addEventListener("change", changed);
+  }
+  for (const [id, tracklets] of [["rank-images", false], ["rank-tracklets", true]]) {
+    $(id).addEventListener("click", () => rankBy({tracklets}));
   }
   $("cut-on").addEventListener("change", changed);
   for (const [id, other] of [["cut-range", "cut-number"], ["cut-number", "cut-range"]]) {
@@ -543,7 +589,10 @@ async function start() {
   await asking(async () => {
     showInfo(await api.info());
     if (image === undefined) await browse(0);
-    else begin(new Query({entry: await api.entry(image)}), {remember: false});
+    else {
+      const entry = await api.entry(image);
+      begin(new Query([new QueryImage({entry})]), {remember: false});
+    }
   }, () => location.reload());
 }
 

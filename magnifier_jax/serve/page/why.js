@@ -86,8 +86,8 @@ export class WhyWindow {
     this.body.replaceChildren(element("div", "progress"));
     if (!this.dialog.open) this.dialog.showModal();
     try {
-      const found = await query.ask((name) => api.why({...name, match: entry.id},
-        this.asking.signal));
+      const found = await query.ask(({query: [uploaded], image: [image]}) =>
+        api.why({query: uploaded, image, match: entry.id}, this.asking.signal), [query.shown]);
       this.fill(found);
     } catch (error) {
       if (error.name === "AbortError") return;

@@ -9,8 +9,8 @@ from starlette.testclient import TestClient
 from magnifier_jax.embedding.folder import embed_folder
 from magnifier_jax.embedding.loading import load
 from magnifier_jax.gallery import Gallery
-from magnifier_jax.serve.catalog.catalog import MemoryCatalog
 from magnifier_jax.serve.catalog.entries import entry_id
+from magnifier_jax.serve.catalog.memory_catalog import MemoryCatalog
 from magnifier_jax.serve.http.app import make_app
 from magnifier_jax.serve.http.security import Access
 from magnifier_jax.serve.image_files import ImageFiles

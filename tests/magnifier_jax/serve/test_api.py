@@ -85,6 +85,126 @@ def test_image_and_descriptor_are_queries_too(client, served, model):
     assert at_once["matches"][0]["id"] == number
 
 
+def mean_of(*descriptors, weights):
+    """Along the weighted mean, of unit length, as `retrieval.pool` defines it for unit vectors."""
+    total = sum(weight * one for weight, one in zip(weights, descriptors, strict=True))
+    return total / np.linalg.norm(total)
+
+
+def test_several_images_are_searched_for_as_one(client, served, model, query):
+    other = upload(client, served.queries[1])
+    found = model.embed(served.queries[:2])
+    gallery = served.gallery
+    rows = [np.r_[found.descriptors, gallery.descriptors[3:4]]]
+    shown = [*found.visible.sum(axis=1), gallery.visible[3].sum()]
+    expected = gallery.search(mean_of(*rows[0], weights=shown)[None], top=len(gallery))
+    names = [name for name in expected.names[0].tolist() if name != gallery.names[3]]
+    asked = {"query": [query["query"], other["query"]], "image": [served.id(3)]}
+    matches = search(client, **asked, limit=200)["matches"]
+    assert [match["name"] for match in matches] == names
+    # One in a list is that one.
+    assert ids(search(client, query=[query["query"]])) == ids(search(client, query=query["query"]))
+    files = [("image", path.read_bytes()) for path in served.queries[:2]]
+    at_once = client.post("/search/image", files=files, data={"options": '{"limit": 6}'}).json()
+    together = search(client, query=asked["query"], limit=6)
+    assert ids(at_once) == ids(together)
+
+
+def test_parts_of_several_images_are_those_that_any_shows(client, served, model, query):
+    other = upload(client, served.queries[1])
+    both = [query["query"], other["query"]]
+    found = model.embed(served.queries[:2])
+    part = int(np.flatnonzero(found.visible.all(axis=0))[-1])
+    shares = found.visible.sum(axis=1)
+    only = np.zeros_like(found.visible[:1])
+    only[0, part] = True
+    parts = np.zeros_like(found.parts[:1])
+    parts[0, part] = mean_of(*found.parts[:, part], weights=shares)
+    expected = served.gallery.search_parts(parts, only, top=5)
+    name = query["parts"][part - 1]["name"]
+    matches = search(client, query=both, parts=[name], limit=5)["matches"]
+    seen = np.isfinite(expected.distances[0])
+    assert [match["name"] for match in matches] == expected.names[0][seen].tolist()
+
+
+def test_other_cameras_are_those_of_no_image_of_the_query(client, served):
+    one = int(np.flatnonzero(served.gallery.cameras == 1)[0])
+    asked = {"image": [served.id(one)], "other_cameras": True, "limit": 200}
+    assert {match["camera"] for match in search(client, **asked)["matches"]} == {2}
+    two = int(np.flatnonzero(served.gallery.cameras == 2)[0])
+    asked["image"] = [served.id(one), served.id(two)]
+    assert search(client, **asked)["matches"] == []
+
+
+@pytest.fixture(scope="module")
+def tracked(model, served):
+    """A client of a gallery whose names tell tracklets: three images of each, as in MARS."""
+    count = len(served.gallery) // 3 * 3
+    who = [(row // 3, row % 3) for row in range(count)]
+    names = np.array([f"{1:04d}C1T{tracklet:04d}F{frame:03d}.jpg" for tracklet, frame in who])
+    gallery = dataclasses.replace(
+        served.gallery,
+        descriptors=served.gallery.descriptors[:count],
+        parts=served.gallery.parts[:count],
+        visible=served.gallery.visible[:count],
+        identities=np.ones(count, int),
+        cameras=np.ones(count, int),
+        names=names,
+    )
+    app = make_app(make_service(model, served, gallery), Access(None))
+    with TestClient(app, base_url="http://localhost") as client:
+        yield client, gallery
+
+
+def test_tracklets_are_ranked(tracked, served):
+    client, gallery = tracked
+    assert client.get("/info").json()["tracklets"] is True
+    pooled = np.stack(
+        [
+            mean_of(
+                *gallery.descriptors[row : row + 3], weights=gallery.visible[row : row + 3].sum(1)
+            )
+            for row in range(0, len(gallery), 3)
+        ]
+    )
+    first, last = entry_id("0001C1T0000F000.jpg"), entry_id("0001C1T0000F002.jpg")
+    found = search(client, image=last, tracklets=True, limit=200)
+    # Its own tracklet is not among them, whichever image of it is searched for.
+    distances = np.linalg.norm(pooled - gallery.descriptors[2], axis=1)[1:]
+    order = np.argsort(distances, kind="stable")
+    assert [match["name"] for match in found["matches"]] == [
+        f"0001C1T{row + 1:04d}F000.jpg" for row in order
+    ]
+    np.testing.assert_allclose(
+        [match["distance"] for match in found["matches"]], distances[order], atol=1e-4
+    )
+    assert {match["images"] for match in found["matches"]} == {3}
+    assert first not in ids(found)
+    assert ids(search(client, image=first, limit=1)) != [first]
+    # A tracklet that is marked wrong is left out, by any of its images.
+    nearest = int(order[0]) + 1
+    wrong = entry_id(f"0001C1T{nearest:04d}F001.jpg")
+    after = search(client, image=last, tracklets=True, wrong=[wrong], limit=200)
+    assert len(after["matches"]) == len(found["matches"]) - 1
+    assert entry_id(f"0001C1T{nearest:04d}F000.jpg") not in ids(after)
+    by_parts = search(client, image=last, tracklets=True, parts=[], limit=3)
+    assert by_parts["by"] == "parts"
+
+
+def test_what_the_gallery_does_not_know_is_said(client, query):
+    for asked, words in (
+        ({"tracklets": True}, "which images are a tracklet"),
+        ({"where": {"since": "2026-11-29T09:00:00Z"}}, "when its images were taken"),
+    ):
+        answer = client.post("/search", json={"query": query["query"], **asked})
+        assert answer.status_code == 400
+        assert words in answer.json()["error"]["message"]
+    answer = client.get("/images", params={"until": "2026-11-29T09:00:00Z"})
+    assert answer.status_code == 400
+    assert "when its images were taken" in answer.json()["error"]["message"]
+    assert client.get("/info").json()["tracklets"] is False
+
+
 def test_pages_continue_each_other(client, query, served):
     whole = search(client, query=query["query"], limit=200)
     pages = [search(client, query=query["query"], offset=offset, limit=7) for offset in (0, 7, 14)]
@@ -225,8 +345,11 @@ def test_the_page_is_sent(client):
 @pytest.mark.parametrize(
     ("request_", "status", "words"),
     [
-        (("POST", "/search", {"json": {}}), 400, "one of query, image"),
-        (("POST", "/search", {"json": {"query": "q1", "image": ID}}), 400, "one of query"),
+        (("POST", "/search", {"json": {}}), 400, "Give a query, an image"),
+        (("POST", "/search", {"json": {"query": [], "image": []}}), 400, "Give a query, an image"),
+        (("POST", "/search", {"json": {"image": ID, "descriptor": [1]}}), 400, "or else a desc"),
+        (("POST", "/search", {"json": {"image": [ID] * 17}}), 422, "image"),
+        (("POST", "/search", {"json": {"query": ["a"] * 9, "image": [ID] * 9}}), 400, "16 images"),
         (("POST", "/search", {"json": {"query": "gone"}}), 404, "send its image again"),
         (
             ("POST", "/search", {"json": {"image": ID}}),

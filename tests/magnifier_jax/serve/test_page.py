@@ -1,6 +1,7 @@
 """The page in Chromium, end to end: what a person does, and what they see."""
 
 import base64
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -11,6 +12,11 @@ import numpy as np
 import pytest
 import uvicorn
 
+from magnifier_jax.embedding.folder import embed_folder
+from magnifier_jax.embedding.loading import load
+from magnifier_jax.gallery import Gallery
+from magnifier_jax.gallery.tracklets import gallery_of_tracklets
+from magnifier_jax.retrieval.pooling import Groups, pool
 from magnifier_jax.serve.http.app import make_app
 from magnifier_jax.serve.http.security import Access
 from magnifier_jax.serve.server import link, listen
@@ -35,12 +41,9 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def address(model, served, quick_compiling):
-    """The link to a server, whose gallery has an image with an odd name and without a file."""
-    names = [*served.gallery.names[:-1].tolist(), ODD]
-    gallery = dataclasses.replace(served.gallery, names=np.array(names))
-    service = make_service(model, served, gallery)
+@contextlib.contextmanager
+def serving(service):
+    """The link to a server."""
     with listen("127.0.0.1", 0) as bound:
         access = Access(TOKEN, cookie="magnifier_tests")
         config = uvicorn.Config(make_app(service, access), log_level="warning", access_log=False)
@@ -50,6 +53,15 @@ def address(model, served, quick_compiling):
         yield link(bound, token=TOKEN)
         server.should_exit = True
         thread.join()
+
+
+@pytest.fixture(scope="module")
+def address(model, served, quick_compiling):
+    """The link to a server, whose gallery has an image with an odd name and without a file."""
+    names = [*served.gallery.names[:-1].tolist(), ODD]
+    gallery = dataclasses.replace(served.gallery, names=np.array(names))
+    with serving(make_service(model, served, gallery)) as link_:
+        yield link_
 
 
 @pytest.fixture(scope="module")
@@ -109,20 +121,22 @@ class Page:
         """Waits until the page says that, with the matches that go with it."""
         self.wait(lambda: status in self.status() and not self.find("#progress").is_displayed())
 
-    def give(self, path, kind="drop"):
-        """Drops or pastes a file."""
+    def give(self, *paths, kind="drop", on="body"):
+        """Drops or pastes files."""
         self.run(
             """
-            const bytes = Uint8Array.from(atob(arguments[0]), (char) => char.charCodeAt(0));
             const data = new DataTransfer();
-            data.items.add(new File([bytes], arguments[1], {type: "image/jpeg"}));
-            document.body.dispatchEvent(arguments[2] === "drop"
+            for (const [content, name] of arguments[0]) {
+              const bytes = Uint8Array.from(atob(content), (char) => char.charCodeAt(0));
+              data.items.add(new File([bytes], name, {type: "image/jpeg"}));
+            }
+            document.querySelector(arguments[2]).dispatchEvent(arguments[1] === "drop"
               ? new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true})
               : new ClipboardEvent("paste", {clipboardData: data, bubbles: true}));
             """,
-            base64.b64encode(path.read_bytes()).decode(),
-            path.name,
+            [[base64.b64encode(path.read_bytes()).decode(), path.name] for path in paths],
             kind,
+            on,
         )
         self.until("by the whole image")
 
@@ -160,9 +174,8 @@ def test_an_image_is_dropped_and_its_matches_are_seen(page, served, model):
     assert page.find("#query-name").text == served.queries[1].name
 
 
-def test_a_click_on_a_part_searches_by_it(page, served, model):
-    page.give(served.queries[0])
-    found = model.embed(served.queries[0])
+def click_a_part(page, found):
+    """Clicks a part that a query shows, and returns its name and number."""
     part_map, visible = found.part_maps[0], found.visible[0]
     rows, columns = np.nonzero(visible[part_map])
     row, column = int(rows[0]), int(columns[0])
@@ -175,6 +188,13 @@ def test_a_click_on_a_part_searches_by_it(page, served, model):
     y = (row + 0.5) / part_map.shape[0] * box[1] - box[1] / 2
     ActionChains(page.browser).move_to_element_with_offset(canvas, x, y).click().perform()
     name = page.texts("#part-list label")[part - 1]
+    return name, part
+
+
+def test_a_click_on_a_part_searches_by_it(page, served, model):
+    page.give(served.queries[0])
+    found = model.embed(served.queries[0])
+    name, part = click_a_part(page, found)
     page.until(f"by {name}")
     only = np.zeros_like(found.visible)
     only[0, part] = True
@@ -184,6 +204,102 @@ def test_a_click_on_a_part_searches_by_it(page, served, model):
     page.find("#by-image").click()
     page.until("by the whole image")
     assert len(page.names()) == 20
+
+
+def found_together(model, gallery, *paths):
+    """Names of the images nearest to several of one person, by the library."""
+    pooled = pool(model.embed(paths), Groups.together(len(paths)))
+    return gallery.search(pooled, top=20).names[0].tolist()
+
+
+def test_several_images_of_one_person_are_searched_for_as_one(page, served, model):
+    one, two = served.queries[:2]
+    odd = served.gallery.names[-1]
+    page.give(one, two)
+    page.until("by the whole image of 2 together")
+    names = found_together(model, served.gallery, one, two)
+    assert page.names() == [ODD if name == odd else name for name in names]
+    # A match is added by a key, and is a match no more.
+    place = next(i for i, name in enumerate(page.names()) if name != ODD)
+    added = page.names()[place]
+    page.cards()[place].find_element(By.CSS_SELECTOR, ".add").send_keys("a")
+    page.until("of 3 together")
+    names = found_together(model, served.gallery, one, two, served.images / added)
+    expected = [ODD if name == odd else name for name in names if name != added]
+    assert page.names()[: len(expected)] == expected
+    assert len(page.texts("#query-list li")) == 3
+    # The first is taken out by the keyboard, and the next one has the focus.
+    page.run("document.querySelector('#query-list .remove').focus()")
+    page.press(Keys.ENTER)
+    page.until("of 2 together")
+    assert page.focused("#query-list")
+    label = page.find("#query-list .shown").get_attribute("aria-label")
+    assert label == f"Show {two.name}"
+    page.find("#query-list .shown").click()
+    assert page.find("#query-name").text == two.name
+    assert page.find("#query-list .shown").get_attribute("aria-pressed") == "true"
+    # A file is added where it is dropped for that, or chosen; elsewhere it is another search.
+    page.give(one, on="#add")
+    page.until("of 3 together")
+    page.find("#add-file").send_keys(str(served.queries[2]))
+    page.until("of 4 together")
+    page.browser.back()
+    page.until("of 3 together")
+    page.give(one)
+    page.wait(lambda: "together" not in page.status())
+    names = served.gallery.search(model.embed(one), top=20).names[0].tolist()
+    assert page.names() == [ODD if name == odd else name for name in names]
+    assert not page.find("#query-list").is_displayed()
+
+
+def test_tracklets_are_ranked_where_they_are_known(chromium, model, served):
+    gallery = dataclasses.replace(
+        served.gallery,
+        names=np.array([f"{i:04d}C1T0001F001.jpg" for i in range(len(served.gallery))]),
+        identities=np.arange(len(served.gallery)),
+        cameras=np.ones(len(served.gallery), int),
+    )
+    names = gallery.names.copy()
+    names[1], identities = "0000C1T0001F002.jpg", gallery.identities.copy()
+    identities[1] = 0
+    gallery = dataclasses.replace(gallery, names=names, identities=identities)
+    with serving(make_service(model, served, gallery)) as link_:
+        page = Page(chromium, link_)
+        page.give(served.queries[0])
+        page.find("#rank-tracklets").click()
+        page.until("tracklets, by the whole image")
+        pooled = gallery_of_tracklets(gallery)
+        expected = pooled.search(model.embed(served.queries[0]), top=len(gallery))
+        assert page.names() == expected.names[0].tolist()
+        sizes = dict(zip(page.names(), page.texts(".card .size"), strict=True))
+        assert {name: size for name, size in sizes.items() if size} in (
+            {"0000C1T0001F001.jpg": "2 images"},
+            {},
+        )
+        page.find("#rank-images").click()
+        page.until("matches, by the whole image")
+        assert page.complaints() == []
+
+
+@pytest.mark.slow
+def test_the_network_that_comes_with_the_package(chromium, served, quick_compiling, tmp_path):
+    drawn = load("drawn")
+    path = tmp_path / "people.npz"
+    embed_folder(drawn, served.images, path, progress=False, say=lambda text: None)
+    gallery = Gallery.load(path)
+    with serving(make_service(drawn, served, gallery)) as link_:
+        page = Page(chromium, link_)
+        page.give(served.queries[0])
+        found = drawn.embed(served.queries[0])
+        assert page.names() == gallery.search(found, top=24).names[0].tolist()
+        name, part = click_a_part(page, found)
+        page.until(f"by {name}")
+        only = np.zeros_like(found.visible)
+        only[0, part] = True
+        expected = gallery.search_parts(found.parts, only, top=24)
+        seen = np.isfinite(expected.distances[0])
+        assert page.names() == expected.names[0][seen].tolist()
+        assert page.complaints() == []
 
 
 def test_cameras_are_left_out_and_nobody_is_near_enough(page, served):
@@ -254,7 +370,8 @@ def test_the_keyboard_is_enough(page):
 
 def test_a_phone_and_the_dark(chromium, address, served):
     page = Page(chromium, address, width=420, dark=True)
-    page.give(served.queries[0])
+    page.give(*served.queries[:3])
+    page.until("of 3 together")
     assert page.run("return document.documentElement.scrollWidth") <= 420
     small = page.run(
         "return [...document.querySelectorAll('button, .chip')].filter(one => one.offsetParent)"

@@ -5,8 +5,9 @@ import pytest
 
 from input_pipeline.errors import UserError
 from magnifier_jax.gallery import Gallery
-from magnifier_jax.serve.catalog.catalog import MemoryCatalog, Vectors
+from magnifier_jax.serve.catalog.catalog import Vectors
 from magnifier_jax.serve.catalog.entries import Entries, Filters, entry_id
+from magnifier_jax.serve.catalog.memory_catalog import MemoryCatalog
 
 COUNT = 700  # more than are looked at first, several times over
 

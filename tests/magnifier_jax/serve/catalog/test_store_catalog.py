@@ -105,3 +105,35 @@ def test_filters_cannot_leave_their_quotes():
     assert where_text(Filters(identity="1 or 1 = 1"), kinds) is None
     assert where_text(Filters(since=DAY), kinds) is None
     assert where_text(Filters(without_cameras=frozenset({"1"})), {}) == ""
+
+
+def test_tracklets_follow_the_store(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_catalog, "_LOOK_AGAIN", -1.0)
+    store = Gallery.open(tmp_path / "people.lance", create=True, network="one")
+    noon = datetime.datetime(2026, 11, 29, 12, tzinfo=datetime.UTC)
+    store.append(
+        np.eye(4, dtype=np.float32),
+        names=list("abcd"),
+        cameras=[1, 1, 1, 2],
+        times=[noon + datetime.timedelta(minutes=i) for i in range(4)],
+        tracklets=["x", "x", "y", "x"],
+    )
+    catalog = StoreCatalog(store)
+    assert catalog.has_tracklets
+    tracklets = catalog.tracklets
+    assert tracklets is catalog.tracklets
+    assert len(tracklets) == 3  # a and b; c; d of another camera
+    query = Vectors(np.eye(4, dtype=np.float32)[1:2])
+
+    def found(**filters):
+        [matches] = catalog.tracklets.nearest(query, Filters(**filters), by="image", top=9)
+        return [(match.entry.name, match.images) for match in matches]
+
+    # b is at 45 degrees from the mean of a and b, and at right angles to the others.
+    assert found()[0] == ("a", 2)
+    [[match, *_]] = tracklets.nearest(query, Filters(), by="image", top=9)
+    assert match.distance == pytest.approx(np.sqrt(2 - np.sqrt(2)), abs=1e-6)
+    assert [name for name, _ in found(without=frozenset({entry_id("b")}))] == ["c", "d"]
+    assert found(since=noon + datetime.timedelta(minutes=1)) == [("c", 1), ("d", 1)]
+    store.append(np.eye(4, dtype=np.float32)[1:2], names=["e"], cameras=[1], tracklets=["x"])
+    assert found()[0] == ("a", 3)

@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 
 from configs import default, transfer
 
-_PEOPLE = "synthetic:worlds:train_identities=1500:test_identities=100:distractor_identities=0"
+_PEOPLE = "synthetic:worlds:train_identities=5000:test_identities=100:distractor_identities=0"
 
 
 def get_config() -> ConfigDict:
@@ -28,8 +28,8 @@ def get_config() -> ConfigDict:
     config.optimizer.schedule = "cosine"
     config.optimizer.ema_decay = 0.995
     config.loss.circle = 1.0
-    config.train.epochs = 12
-    config.train.evaluate_every_epochs = 2
-    config.train.checkpoint_every_steps = 100
+    config.train.epochs = 6
+    config.train.evaluate_every_epochs = 3
+    config.train.checkpoint_every_steps = 250
     config.evaluate.flip = True
     return config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -79,14 +80,27 @@ def _argmax_by_reduction(cells: jax.Array) -> jax.Array:
 
 
 def _argmax_by_loop(cells: jax.Array) -> jax.Array:
+    """The same."""
+    return _search(functools.partial(_cell, cells), cells.shape[1])
+
+
+def _cell(cells: jax.Array, index: jax.Array) -> jax.Array:
+    """`[N, cells, …]` to `[N, …]`."""
+    return jax.lax.dynamic_index_in_dim(cells, index, axis=1, keepdims=False)
+
+
+def _search(cell_at: Callable[[jax.Array], jax.Array], count: int) -> jax.Array:
+    """Which of `count` cells is the first of the greatest, for each number that a cell has."""
+
     def compare(index: jax.Array, found: tuple[jax.Array, jax.Array]) -> Any:
         best, first = found
-        cell = jax.lax.dynamic_index_in_dim(cells, index, axis=1, keepdims=False)
+        cell = cell_at(index)
         kept = best >= cell
         return jnp.where(kept, best, cell), jnp.where(kept, first, index)
 
-    start = cells[:, 0], jnp.zeros((cells.shape[0], cells.shape[2]), jnp.int32)
-    return jax.lax.fori_loop(jnp.int32(1), jnp.int32(cells.shape[1]), compare, start)[1]
+    start = cell_at(jnp.int32(0))
+    found = start, jnp.zeros(start.shape, jnp.int32)
+    return jax.lax.fori_loop(jnp.int32(1), jnp.int32(count), compare, found)[1]
 
 
 def part_max_pool(features: jax.Array, part_map: jax.Array, *, num_parts: int) -> jax.Array:
@@ -97,14 +111,76 @@ def part_max_pool(features: jax.Array, part_map: jax.Array, *, num_parts: int) -
 
     Args:
         features: `[N, h, w, C]`, 0 or more.
-        part_map: Part classes `[N, h, w]`, integers in [0, P).
+        part_map: Part classes `[N, h, w]`, integers; cells of a class from P on are in no part.
         num_parts: P.
 
     Returns:
         `[N, P, C]`; zeros for a part that an image does not show.
     """
-    pooled = [
-        max_of_cells(jnp.where((part_map == part)[..., None], features, 0))
+    cells = features.reshape(features.shape[0], -1, features.shape[-1])
+    parts = part_map.reshape(part_map.shape[0], -1)
+    # XLA's CPU backend would compute the features anew for the mask of each part.
+    greatest = jax.lax.platform_dependent(
+        jax.lax.stop_gradient(cells),
+        parts,
+        cpu=functools.partial(_part_argmax_by_loop, num_parts=num_parts),
+        default=functools.partial(_part_argmax_by_reduction, num_parts=num_parts),
+    )
+    return _choose_of_parts(cells, parts, greatest)
+
+
+def _part_argmax_by_reduction(cells: jax.Array, parts: jax.Array, *, num_parts: int) -> jax.Array:
+    """The first of the greatest cells of each part, where the cells of others count 0.
+
+    `[N, cells, C]` and `[N, cells]` to int32 `[N, P, C]`.
+    """
+    found = [
+        _argmax_by_reduction(jnp.where((parts == part)[..., None], cells, 0))
         for part in range(num_parts)
     ]
-    return jnp.stack(pooled, axis=1)
+    return jnp.stack(found, axis=1)
+
+
+def _part_argmax_by_loop(cells: jax.Array, parts: jax.Array, *, num_parts: int) -> jax.Array:
+    """The same."""
+
+    def cell_of_each_part(index: jax.Array) -> jax.Array:
+        own = _cell(parts, index)[:, None] == jnp.arange(num_parts)[None]
+        return jnp.where(own[..., None], _cell(cells, index)[:, None], 0)
+
+    return _search(cell_of_each_part, cells.shape[1])
+
+
+@jax.custom_vjp
+def _choose_of_parts(cells: jax.Array, parts: jax.Array, index: jax.Array) -> jax.Array:
+    """The chosen cell of each part and channel, 0 where it is not of the part.
+
+    `[N, cells, C]`, `[N, cells]` and `[N, P, C]` to `[N, P, C]`.
+    """
+    flat = index.reshape(index.shape[0], -1)
+    part_of_chosen = jnp.take_along_axis(parts, flat, axis=1).reshape(index.shape)
+    own = part_of_chosen == jnp.arange(index.shape[1])[None, :, None]
+    return jnp.where(own, jnp.take_along_axis(cells, index, axis=1), 0)
+
+
+def _choose_of_parts_forward(
+    cells: jax.Array, parts: jax.Array, index: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _choose_of_parts(cells, parts, index), (parts, index)
+
+
+def _choose_of_parts_backward(
+    kept: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, None, None]:
+    # A cell is of one part at most, so it is compared with that part's choice alone.
+    parts, index = kept
+    chosen, value = jnp.full_like(index[:, :1], -1), jnp.zeros_like(gradient[:, :1])
+    for part in range(index.shape[1]):
+        here = (parts == part)[..., None]
+        chosen = jnp.where(here, index[:, part : part + 1], chosen)
+        value = jnp.where(here, gradient[:, part : part + 1], value)
+    numbers = jnp.arange(parts.shape[1], dtype=index.dtype)[None, :, None]
+    return jnp.where(chosen == numbers, value, 0), None, None
+
+
+_choose_of_parts.defvjp(_choose_of_parts_forward, _choose_of_parts_backward)

@@ -67,6 +67,15 @@ def test_the_gradient_of_a_part_goes_to_one_cell_of_it() -> None:
     assert not any("FLOAT" in comparison for comparison in comparisons)
 
 
+def test_cells_of_no_part_count_for_none() -> None:
+    features = jnp.asarray([[[[1.0], [5.0]], [[2.0], [3.0]]]])
+    part_map = jnp.array([[[0, 255], [1, 0]]])
+    pooled, back = jax.vjp(lambda x: pooling.part_max_pool(x, part_map, num_parts=3), features)
+    np.testing.assert_array_equal(pooled, [[[3], [2], [0]]])
+    gradient = back(jnp.asarray([[[10.0], [20.0], [30.0]]]))[0]
+    np.testing.assert_array_equal(gradient, [[[[0], [0]], [[20], [10]]]])
+
+
 STEM_WAYS = {
     "slices": pooling._pool_by_slices,
     "window": pooling._pool_by_window,
@@ -99,6 +108,16 @@ def test_both_searches_find_the_first_of_the_greatest_cells() -> None:
     for search in (pooling._argmax_by_loop, pooling._argmax_by_reduction):
         found = search(jnp.asarray(cells))
         np.testing.assert_array_equal(found, expected)
+        assert found.dtype == jnp.int32
+
+
+def test_both_searches_find_the_first_of_the_greatest_cells_of_each_part() -> None:
+    rng = np.random.default_rng(0)
+    cells, parts = rng.integers(0, 4, (3, 9, 5)).astype(np.float32), rng.integers(0, 4, (3, 9))
+    expected = [(cells * (parts == part)[..., None]).argmax(1) for part in range(3)]
+    for search in (pooling._part_argmax_by_loop, pooling._part_argmax_by_reduction):
+        found = search(jnp.asarray(cells), jnp.asarray(parts), num_parts=3)
+        np.testing.assert_array_equal(found, np.stack(expected, 1))
         assert found.dtype == jnp.int32
 
 

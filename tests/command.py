@@ -20,8 +20,8 @@ SMALL = (
 )
 TINY = ("--config=configs/quickstart.py", "--config.data.train=synthetic:tiny", *SMALL)
 
-# Programs that are made fast instead of being fast.
-QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+# For processes that are killed: a compiled program of which half is kept is of no use to others.
+KEEPS_NO_PROGRAMS = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1e9"}
 
 # Only against tests that hang: the machines of continuous integration can be very slow.
 PATIENCE = 1800
@@ -56,8 +56,14 @@ class Running:
         return subprocess.CompletedProcess(self.process.args, code, output, errors)
 
 
-def start(*arguments: str, folder: pathlib.Path, devices: int = 1, **environment: str) -> Running:
-    """Starts the command, with its cache below `folder`."""
+def start(
+    *arguments: str,
+    folder: pathlib.Path,
+    devices: int = 1,
+    module: str = "magnifier_jax.main",
+    **environment: str,
+) -> Running:
+    """Starts the command, or one in its place, with its cache below `folder`."""
     variables = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
@@ -70,7 +76,7 @@ def start(*arguments: str, folder: pathlib.Path, devices: int = 1, **environment
     stdout, stderr = folder / f"{number}.stdout", folder / f"{number}.stderr"
     with stdout.open("xb") as output, stderr.open("xb") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "magnifier_jax.main", *arguments],
+            [sys.executable, "-m", module, *arguments],
             stdout=output,
             stderr=errors,
             cwd=ROOT,

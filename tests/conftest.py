@@ -1,4 +1,4 @@
-"""Settings for every test: eight CPU devices, strict shapes, and warnings as errors."""
+"""Settings for every test: eight CPU devices, strict shapes, and programs that compile quickly."""
 
 import os
 
@@ -7,18 +7,40 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import pathlib
 
-# XLA's older emitters compile in two thirds of the time, which is most of what tests take. An
-# option that XLA does not know has no effect. `test_main.py` also runs the newer ones.
-QUICK_EMITTERS = "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters"
-os.environ.setdefault("XLA_FLAGS", QUICK_EMITTERS)
+# Compiling takes most of the time of these tests, so nothing is done to make programs fast. XLA's
+# older emitters compile in two thirds of the time (an option that XLA does not know has no effect;
+# `test_main.py` also runs the newer ones), and threads would only be in the way of other workers.
+QUICK_FLAGS = (
+    "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters",
+    "--xla_cpu_parallel_codegen_split_count=1",
+)
+os.environ.setdefault("XLA_FLAGS", " ".join(QUICK_FLAGS))
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
+# Workers, the processes that tests start, and consecutive runs share what they compile.
+ROOT = pathlib.Path(__file__).parents[1]
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "xla"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import jax  # noqa: E402
+import pytest  # noqa: E402
 
-ROOT = pathlib.Path(__file__).parents[1]
-
-# Workers share what they compile, and so do consecutive runs.
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "xla"))
-jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that no worker is left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | None:
+    """Gives a worker whole files, in order, so that no fixture of a module is made twice."""
+    if config.getoption("dist") != "load":
+        return None  # The user has chosen another.
+    from xdist.scheduler import LoadFileScheduling
+
+    config.option.loadscopereorder = False
+    return LoadFileScheduling(config, log)

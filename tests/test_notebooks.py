@@ -10,8 +10,6 @@ import sys
 import nbformat
 import pytest
 
-from tests.command import QUICK
-
 ROOT = pathlib.Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "colab").glob("*.ipynb"))
 MOST_BYTES = 400_000
@@ -69,8 +67,9 @@ def test_there_are_two() -> None:
     assert [path.name for path in NOTEBOOKS] == ["quickstart.ipynb", "your_images.ipynb"]
 
 
+@pytest.mark.slow
 def test_runs(path: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    environment = {**os.environ, "MAGNIFIER_TOY": "1", **QUICK}
+    environment = {**os.environ, "MAGNIFIER_TOY": "1"}
     command = [sys.executable, "-m", "colab.execute", str(path), "--output", str(tmp_path)]
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -43,6 +42,7 @@ def test_what_cannot_be_compared_is_said(other: dict[str, int], words: str) -> N
     assert words in list(report(results, batch=64))[-1]
 
 
+@pytest.mark.slow
 def test_both_frameworks_train_the_same_network(tmp_path: pathlib.Path) -> None:
     pytest.importorskip("torch")
     output = tmp_path / "result.json"
@@ -54,7 +54,6 @@ def test_both_frameworks_train_the_same_network(tmp_path: pathlib.Path) -> None:
     done = subprocess.run(
         [*command, *small.split(), "--ways", "jax device", "torch eager"],
         cwd=ROOT,
-        env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
         capture_output=True,
         text=True,
         check=False,
@@ -83,7 +82,6 @@ def test_turns_in_one_process() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.train_step", *small.split()],
         cwd=ROOT,
-        env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
         capture_output=True,
         text=True,
         check=False,

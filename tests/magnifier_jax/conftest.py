@@ -1,11 +1,15 @@
 """Fixtures for the tests of what a run writes, and of what is done with a trained network."""
 
-import contextlib
 import dataclasses
+import math
+import os
 import pathlib
+import pickle
 import resource
+import shutil
 import signal
 
+import filelock
 import jax
 import pytest
 
@@ -51,35 +55,27 @@ def tiny_config(root: pathlib.Path) -> Config:
     return Config.from_mapping(config.to_dict())
 
 
-@contextlib.contextmanager
-def compiling_quickly():
-    """For small programs, compiling takes nearly all of the time."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_disable_most_optimizations", before)
-
-
-@pytest.fixture(scope="module")
-def quick_compiling(tmp_path_factory):
-    """Lets a module compile quickly, and leaves the user's cache of compiled programs alone."""
-    with pytest.MonkeyPatch.context() as patch, compiling_quickly():
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("xla")))
-        yield
-
-
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory) -> TinyRun:
     """A trained network, its work directory and its images."""
-    root = tmp_path_factory.mktemp("tiny_run")
-    config = tiny_config(root)
-    workdir = WorkDirectory(root / "workdir")
-    with compiling_quickly():
-        # As many devices as in other tests of training, which share what is compiled.
-        result = train(config, workdir, mesh=make_mesh(jax.devices()[:2]), progress=False)
+    root = shared_folder(tmp_path_factory) / "tiny_run"
+    config, trained, made = tiny_config(root), WorkDirectory(root / "workdir"), root / "result"
+    # The first worker that needs it trains it. Each has a copy, for a work directory has a lock.
+    with filelock.FileLock(f"{root}.lock"):
+        if not made.exists():
+            # As many devices as in other tests of training, which share what is compiled.
+            result = train(config, trained, mesh=make_mesh(jax.devices()[:2]), progress=False)
+            made.write_bytes(pickle.dumps(result))
+        result = pickle.loads(made.read_bytes())
+        workdir = WorkDirectory(tmp_path_factory.mktemp("tiny_run") / "workdir")
+        shutil.copytree(trained.path, workdir.path)
     return TinyRun(workdir, config, root / "synthetic_tiny", result)
+
+
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The temporary folder of this run of the tests, which all of its workers share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture
@@ -91,6 +87,10 @@ def file_size_limit():
     def limit(size: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft if size is None else size, hard))
 
+    # Nor could compiled programs be kept, and other tests would find half of them.
+    shortest = jax.config.jax_persistent_cache_min_compile_time_secs
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", math.inf)
     yield limit
     limit(None)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", shortest)
     signal.signal(signal.SIGXFSZ, handler)

@@ -64,7 +64,7 @@ def test_export_is_a_function_whatever_was_imported_before():
         mj.export("runs/none", "m.onnx", format="onx")
 
 
-def test_the_first_example(tiny_run, tmp_path, quick_compiling):
+def test_the_first_example(tiny_run, tmp_path):
     model = mj.load(tiny_run.workdir.path)
     paths = sorted((tiny_run.dataset / "query").iterdir())[:6]
     found = model.embed(paths)
@@ -88,7 +88,7 @@ def test_the_first_example(tiny_run, tmp_path, quick_compiling):
     assert str(tiny_run.workdir.path) in repr(model)
 
 
-def test_a_model_is_measured_as_in_training(tiny_run, quick_compiling):
+def test_a_model_is_measured_as_in_training(tiny_run):
     model = mj.load(tiny_run.workdir.path)
     (score,) = model.evaluate("synthetic:tiny", root=tiny_run.dataset.parent, progress=False)
     assert score.plain.mAP == pytest.approx(tiny_run.result.scores[0].plain.mAP, abs=1e-3)

@@ -13,7 +13,7 @@ FEWER_BRANCHES = ("--config.model.use_adversarial=False", "--config.model.use_fu
 
 def test_trains_then_evaluates_what_it_trained(tmp_path):
     workdir = tmp_path / "run"
-    plain = {**command.QUICK, "XLA_FLAGS": ""}  # With the emitters that users have.
+    plain = {"XLA_FLAGS": ""}  # With the emitters that users have.
     train = (*command.TINY, *FEWER_BRANCHES, f"--workdir={workdir}")
     trained = command.run(*train, folder=tmp_path, devices=2, **plain)
     assert trained.returncode == 0, trained.stderr
@@ -46,7 +46,6 @@ def test_trains_from_every_layout(layout, tmp_path):
         *FEWER_BRANCHES,
         *command.SMALL,
         folder=tmp_path,
-        **command.QUICK,
     )
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "run" / "evaluation.json").read_text())

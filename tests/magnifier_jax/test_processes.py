@@ -10,6 +10,8 @@ import pytest
 from magnifier_jax.checkpoints import CheckpointReader
 from tests import command, runs
 
+pytestmark = pytest.mark.slow
+
 TRAIN = (
     *command.TINY,
     "--config.train.max_steps=3",
@@ -28,7 +30,6 @@ def start_two(*arguments, folder):
             *arguments,
             folder=folder,
             devices=2,
-            **command.QUICK,
             JAX_COORDINATOR_ADDRESS=f"127.0.0.1:{port}",
             JAX_NUM_PROCESSES="2",
             JAX_PROCESS_ID=str(index),
@@ -63,7 +64,7 @@ def folder(tmp_path_factory) -> pathlib.Path:
     """Holds `one` and `two`: the work directories of the same run in one and in two processes."""
     folder = tmp_path_factory.mktemp("processes")
     one = (*TRAIN, f"--workdir={folder / 'one'}")
-    whole = command.run(*one, folder=folder, devices=4, **command.QUICK)
+    whole = command.run(*one, folder=folder, devices=4)
     assert whole.returncode == 0, whole.stderr
     for running in start_two(*TRAIN, f"--workdir={folder / 'two'}", folder=folder):
         done = running.result()

@@ -113,6 +113,7 @@ def test_any_damaged_file_gives_the_same_bits_or_the_checkpoint_before(
     assert any(file.startswith("optimizer/d/") for file in passed_over)
 
 
+@pytest.mark.slow
 def test_flipped_bits_give_the_same_bits_or_the_checkpoint_before(directory, states):
     """Any bit of any file: never other numbers, names or scores, and never a crash."""
     good = directory.with_name("good")

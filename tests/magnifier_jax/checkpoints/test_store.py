@@ -15,6 +15,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from input_pipeline.errors import UserError
 from magnifier_jax.checkpoints import CheckpointReader, CheckpointStore
+from tests.command import KEEPS_NO_PROGRAMS
 from tests.magnifier_jax.checkpoints import toy
 
 SCRIPT = pathlib.Path(__file__).with_name("saving_run.py")
@@ -206,6 +207,7 @@ def test_ends_with_an_error_if_the_last_save_failed(tmp_path, states, file_size_
 def test_killing_at_random_moments_loses_nothing_that_was_saved(tmp_path):
     """A process that saves without a pause is killed, and another one goes on from there."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    environment |= KEEPS_NO_PROGRAMS
     random = np.random.default_rng(0)
     reached = 0
     for _ in range(4):

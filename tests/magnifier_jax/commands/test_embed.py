@@ -12,9 +12,7 @@ from input_pipeline import files
 from magnifier_jax.commands import embed
 from magnifier_jax.embedding import folder, journal
 from magnifier_jax.gallery import Gallery
-from tests.command import QUICK, ROOT
-
-pytestmark = pytest.mark.usefixtures("quick_compiling")
+from tests.command import KEEPS_NO_PROGRAMS, ROOT
 
 
 @pytest.fixture
@@ -92,7 +90,7 @@ def test_resumes_after_being_killed(tiny_run, images, tmp_path):
         [sys.executable, "-c", code, *arguments],
         stderr=subprocess.DEVNULL,
         cwd=ROOT,
-        env=os.environ | QUICK,
+        env=os.environ | KEEPS_NO_PROGRAMS,
     )
     unfinished_folder = tmp_path / "killed.npz.unfinished"
     while not (unfinished_folder / "0000001.json").exists():

@@ -14,10 +14,10 @@ from magnifier_jax.commands import embed, gallery, search
 from magnifier_jax.embedding import growing
 from magnifier_jax.embedding.queries import Limits, search_images
 from magnifier_jax.gallery import Gallery
-from tests.command import QUICK, ROOT
+from tests.command import ROOT
 
 pytest.importorskip("lance")
-pytestmark = pytest.mark.usefixtures("quick_compiling", "elsewhere")
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def query(tiny_run):
 
 
 @pytest.fixture(scope="module")
-def people(tiny_run, images, quick_compiling):
+def people(tiny_run, images):
     """A gallery of all images, with the time and the tracklet of each."""
     place, table = images.parent / "people.lance", images.parent / "known.csv"
     names = sorted(path.name for path in images.iterdir())
@@ -103,7 +103,7 @@ def test_only_what_is_new_or_changed_is_embedded_again(
 
 
 @pytest.fixture(scope="module")
-def network(tiny_run, quick_compiling):
+def network(tiny_run):
     return mj.load(tiny_run.workdir.path)
 
 
@@ -250,7 +250,6 @@ def test_two_processes_share_the_work(tiny_run, images, tmp_path):
             [sys.executable, "-m", "magnifier_jax.commands.embed", *arguments],
             env={
                 **os.environ,
-                **QUICK,
                 "JAX_PLATFORMS": "cpu",
                 "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
                 "JAX_NUM_PROCESSES": "2",

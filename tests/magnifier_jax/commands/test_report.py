@@ -12,8 +12,6 @@ from magnifier_jax.evaluation.robustness.results import (
     Robustness,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compiling")
-
 
 def robustness(name, loss):
     hidden = [

@@ -10,7 +10,7 @@ from magnifier_jax.embedding import queries
 from magnifier_jax.evaluation.report.drawing import Mark
 from magnifier_jax.gallery import Gallery
 
-pytestmark = pytest.mark.usefixtures("quick_compiling", "elsewhere")
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def gallery(tiny_run, tmp_path_factory, quick_compiling):
+def gallery(tiny_run, tmp_path_factory):
     path = tmp_path_factory.mktemp("search") / "gallery.npz"
     images = tiny_run.dataset / "bounding_box_test"
     options = [f"--workdir={tiny_run.workdir.path}", f"--images={images}", f"--output={path}"]

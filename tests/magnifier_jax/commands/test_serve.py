@@ -83,7 +83,7 @@ def test_the_browser_is_not_given_the_token_as_an_argument(monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_command_serves_until_it_is_told_to_end(tiny_run, quick_compiling, tmp_path):
+def test_the_command_serves_until_it_is_told_to_end(tiny_run, tmp_path):
     images, gallery = tiny_run.dataset / "bounding_box_test", tmp_path / "people.npz"
     model = load(tiny_run.workdir.path)
     embed_folder(model, images, gallery, progress=False, say=lambda text: None)

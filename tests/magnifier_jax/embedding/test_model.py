@@ -15,13 +15,11 @@ from magnifier_jax.embedding.model import padded_size
 from magnifier_jax.export import export_model
 from magnifier_jax.interop import read_torch_file, write_torch_file
 
-pytestmark = pytest.mark.usefixtures("quick_compiling")
-
 RNG = np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module")
-def model(tiny_run, quick_compiling):
+def model(tiny_run):
     # One device, as on most machines, so that batches of one are run as such.
     return load(tiny_run.workdir.path, devices=jax.devices()[:1])
 
@@ -32,7 +30,7 @@ def paths(tiny_run):
 
 
 @pytest.fixture(scope="module")
-def exported(tiny_run, tmp_path_factory, quick_compiling):
+def exported(tiny_run, tmp_path_factory):
     """The network as files of each kind that can be loaded."""
     folder = tmp_path_factory.mktemp("exported")
     for name, kind, options in (

@@ -19,11 +19,8 @@ def needs(runtime):
     return pytest.mark.skipif(not importlib.util.find_spec(runtime), reason=f"needs {runtime}")
 
 
-pytestmark = pytest.mark.usefixtures("quick_compiling")
-
-
 @pytest.fixture(scope="module")
-def by_jax(tiny_run, quick_compiling):
+def by_jax(tiny_run):
     return load(tiny_run.workdir.path)
 
 

@@ -10,14 +10,12 @@ import pytest
 
 from magnifier_jax.embedding.loading import load
 
-pytestmark = pytest.mark.usefixtures("quick_compiling")
-
 PAGE = pathlib.Path(__file__).parents[3] / "docs" / "tracking.md"
 RNG = np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module")
-def adapter(tiny_run, quick_compiling):
+def adapter(tiny_run):
     (code,) = re.findall(r"```python\n(import numpy.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     names = {}
     exec(compile(code, str(PAGE), "exec"), names)

@@ -11,8 +11,6 @@ from magnifier_jax.embedding.embeddings import Embeddings
 from magnifier_jax.embedding.network import load_trained
 from magnifier_jax.evaluation import Evaluator, Measures, Score, evaluation_record, rank, table
 
-pytestmark = pytest.mark.usefixtures("quick_compiling")
-
 CMC = (0.125, *4 * [0.5], *5 * [1.0])
 
 

@@ -20,8 +20,6 @@ from magnifier_jax.evaluation.explain import (
     least_alike,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compiling")
-
 
 @pytest.fixture(scope="module")
 def explainer(tiny_run):

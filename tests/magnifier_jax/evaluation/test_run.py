@@ -13,8 +13,6 @@ from magnifier_jax.export.function import make_descriptor_function
 from magnifier_jax.workdir import WorkDirectory
 from tests import layouts
 
-pytestmark = pytest.mark.usefixtures("quick_compiling")
-
 
 @pytest.fixture(scope="module")
 def mesh():

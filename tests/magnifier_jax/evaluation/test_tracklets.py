@@ -131,7 +131,6 @@ def test_records_and_tables_say_that_tracklets_were_ranked(test_set):
     assert last.startswith("corridor: 4 query and 9 gallery tracklets, means of 12 and 24 images")
 
 
-@pytest.mark.usefixtures("quick_compiling")
 def test_a_network_is_measured_by_tracklet_and_its_report_shows_first_images(tiny_run, tmp_path):
     """Images of one person under one camera are taken for a tracklet."""
     mesh = make_mesh(jax.devices()[:1])

@@ -12,11 +12,6 @@ from magnifier_jax.embedding.network import Trained, load_trained
 from magnifier_jax.training.step import build_model
 
 
-@pytest.fixture(autouse=True)
-def _quick_compiling(quick_compiling):
-    """Of every test of exports."""
-
-
 @pytest.fixture(scope="session")
 def trained(tiny_run):
     """The network of `tiny_run`."""

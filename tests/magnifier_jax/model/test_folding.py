@@ -41,7 +41,7 @@ def network():
     ],
     ids=["batch", "instance"],
 )
-def test_descriptors_are_the_same(spec, quick_compiling):
+def test_descriptors_are_the_same(spec):
     model, variables = drawn_network(spec)
     apply = jax.jit(lambda v: model.apply(v, IMAGES, train=False))
     expected, found = apply(variables), apply(fold_norms(variables))

@@ -16,8 +16,6 @@ from .conftest import LIMITS, TOKEN, make_service
 
 ID = entry_id("0000_c1s1_000000_00.jpg")  # of no image
 
-pytestmark = pytest.mark.usefixtures("quick_compiling")
-
 
 def upload(client, path, **fields):
     answer = client.post("/embed", files={"image": path.read_bytes()}, data=fields)

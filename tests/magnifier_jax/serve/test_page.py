@@ -32,13 +32,10 @@ CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 ODD = "<img src=x onerror=document.title='caught'>.jpg"
 PATIENCE = 60  # seconds, for a machine that does much else
 
-pytestmark = [
-    pytest.mark.usefixtures("quick_compiling"),
-    pytest.mark.skipif(
-        not (CHROMIUM and DRIVER),
-        reason="there is no Chromium with its driver (apt install chromium chromium-driver)",
-    ),
-]
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER),
+    reason="there is no Chromium with its driver (apt install chromium chromium-driver)",
+)
 
 
 @contextlib.contextmanager
@@ -56,7 +53,7 @@ def serving(service):
 
 
 @pytest.fixture(scope="module")
-def address(model, served, quick_compiling):
+def address(model, served):
     """The link to a server, whose gallery has an image with an odd name and without a file."""
     names = [*served.gallery.names[:-1].tolist(), ODD]
     gallery = dataclasses.replace(served.gallery, names=np.array(names))
@@ -282,7 +279,7 @@ def test_tracklets_are_ranked_where_they_are_known(chromium, model, served):
 
 
 @pytest.mark.slow
-def test_the_network_that_comes_with_the_package(chromium, served, quick_compiling, tmp_path):
+def test_the_network_that_comes_with_the_package(chromium, served, tmp_path):
     drawn = load("drawn")
     path = tmp_path / "people.npz"
     embed_folder(drawn, served.images, path, progress=False, say=lambda text: None)

@@ -16,8 +16,6 @@ from magnifier_jax.training import step
 from magnifier_jax.training.step import build_model, initial_state, steps_from
 from tests.magnifier_jax.conftest import tiny_config
 
-pytestmark = pytest.mark.usefixtures("quick_compiling")
-
 
 @pytest.fixture
 def gappy(tmp_path) -> tuple[Config, list[str]]:

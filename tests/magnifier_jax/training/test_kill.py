@@ -1,10 +1,9 @@
 """What happens to a run of the public command that is killed, stopped, damaged or started twice."""
 
-import dataclasses
 import pathlib
 import shutil
 import signal
-import time
+from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -13,10 +12,27 @@ import pytest
 from magnifier_jax.checkpoints import CheckpointReader
 from tests import command, runs
 
-STEPS = 60
+pytestmark = pytest.mark.slow
+
+STEPS = 12
 EVERY = 3  # steps between checkpoints
-# What is going on when each of twenty runs is killed; see `Kills`.
-KILLS = (*["start"] * 4, *["steps", "steps", "steps", "start"] * 3, "steps", *["end"] * 3)
+# The moments at which one run is killed again and again, as `killed_run.py` names them.
+KILLS = (
+    ("change", "3 */bounding_box_train/*"),  # It draws,
+    ("change", "2 */bounding_box_test/*"),
+    ("change", "2 */prepared/*/checksums.json"),  # prepares,
+    ("change", "1 */untrained.json"),  # and has measured the untrained network.
+    ("log", "1"),
+    ("save", "3"),
+    ("log", "5"),
+    ("change", "1 */checkpoints/.newest.json.*"),  # It is on disk, and not noted yet.
+    ("change", "1 */evaluation.json"),
+    ("save", "9"),
+    ("log", "11"),
+    ("save", "12"),
+    ("change", "1 */evaluation.json"),  # It is done,
+    ("change", "1 */report.html"),  # and has only to show it.
+)
 TRAIN = (
     *command.TINY,
     # What survives does not depend on the branches, and a start is three times as fast.
@@ -25,62 +41,32 @@ TRAIN = (
     "--config.model.use_parsing=False",
     f"--config.train.max_steps={STEPS}",
     "--config.train.epochs=100000",
-    "--config.train.evaluate_every_epochs=8",
+    "--config.train.evaluate_every_epochs=2",
     "--config.train.log_every_steps=1",
     f"--config.train.checkpoint_every_steps={EVERY}",
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Whole:
-    """An undisturbed run.
-
-    Attributes:
-        workdir: Its work directory.
-        start: Seconds before its first step: drawing, preparing, measuring the untrained network.
-        end: Seconds after its last step: measuring, the last checkpoint, the report.
-    """
-
-    workdir: pathlib.Path
-    start: float
-    end: float
-
-
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Whole:
-    workdir = tmp_path_factory.mktemp("kill") / "whole"
-    times = [time.monotonic()]
-    running = start(workdir)
-    for step in (1, STEPS):
-        running.wait_for(lambda step=step: reached(workdir) >= step)
-        times.append(time.monotonic())
-    done = running.result()
-    times.append(time.monotonic())
-    assert done.returncode == 0, done.stderr
-    assert "mINP" in done.stdout
-    return Whole(workdir, times[1] - times[0], times[3] - times[2])
-
-
-@pytest.fixture(scope="module")
-def folder(whole) -> pathlib.Path:
+def folder(tmp_path_factory) -> Iterator[pathlib.Path]:
     """Holds `whole`, the work directory of an undisturbed run, and the data of all runs."""
-    return whole.workdir.parent
+    folder = tmp_path_factory.mktemp("kill")
+    with pytest.MonkeyPatch.context() as patch:
+        # A process that dies while it keeps a program leaves one that others could not read.
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder / "xla"))
+        assert "mINP" in finish(folder / "whole").stdout
+        yield folder
 
 
-def start(workdir, *more):
-    arguments = (*TRAIN, *more, f"--workdir={workdir}")
-    return command.start(*arguments, folder=workdir.parent, **command.QUICK)
+def start(workdir, *more, **options):
+    arguments = (*more, *TRAIN) if "module" in options else (*TRAIN, *more)
+    return command.start(*arguments, f"--workdir={workdir}", folder=workdir.parent, **options)
 
 
 def finish(workdir, *more):
     done = start(workdir, *more).result()
     assert done.returncode == 0, done.stderr
     return done
-
-
-def reached(workdir):
-    """The last step that has been logged."""
-    return max((line["step"] for line in runs.logged(workdir)), default=0)
 
 
 def names(workdir):
@@ -97,66 +83,14 @@ def check_same(one, two):
     assert names(one) == names(two)
 
 
-class Kills:
-    """Waits for a random moment of a run: while it starts, between steps, or after the last.
-
-    Later runs are faster than the undisturbed one, which compiled everything, so they teach how
-    long they take.
-    """
-
-    def __init__(self, whole: Whole) -> None:
-        self.random = np.random.default_rng(0)
-        self.start, self.end = whole.start, whole.end
-        # Later kills are of later steps, for a run needs to come that far.
-        count = KILLS.count("steps")
-        self.steps = iter(np.sort(self.random.choice(STEPS - 5, count, replace=False) + 1))
-
-    def wait(self, kind: str, running: command.Running, workdir: pathlib.Path) -> None:
-        begin, before = time.monotonic(), reached(workdir)
-
-        def over(seconds: float, trains: bool) -> bool:
-            """Whether so much time is over, or what was waited for."""
-            elapsed = time.monotonic() - begin
-            if trains and reached(workdir) > before:
-                self.start = elapsed
-                return True
-            if running.process.poll() is not None:
-                self.end = max(0.0, elapsed - self.start)
-                return True
-            return elapsed > seconds
-
-        if latest(workdir) == STEPS or kind == "start":
-            done = latest(workdir) == STEPS
-            seconds = self.random.uniform(0, self.start + (self.end if done else 0))
-            while not over(seconds, not done):
-                time.sleep(0.005)
-            return
-        aim = STEPS if kind == "end" else min(max(int(next(self.steps)), before + 1), STEPS)
-        running.wait_for(lambda: reached(workdir) >= aim)
-        # Within a step, or while it saves; or while it measures and writes the report.
-        time.sleep(self.random.uniform(0, self.end if kind == "end" else 0.1))
-
-
-def latest(workdir):
-    return CheckpointReader(workdir / "checkpoints").latest_step()
-
-
-@pytest.mark.slow
-def test_twenty_kills_at_random_moments_change_nothing(whole, tmp_path):
+def test_a_run_that_is_killed_at_every_turn_ends_with_the_same_bits(folder, tmp_path):
     workdir = tmp_path / "killed"  # With data of its own, for drawing and preparing die too.
-    kills = Kills(whole)
-    killed = 0
-    for kind in KILLS:
-        running = start(workdir)
-        kills.wait(kind, running, workdir)
-        running.process.kill()
-        done = running.result()
-        # After its last step a run may have been faster than the undisturbed one.
-        assert done.returncode in (-signal.SIGKILL, 0), done.stderr
-        killed += done.returncode != 0
-    assert killed >= 15
+    module = "tests.magnifier_jax.training.killed_run"
+    for kill in KILLS:
+        done = start(workdir, *kill, module=module).result()
+        assert done.returncode == -signal.SIGKILL, (kill, done.stdout, done.stderr)
     finish(workdir)
-    check_same(whole.workdir, workdir)
+    check_same(folder / "whole", workdir)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "deleted"])

@@ -19,8 +19,6 @@ from magnifier_jax.training.loop import train
 from magnifier_jax.workdir import WorkDirectory
 from tests import layouts, runs
 
-pytestmark = pytest.mark.usefixtures("quick_compiling")
-
 
 @pytest.fixture(scope="module")
 def mesh():
@@ -73,6 +71,7 @@ def interrupted(monkeypatch, should_stop):
     monkeypatch.setattr(loop, "watch_for_stop", lambda: contextlib.nullcontext(should_stop))
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_again_and_again_ends_with_the_same_bits(
     tiny_run, whole, tmp_path, mesh, monkeypatch
 ):
@@ -87,6 +86,7 @@ def test_a_run_that_is_stopped_again_and_again_ends_with_the_same_bits(
     check_same(whole, parts)
 
 
+@pytest.mark.slow
 def test_the_mean_of_the_weights_resumes_with_the_same_bits(tiny_run, tmp_path, mesh, monkeypatch):
     config = longer(tiny_run.config)
     settings = dataclasses.replace(config.optimizer, ema_decay=0.99, schedule="cosine")

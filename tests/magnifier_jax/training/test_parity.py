@@ -25,6 +25,8 @@ from magnifier_jax.training.losses import LossWeights, total_loss
 from magnifier_jax.training.optimizer import make_optimizer
 from tests.reference_weights import GOLDEN, NUM_IDENTITIES, ReferenceBatch, batch, torch_state
 
+pytestmark = pytest.mark.slow
+
 L2 = 5e-4
 EVALUATION = {"small": (4, 128, 64), "full": (2, 384, 192)}
 TRAINING_OUTPUTS = [
@@ -37,6 +39,15 @@ TRAINING_OUTPUTS = [
 ]
 # A gradient below this is zero in exact arithmetic: a part's weight before a batch norm.
 ZERO_GRADIENT = 1e-9
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _optimized() -> Iterator[None]:
+    """Programs as users run them: the original's network is large enough to need them."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @dataclasses.dataclass(frozen=True)

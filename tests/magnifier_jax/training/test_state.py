@@ -26,8 +26,6 @@ from magnifier_jax.training.step import build_model
 from magnifier_jax.workdir import WorkDirectory
 from tests import layouts
 
-pytestmark = pytest.mark.usefixtures("quick_compiling")
-
 
 @pytest.fixture(scope="module")
 def mesh():

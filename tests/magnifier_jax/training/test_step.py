@@ -16,8 +16,6 @@ from magnifier_jax.training.step import TrainBatch, TrainState
 IDENTITIES = 6
 EPOCH = np.int32(4)  # from which on diversity counts
 
-pytestmark = pytest.mark.usefixtures("quick_compiling")
-
 
 def config(**changes):
     config = quickstart.get_config()

@@ -15,8 +15,6 @@ from magnifier_jax.model.layers import BatchNorm
 from magnifier_jax.model.resnet import Backbone
 from magnifier_jax.training.losses import LossWeights, total_loss
 
-pytestmark = pytest.mark.usefixtures("quick_compiling")
-
 WIDE = {"dtype": jnp.float64, "param_dtype": jnp.float64}
 IDENTITIES, PARTS, FEATURES = 4, 8, 8
 LABELED = np.array([1, 0, 1, 1, 0, 1, 1, 1], bool)

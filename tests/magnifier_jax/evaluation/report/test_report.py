@@ -14,8 +14,6 @@ from magnifier_jax.evaluation.report.report import pick_examples, write_report
 from magnifier_jax.training.log import RunLog
 from magnifier_jax.workdir import WorkDirectory
 
-pytestmark = pytest.mark.usefixtures("quick_compiling")
-
 
 class Page(html.parser.HTMLParser):
     """Counts classes, and remembers what the page refers to and says."""

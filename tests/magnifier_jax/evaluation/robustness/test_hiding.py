@@ -16,8 +16,6 @@ from magnifier_jax.evaluation.robustness.hiding import measure_robustness, robus
 from magnifier_jax.evaluation.robustness.regions import standard_regions
 from magnifier_jax.evaluation.robustness.results import WHOLE, Robustness, read_robustness
 
-pytestmark = pytest.mark.usefixtures("quick_compiling")
-
 REGIONS = [region for region in standard_regions() if region.name in ("torso", "box 50%")]
 
 

@@ -2,15 +2,18 @@
 
 import * as api from "./api.js";
 import {download, table} from "./csv.js";
+import {takeFiles} from "./files.js";
+import {galleryFilters, showFilters, where} from "./filters.js";
 import {Grid} from "./grid.js";
+import {$, busy, message, say} from "./messages.js";
 import {PartPicker} from "./parts.js";
 import {Query, QueryImage} from "./query.js";
+import {markRow, queryRow} from "./rows.js";
 import {WhyWindow} from "./why.js";
 
 const PAGE = 48; // images of the gallery on a page
 const MORE = 24; // matches that are added at a time
 const TOGETHER = 16; // images of one query
-const $ = (id) => document.getElementById(id);
 
 const state = {
   info: null,
@@ -45,39 +48,6 @@ const picker = new PartPicker({
   state.query.parts = names;
   soon(search);
 });
-
-// --- What the page says ---
-
-function say(text) {
-  $("status").textContent = text;
-}
-
-function busy(is) {
-  $("progress").hidden = !is;
-  $("grid").setAttribute("aria-busy", String(is));
-}
-
-function message({title, text, error = false, buttons = []}) {
-  const box = $("message");
-  box.className = error ? "message error" : "message";
-  box.setAttribute("role", error ? "alert" : "status");
-  const heading = document.createElement("h3");
-  heading.textContent = title;
-  const words = document.createElement("p");
-  words.textContent = text;
-  const row = document.createElement("div");
-  row.className = "buttons";
-  for (const [label, act] of buttons) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.className = "plain";
-    button.textContent = label;
-    button.addEventListener("click", act);
-    row.append(button);
-  }
-  box.replaceChildren(heading, words, ...(buttons.length ? [row] : []));
-  box.hidden = false;
-}
 
 // Runs what asks the server; what was asked before is dropped.
 async function asking(work, again) {
@@ -137,37 +107,19 @@ function showQuery() {
   $("query-name").textContent = shown.name;
   picker.show(query.embedded, query.parts);
   $("query-list").hidden = query.images.length < 2;
-  $("query-list").replaceChildren(...query.images.map((image) => {
-    const row = document.createElement("li");
-    const look = document.createElement("button");
-    look.type = "button";
-    look.className = "shown";
-    look.title = image.name;
-    look.setAttribute("aria-label", `Show ${image.name}`);
-    look.setAttribute("aria-pressed", String(image === shown));
-    const small = document.createElement("img");
-    small.src = image.entry ? api.thumbnail(image.entry.id) : image.url;
-    small.alt = "";
-    look.append(small);
-    look.addEventListener("click", () => {
+  $("query-list").replaceChildren(...query.images.map((image) => queryRow(image, {
+    shown: image === shown,
+    look: () => {
       query.shown = image;
       showQuery();
       $("query-list").children[query.images.indexOf(image)].firstElementChild.focus();
       if (!image.embedded && state.info.parts.length) lookAtParts(query);
-    });
-    const remove = document.createElement("button");
-    remove.type = "button";
-    remove.className = "remove";
-    remove.textContent = "✕";
-    remove.title = "Take it out of the query";
-    remove.setAttribute("aria-label", `Take ${image.name} out of the query`);
-    remove.addEventListener("click", () => {
+    },
+    remove: () => {
       begin(new Query(query.images.filter((other) => other !== image)));
       ($("query-list").querySelector("button") ?? $("add-file")).focus();
-    });
-    row.append(look, remove);
-    return row;
-  }));
+    },
+  })));
 }
 
 function addImages(images) {
@@ -203,25 +155,6 @@ function options() {
   if (query.parts) asked.parts = query.parts;
   if ($("cut-on").checked) asked.max_distance = Number($("cut-number").value);
   return asked;
-}
-
-function where() {
-  const boxes = [...$("camera-list").querySelectorAll("input")];
-  const ticked = boxes.filter((box) => box.checked);
-  const filters = {};
-  if (ticked.length < boxes.length) {
-    const numbers = (some) => some.filter((box) => box.value).map((box) => box.value);
-    // Images of unknown cameras pass only what names the cameras to leave out.
-    if (ticked.some((box) => !box.value)) {
-      filters.without_cameras = numbers(boxes.filter((box) => !box.checked));
-    } else {
-      filters.cameras = numbers(ticked);
-    }
-  }
-  for (const [id, name] of [["time-from", "since"], ["time-to", "until"]]) {
-    if ($(id).value) filters[name] = `${$(id).value}Z`;
-  }
-  return filters;
 }
 
 function search() {
@@ -322,23 +255,8 @@ function showMarks() {
   const query = state.query;
   const marks = [...(query?.marks ?? [])];
   $("marks").hidden = !marks.length && !query?.applied.right.length && !query?.applied.wrong.length;
-  $("mark-list").replaceChildren(...marks.map(([id, {mark, entry}]) => {
-    const row = document.createElement("li");
-    const button = document.createElement("button");
-    button.type = "button";
-    button.className = mark;
-    button.title = "Take the mark away";
-    button.setAttribute("aria-label", `${entry.name}, marked ${mark}: take the mark away`);
-    const image = document.createElement("img");
-    image.src = api.thumbnail(id);
-    image.alt = "";
-    const sign = document.createElement("span");
-    sign.textContent = mark === "right" ? "✓" : "✕";
-    button.append(image, sign);
-    button.addEventListener("click", () => setMark(entry, mark));
-    row.append(button);
-    return row;
-  }));
+  $("mark-list").replaceChildren(...marks.map(([id, {mark, entry}]) =>
+    markRow(id, {mark, entry, remove: () => setMark(entry, mark)})));
   const same = (mark) => query && String(query.marked(mark)) === String(query.applied[mark]);
   $("refine").disabled = !query || (same("right") && same("wrong"));
   showExport();
@@ -408,14 +326,6 @@ function browse(offset) {
   }, () => browse(offset));
 }
 
-function galleryFilters() {
-  const {cameras, without_cameras: without, ...filters} = where();
-  if (cameras) filters.camera = cameras.length ? cameras : [""];
-  if (without) filters.without_camera = without;
-  if ($("find").value.trim()) filters.name = $("find").value.trim();
-  return filters;
-}
-
 function dropQuery() {
   state.query = null;
   state.matches = [];
@@ -455,28 +365,8 @@ function showInfo(info) {
   state.info = info;
   $("gallery").textContent =
     `${info.gallery} · ${info.images.toLocaleString("en")} ${info.images === 1 ? "image" : "images"}`;
-  const known = info.cameras.reduce((sum, camera) => sum + camera.images, 0);
-  const chips = info.cameras.map(({camera, images}) => [camera, camera, images]);
-  if (known < info.images) chips.push(["", "unknown", info.images - known]);
-  $("cameras").hidden = chips.length < 2;
-  $("camera-list").replaceChildren(...chips.map(([value, text, images]) => {
-    const chip = document.createElement("label");
-    chip.className = "chip";
-    const box = document.createElement("input");
-    box.type = "checkbox";
-    box.checked = true;
-    box.value = value;
-    const count = document.createElement("span");
-    count.className = "quiet";
-    count.textContent = images.toLocaleString("en");
-    chip.append(box, text, count);
-    return chip;
-  }));
+  showFilters(info);
   $("tracklets").hidden = !info.tracklets;
-  $("times").hidden = info.first === null;
-  for (const id of ["time-from", "time-to"]) {
-    [$(id).min, $(id).max] = [local(info.first), local(info.last)];
-  }
   $("cut-rates").replaceChildren(...info.thresholds.map(({rate, distance}) => {
     const button = document.createElement("button");
     button.type = "button";
@@ -496,40 +386,8 @@ function showInfo(info) {
   }
 }
 
-// A time in UTC as its field takes it.
-function local(time) {
-  return time?.slice(0, 19) ?? "";
-}
-
 function listen() {
-  for (const [id, add] of [["file", false], ["add-file", true]]) {
-    $(id).addEventListener("change", (event) => {
-      useFiles([...event.target.files], {add});
-      event.target.value = "";
-    });
-  }
-  document.addEventListener("paste", (event) => {
-    const file = [...(event.clipboardData?.files ?? [])].find((one) =>
-      one.type.startsWith("image/"));
-    if (file) {
-      event.preventDefault();
-      useFiles([file]);
-    }
-  });
-  let inside = 0;
-  const cover = (by) => {
-    inside = Math.max(0, inside + by);
-    $("drop-cover").hidden = !inside;
-  };
-  document.addEventListener("dragenter", () => cover(1));
-  document.addEventListener("dragleave", () => cover(-1));
-  document.addEventListener("dragover", (event) => event.preventDefault());
-  document.addEventListener("drop", (event) => {
-    event.preventDefault();
-    inside = 0;
-    cover(0);
-    useFiles([...event.dataTransfer.files], {add: event.target.closest?.("#add") !== null});
-  });
+  takeFiles(useFiles);
   $("camera-list").addEventListener("change", changed);
   for (const [id, ticked] of [["cameras-all", true], ["cameras-none", false]]) {
     $(id).addEventListener("click", () => {

@@ -166,8 +166,7 @@ def run_ours(job: Job, data: Data) -> Callable[[], object]:
         return rerank
     names = np.arange(len(data.gallery)).astype(str)
     gallery = retrieval.Gallery.build(data.gallery, names=names)
-    blocks = retrieval.Blocks(gallery_rows=8192)
-    searcher = gallery.searcher(blocks=blocks, device_bytes=0)
+    searcher = gallery.searcher(device_bytes=0)
     return lambda: searcher.search(data.query, top=SEARCH_TOP)
 
 

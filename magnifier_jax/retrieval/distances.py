@@ -26,6 +26,8 @@ from magnifier_jax.retrieval.descriptors import Descriptors, Metric
 LANES = 64
 _ROW_UNIT = 8
 _AXIS = "data"
+_LEAST_ROWS = 1024
+_SEARCHED_BYTES = 2**24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,17 +36,36 @@ class Blocks:
 
     Attributes:
       row_bytes: Bound on the distances held for one block of queries, over all devices.
-      gallery_rows: Gallery descriptors multiplied at a time; rounded up to a multiple of 64.
+      gallery_rows: Gallery descriptors multiplied at a time; rounded up to a multiple of 64. None
+        for 1024 where all distances of a query are held, and in a search, which keeps only the
+        nearest, for as many as take 16 MiB, but at least 1024.
       devices: Devices that share the queries; None for all of this process.
     """
 
     row_bytes: int = 48 * 2**20
-    gallery_rows: int = 1024
+    gallery_rows: int | None = None
     devices: Sequence[jax.Device] | None = None
 
     def __post_init__(self) -> None:
-        if self.row_bytes < 1 or self.gallery_rows < 1:
+        if self.row_bytes < 1 or (self.gallery_rows is not None and self.gallery_rows < 1):
             raise UserError("row_bytes and gallery_rows of Blocks must be at least 1")
+
+    def rows_held(self) -> int:
+        """Gallery rows at a time where all distances of a query are held."""
+        return round_up(_LEAST_ROWS if self.gallery_rows is None else self.gallery_rows, LANES)
+
+    def rows_searched(self, row_bytes: int) -> int:
+        """Gallery rows at a time in a search.
+
+        For each block, a search picks the nearest and merges them with those before, which takes
+        longer than the product if blocks are small.
+
+        Args:
+          row_bytes: Size of one descriptor.
+        """
+        if self.gallery_rows is not None:
+            return round_up(self.gallery_rows, LANES)
+        return round_up(max(_LEAST_ROWS, _SEARCHED_BYTES // row_bytes), LANES)
 
     def mesh(self) -> Mesh:
         """The devices as a mesh with one axis, `data`."""
@@ -101,8 +122,7 @@ class Layout:
         cls, query: Descriptors, gallery: Descriptors, *, blocks: Blocks, mesh: Mesh
     ) -> Layout:
         """Sizes that keep within `blocks`; every row of the gallery sees the same arithmetic."""
-        most = round_up(blocks.gallery_rows, LANES)
-        gallery_rows = even_blocks(len(gallery), most=most, unit=_ROW_UNIT)
+        gallery_rows = even_blocks(len(gallery), most=blocks.rows_held(), unit=_ROW_UNIT)
         columns = round_up(round_up(len(gallery), gallery_rows), LANES)
         fitting = blocks.row_bytes // (query.dtype.itemsize * columns)
         query_rows = even_blocks(len(query), most=fitting, unit=_ROW_UNIT * mesh.size)

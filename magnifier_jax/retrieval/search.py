@@ -29,12 +29,12 @@ from magnifier_jax.retrieval.distances import (
     even_blocks,
     inverse_norms,
     precision,
-    round_up,
     smallest,
 )
 from magnifier_jax.retrieval.spacing import chosen_rows
 
 _PAIR_BYTES = 2**23
+_FEW = (8, 32)  # how many are picked of a block in which no more are near enough
 _NEAR = 16  # times a squared distance, against both squared lengths: near, where it is less
 # Where two images share no visible part: behind everything, but before padding.
 _NOTHING_SHARED = np.finfo(np.float32).max
@@ -91,6 +91,32 @@ def _distances(query: Side, gallery: Side, *, metric: Metric) -> jax.Array:
     return jnp.where(padding, jnp.inf, 1 - jnp.where(lengths > 0, dots / lengths, 0))
 
 
+def _with_nearer(
+    distances: jax.Array, indices: jax.Array, found: jax.Array, start: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The k nearest of those so far and of `found`, distances to rows from `start` on.
+
+    The longer a search has gone on, the fewer rows of a block are among the nearest, and picking
+    few of them is much quicker than picking k.
+    """
+    k = distances.shape[1]
+
+    def among(count: int) -> tuple[jax.Array, jax.Array]:
+        nearest, places = smallest(found, count)
+        both = jnp.concatenate([distances, nearest], axis=1)
+        both_indices = jnp.concatenate([indices, places + start], axis=1)
+        nearest, places = smallest(both, k)
+        return nearest, jnp.take_along_axis(both_indices, places, axis=1)
+
+    every = min(k, found.shape[1])
+    counts = [*(few for few in _FEW if few < every), every]
+    # Of equal distances the earlier row stays.
+    nearer = jnp.max(jnp.sum(found < distances[:, -1:], axis=1))
+    case = sum((nearer > enough).astype(jnp.int32) for enough in (0, *counts[:-1]))
+    merges = [functools.partial(among, count) for count in counts]
+    return jax.lax.switch(case, [lambda: (distances, indices), *merges])
+
+
 @functools.partial(
     jax.jit, static_argnames=("mesh", "metric"), donate_argnames=("distances", "indices")
 )
@@ -109,16 +135,11 @@ def _merge(
     def on_device(
         distances: jax.Array, indices: jax.Array, query: Side, gallery: Side, start: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        k = distances.shape[1]
         found = _distances(query, gallery, metric=metric)
         if query.groups is not None and gallery.groups is not None:
             same = query.groups[:, None, :] == gallery.groups[None, :, :]
             found = jnp.where(jnp.any(same, axis=2), jnp.inf, found)
-        nearest, places = smallest(found, min(k, found.shape[1]))
-        both = jnp.concatenate([distances, nearest], axis=1)
-        both_indices = jnp.concatenate([indices, places + start], axis=1)
-        nearest, places = smallest(both, k)
-        return nearest, jnp.take_along_axis(both_indices, places, axis=1)
+        return _with_nearer(distances, indices, found, start)
 
     rows, everywhere = P(*mesh.axis_names), P()
     return jax.shard_map(
@@ -220,7 +241,8 @@ def nearest_part_distance(query: Searchable, gallery: Side) -> float:
 
 def gallery_rows(gallery: Searchable, *, blocks: Blocks) -> int:
     """Gallery rows in one block: as asked for, or fewer if the gallery is small."""
-    return even_blocks(len(gallery), most=round_up(blocks.gallery_rows, LANES), unit=LANES)
+    row_bytes = gallery.dtype.itemsize * gallery.descriptors.width
+    return even_blocks(len(gallery), most=blocks.rows_searched(row_bytes), unit=LANES)
 
 
 def gallery_blocks(gallery: Searchable, *, blocks: Blocks, mesh: Mesh) -> Iterator[Side]:

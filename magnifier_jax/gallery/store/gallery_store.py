@@ -36,7 +36,6 @@ from magnifier_jax.retrieval.measures.verification import Verification
 if TYPE_CHECKING:
     from magnifier_jax.embedding.model import Model
 
-_BLOCKS = Blocks(gallery_rows=8192)
 _TRIES = 5
 
 
@@ -125,7 +124,7 @@ class GalleryStore(SearchableGallery):
             model=model or "",
             metric=wanted or "euclidean",
             notes=noted,
-            blocks=blocks or _BLOCKS,
+            blocks=blocks or Blocks(),
             device_bytes=device_bytes,
         )
         opened._latest()

@@ -35,6 +35,8 @@ from magnifier_jax.retrieval.descriptors import Metric
 from magnifier_jax.retrieval.distances import Blocks
 from magnifier_jax.retrieval.measures.verification import Verification
 
+_CHECKED_ROWS = 8192  # at a time
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class StoredVersion:
@@ -146,8 +148,8 @@ class StoredVersion:
         self._check_knowledge()
         scope = self._scope(None)
         for rows in scope.all_vectors(self.header):
-            for start in range(0, len(rows), self.blocks.gallery_rows):
-                rows[start : start + self.blocks.gallery_rows]  # Reading compares them.
+            for start in range(0, len(rows), _CHECKED_ROWS):
+                rows[start : start + _CHECKED_ROWS]  # Reading compares them.
         return len(scope.offsets)
 
     def searched(self, where: str | None) -> Searched:

@@ -310,7 +310,7 @@ def test_mapped_files_are_not_copied(tmp_path, offset, metric):
     del values
     ids, cameras = np.arange(20_000) % 500, np.arange(20_000) % 7
     gallery = np.load(path, mmap_mode="r")
-    blocks = retrieval.Blocks(row_bytes=2**20, devices=jax.devices()[:1])
+    blocks = retrieval.Blocks(row_bytes=2**20, gallery_rows=1024, devices=jax.devices()[:1])
     tracemalloc.start()
     retrieval.evaluate(
         query, gallery, ids[:16], ids, cameras[:16], cameras, metric=metric, blocks=blocks

@@ -7,7 +7,8 @@ For each program it says how much memory of a device XLA's plan needs: what the 
 (weights, the optimizer's moments, images that live on the devices) and what it keeps while it
 runs. So it finds what does not fit, and what XLA cannot compile for a device; the exit status is
 then 1. The row of the descriptor is that of a command that only embeds: beside training, the
-moments and the resident images stay on the device too.
+moments and the resident images stay on the device too. `--largest 20` adds the operations that
+read and write most, with what they are and where they come from.
 
 It needs Linux on x86-64 and some minutes. Nothing runs, so it says nothing about speed. With a GPU
 present XLA also tries kernels out while it compiles, and may choose ones that take more memory.
@@ -33,6 +34,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from benchmarks.accelerators import ACCELERATORS, CannotCompileError
+from benchmarks.operations import Operation, largest_operations
 from configs import market1501
 from input_pipeline.console import positive
 from input_pipeline.errors import UserError
@@ -65,6 +67,7 @@ class Task:
         identities: Identities of the training set.
         keep: What a step keeps for the gradient, as `config.train.keep_activations`.
         folded: Whether the norms of a descriptor are folded, as `mj.load` does.
+        largest: How many of the operations that move most are asked for.
     """
 
     program: str
@@ -78,6 +81,7 @@ class Task:
     identities: int
     keep: str = "all"
     folded: bool = True
+    largest: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,16 +93,18 @@ class Plan:
         kept: Bytes beside them while it runs.
         moved: Bytes that its operations read and write, after fusion, by XLA's count.
         seconds: Tracing and compiling.
+        largest: The operations that move most, if they were asked for.
     """
 
     given: int
     kept: int
     moved: float
     seconds: float
+    largest: tuple[Operation, ...] = ()
 
     @classmethod
-    def of(cls, compiled: Any, *, seconds: float) -> Plan:
-        """From a compiled program of jax."""
+    def of(cls, compiled: Any, *, seconds: float, largest: int = 0) -> Plan:
+        """From a compiled program of jax, with as many of its `largest` operations."""
         memory = compiled.memory_analysis()
         # What leaves in the place of what came, as a step's state does, is counted once.
         kept = (
@@ -108,7 +114,8 @@ class Plan:
             + memory.generated_code_size_in_bytes
         )
         moved = (compiled.cost_analysis() or {}).get("bytes accessed", math.nan)
-        return cls(memory.argument_size_in_bytes, kept, moved=moved, seconds=seconds)
+        operations = largest_operations(compiled.as_text(), largest) if largest else ()
+        return cls(memory.argument_size_in_bytes, kept, moved, seconds, operations)
 
     @property
     def together(self) -> int:
@@ -143,7 +150,7 @@ def compile_task(task: Task) -> Plan:
     platforms = ("cuda" if platform == "gpu" else platform,)
     start = time.perf_counter()
     compiled = function.trace(*arguments).lower(lowering_platforms=platforms).compile()
-    return Plan.of(compiled, seconds=time.perf_counter() - start)
+    return Plan.of(compiled, seconds=time.perf_counter() - start, largest=task.largest)
 
 
 def configure(task: Task) -> Config:
@@ -204,6 +211,15 @@ def line(plan: Plan, *, room: float) -> str:
     return f"{columns}{plan.seconds:10.0f}{'' if plan.together <= room else '  does not fit'}"
 
 
+def table(operations: Sequence[Operation]) -> str:
+    """What operations move, what they are and where in the traced program they come from."""
+    return "\n".join(
+        f"{operation.moved / 1e9:10.2f} GB  {operation.kind:<24} {operation.result}  "
+        f"{operation.source or operation.name}"
+        for operation in operations
+    )
+
+
 def _room(accelerator: str) -> float:
     return ACCELERATORS[accelerator].room if accelerator in ACCELERATORS else math.inf
 
@@ -224,6 +240,7 @@ def run(
     context = multiprocessing.get_context("spawn")
     good = True
     for task in tasks:
+        operations: tuple[Operation, ...] = ()
         with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
             try:
                 plan = pool.submit(compiler, task).result()
@@ -238,10 +255,13 @@ def run(
                 text = f"  {type(error).__name__}: {first}"
                 good = False
             else:
+                operations = plan.largest
                 room = _room(task.accelerator)
                 text = line(plan, room=room)
                 good &= plan.together <= room
         show(f"{task.program:<14}{task.precision:>8}{task.batch:>10}{text}")
+        if operations:
+            show(table(operations))
     return good
 
 
@@ -263,6 +283,7 @@ def main() -> int:
     add("--programs", nargs="+", choices=PROGRAMS, default=PROGRAMS)
     add("--keep", choices=get_args(Kept), default="all", help="config.train.keep_activations")
     add("--unfolded", action="store_true", help="embed with batch norms, as before they are folded")
+    add("--largest", type=positive, default=0, help="also this many operations that move most")
     chosen = parser.parse_args()
     if chosen.batch % chosen.devices:
         parser.error(f"--batch {chosen.batch} does not divide by {chosen.devices} devices")
@@ -281,6 +302,7 @@ def main() -> int:
             identities=chosen.identities,
             keep=chosen.keep,
             folded=not chosen.unfolded,
+            largest=chosen.largest,
         )
         for precision, program in itertools.product(chosen.precision, chosen.programs)
     ]

@@ -15,6 +15,7 @@ import pytest
 from benchmarks import accelerators, compile_for
 from benchmarks.accelerators import CannotCompileError
 from benchmarks.compile_for import Plan, Task
+from benchmarks.operations import Operation
 from magnifier_jax.devices import make_mesh
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -42,6 +43,14 @@ def compile_or_die(task: Task) -> Plan:
     return Plan(given=10 * 2**30, kept=2**29, moved=3e9, seconds=7)
 
 
+def compile_with_largest(task: Task) -> Plan:
+    largest = (
+        Operation("fusion.1", "fusion of reduce", "f32[64]", "jit(update)/norm1", 2.5e9),
+        Operation("copy.2", "copy", "bf16[8,4]", "", 0.26e9),
+    )
+    return Plan(given=0, kept=0, moved=3e9, seconds=7, largest=largest)
+
+
 def compile_nothing(task: Task) -> Plan:
     raise CannotCompileError("no compiler")
 
@@ -54,6 +63,16 @@ def test_a_compiler_that_aborts_does_not_end_the_others() -> None:
     assert aborted.split()[:5] == ["descriptor", "bf16", "8", "the", "compiler"]
     assert failed.endswith("  ValueError: no room")
     assert good.split() == ["step", "bf16", "8", "10.00", "0.50", "10.50", "3.0", "7"]
+
+
+def test_the_largest_operations_follow_their_plan() -> None:
+    lines: list[str] = []
+    assert compile_for.run([task("step")] * 2, show=lines.append, compiler=compile_with_largest)
+    first, second = (line.split(maxsplit=2) for line in lines[2].splitlines())
+    assert first[:2] == ["2.50", "GB"]
+    assert " ".join(first[2].split()) == "fusion of reduce f32[64] jit(update)/norm1"
+    assert " ".join(second).split() == ["0.26", "GB", "copy", "bf16[8,4]", "copy.2"]
+    assert lines[3].startswith("step")
 
 
 @pytest.mark.parametrize(("accelerator", "fits"), [("a100", True), ("v5e", True), ("small", False)])
@@ -151,11 +170,12 @@ def run_command(arguments: str) -> subprocess.CompletedProcess[str]:
 def test_command() -> None:
     done = run_command(
         "cpu --backbone tiny --size 32 16 --batch 8 --embed-batch 5 --precision float32 "
-        "--programs step descriptor"
+        "--programs step descriptor --largest 2"
     )
     assert done.returncode == 0, done.stderr
-    title, _, step, descriptor = done.stdout.splitlines()
+    title, _, step, *largest, descriptor = done.stdout.splitlines()[:-2]
     assert title == "1 × cpu, tiny, 32 × 16:"
+    assert [line.split()[1] for line in largest] == ["GB", "GB"]
     assert step.split()[:3] == ["step", "float32", "8"]
     assert descriptor.split()[:3] == ["descriptor", "float32", "5"]
     # Describing needs no moments and no gradients.

@@ -5,10 +5,11 @@
 
 For each program it says how much memory of a device XLA's plan needs: what the program is given
 (weights, the optimizer's moments, images that live on the devices) and what it keeps while it
-runs. So it finds what does not fit, and what XLA cannot compile for a device; the exit status is
-then 1. The row of the descriptor is that of a command that only embeds: beside training, the
-moments and the resident images stay on the device too. `--largest 20` adds the operations that
-read and write most, with what they are and where they come from.
+runs; and what its operations read and write. So it finds what does not fit, and what XLA cannot
+compile for a device; the exit status is then 1. The row of the descriptor is that of a command that
+only embeds: beside training, the moments and the resident images stay on the device too.
+`--largest 20` adds the operations that read and write most, with what they are and where they come
+from.
 
 It needs Linux on x86-64 and some minutes. Nothing runs, so it says nothing about speed. With a GPU
 present XLA also tries kernels out while it compiles, and may choose ones that take more memory.
@@ -34,7 +35,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from benchmarks.accelerators import ACCELERATORS, CannotCompileError
-from benchmarks.operations import Operation, largest_operations
+from benchmarks.operations import Operation, operations_of
 from configs import market1501
 from input_pipeline.console import positive
 from input_pipeline.errors import UserError
@@ -91,7 +92,7 @@ class Plan:
     Attributes:
         given: Bytes of its arguments.
         kept: Bytes beside them while it runs.
-        moved: Bytes that its operations read and write, after fusion, by XLA's count.
+        moved: Bytes of the device's memory that its operations read and write, after fusion.
         seconds: Tracing and compiling.
         largest: The operations that move most, if they were asked for.
     """
@@ -113,9 +114,9 @@ class Plan:
             - memory.alias_size_in_bytes
             + memory.generated_code_size_in_bytes
         )
-        moved = (compiled.cost_analysis() or {}).get("bytes accessed", math.nan)
-        operations = largest_operations(compiled.as_text(), largest) if largest else ()
-        return cls(memory.argument_size_in_bytes, kept, moved, seconds, operations)
+        operations = operations_of(compiled.as_text())
+        moved = sum(operation.moved for operation in operations)
+        return cls(memory.argument_size_in_bytes, kept, moved, seconds, operations[:largest])
 
     @property
     def together(self) -> int:

@@ -21,6 +21,8 @@ _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _SOURCE = re.compile(r'op_name="((?:[^"\\]|\\.)*)"')
 _COMMENT = re.compile(r"/\*.*?\*/")
 
+# A layout in the fast memory of a TPU says so.
+_NEAR = "S(1)"
 # They name memory, or wait for what another operation moves.
 _FREE = {
     "add-dependency",
@@ -69,20 +71,22 @@ class _Instruction:
 _Computation = dict[str, _Instruction]
 
 
-def largest_operations(text: str, count: int) -> tuple[Operation, ...]:
-    """The operations that move most, from the most on.
+def operations_of(text: str) -> tuple[Operation, ...]:
+    """The operations of a program, from the one that moves most on.
 
     An operation that reads a slice of an array is counted with the slice, a loop's with its trips
-    where XLA knows them. All branches of a choice count. What stays in the fast memory of a TPU
-    (memory space 1) does not.
+    where XLA knows them. All branches of a choice count. On a TPU, arrays count with the padding of
+    their tiles, and those in its fast memory (VMEM) do not: XLA's own count is the other way round.
 
     Args:
         text: `as_text()` of a compiled program of jax.
-        count: How many at most.
+
+    Raises:
+        ValueError: It is not.
     """
     computations, entry = _parse(text)
     found = _operations(computations, entry, times=1)
-    return tuple(sorted(found, key=lambda operation: -operation.moved)[:count])
+    return tuple(sorted(found, key=lambda operation: -operation.moved))
 
 
 def _operations(
@@ -123,9 +127,12 @@ def _moved(
 ) -> float:
     """Bytes of one run."""
     sizes = [_bytes(computation[name].type) for name in instruction.operands]
-    if instruction.opcode == "copy-start":
-        # Its result is the copy, the original again and a token.
-        return sum(sizes) + _bytes(_ARRAY_AND_LAYOUT.search(instruction.type)[0])
+    if instruction.opcode in ("copy-start", "slice-start"):
+        # The type is that of the copy, the original and a token; of a slice, the original first.
+        first, second, *_ = (found[0] for found in _ARRAY_AND_LAYOUT.finditer(instruction.type))
+        if instruction.opcode == "copy-start":
+            return _bytes(first) + _bytes(second)
+        return _bytes(second) + (0 if _NEAR in first else _bytes(second.replace(_NEAR, "")))
     if instruction.opcode.endswith("-start"):
         return 2 * sum(sizes)
     written = _bytes(instruction.type)
@@ -216,12 +223,24 @@ def _arrays(kind: str) -> list[tuple[str, str]]:
 
 
 def _bytes(kind: str) -> float:
-    """Of a type, arrays in a TPU's fast memory left out."""
+    """Of a type: with the padding of a TPU's tiles, without what is in its fast memory."""
     total = 0.0
     for array in _ARRAY_AND_LAYOUT.finditer(kind):
-        name, shape, layout = array.groups()
-        if "S(1)" not in (layout or ""):
+        name, shape, layout = array.groups(default="")
+        if _NEAR not in layout:
             number = re.search(r"\d+", name)
             bits = _BITS[name] if name in _BITS else int(number[0]) if number else 0
-            total += math.prod(int(n) for n in shape.split(",") if n) * bits / 8
+            sizes = [int(size) for size in shape.split(",") if size]
+            total += math.prod(_padded(sizes, layout)) * bits / 8
     return total
+
+
+def _padded(sizes: Sequence[int], layout: str) -> list[int]:
+    """From the slowest dimension on, the last ones rounded up to the first tile of `layout`."""
+    found = re.match(r"\{([\d,]+):T\(([\d,]+)\)", layout)
+    if found is None:
+        return list(sizes)
+    order, tile = ([int(n) for n in text.split(",")] for text in found.groups())
+    placed = [sizes[axis] for axis in reversed(order)]
+    tile = [1] * (len(placed) - len(tile)) + tile[-len(placed) :]
+    return [-(-size // step) * step for size, step in zip(placed, tile, strict=True)]

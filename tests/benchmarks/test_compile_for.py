@@ -106,11 +106,13 @@ def test_a_plan_counts_what_is_replaced_once() -> None:
         alias_size_in_bytes=60,
         generated_code_size_in_bytes=200,
     )
+    text = "  %a = u8[2]{0} custom-call()\n  ROOT %b = u8[3]{0} custom-call(%a)\n"
     compiled = types.SimpleNamespace(
-        memory_analysis=lambda: memory, cost_analysis=lambda: {"bytes accessed": 5.0}
+        memory_analysis=lambda: memory, as_text=lambda: f"ENTRY %main () -> u8[2] {{\n{text}}}"
     )
-    plan = Plan.of(compiled, seconds=3)
-    assert plan.moved == 5
+    plan = Plan.of(compiled, seconds=3, largest=1)
+    assert plan.moved == 2 + (2 + 3)
+    assert [operation.name for operation in plan.largest] == ["b"]
     assert (plan.given, plan.kept, plan.together) == (1000, 211, 1211)
 
 

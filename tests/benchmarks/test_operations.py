@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks.operations import largest_operations
+from benchmarks.operations import operations_of
 
 PROGRAM = """HloModule jit_step, is_scheduled=true, entry_computation_layout={()->s32[]}
 
@@ -46,9 +46,10 @@ backend_config={"known_trip_count":{"n":"5"}}
 
 
 def test_by_hand() -> None:
-    found = largest_operations(PROGRAM, 100)
+    found = operations_of(PROGRAM)
     assert [(x.name, x.moved) for x in found] == [
-        ("copied", 2 * 100 * 8 * 4),
+        # Row by row 100 × 8 in 104 × 128; the other way round 8 × 128.
+        ("copied", 4 * (104 * 128 + 8 * 128)),
         # Five trips; it reads the same numbers as its left and its right side.
         ("twice.1", 5 * 3 * 16 * 2),
         # One row of the array and two results; what lies in the fast memory is free.
@@ -61,7 +62,28 @@ def test_by_hand() -> None:
     assert (copied.kind, copied.result, copied.source) == ("copy", "f32[100,8]", "jit(step)/copy")
     assert (both.kind, both.result, both.source) == ("fusion of reduce", "f32[8] pred[3]", "")
     assert twice.kind == "add"
-    assert largest_operations(PROGRAM, 2) == found[:2]
+
+
+def test_the_tiles_of_a_tpu() -> None:
+    program = """
+ENTRY %main (a: bf16[64,6,5,3]) -> bf16[16] {
+  %a = bf16[64,6,5,3]{3,0,2,1:T(8,128)(2,1)} parameter(0)
+  %copy = bf16[64,6,5,3]{0,3,2,1:T(8,128)(2,1)} copy(%a)
+  %slice-start = ((bf16[64,6,5,3]{3,0,2,1:T(8,128)(2,1)}), bf16[9,6,5,3]{3,0,2,1:T(8,128)\
+(2,1)S(1)}, s32[]{:S(2)}) slice-start(%a), slice={[0:9], [0:6], [0:5], [0:3]}
+  %slice-done = bf16[9,6,5,3]{3,0,2,1:T(8,128)(2,1)S(1)} slice-done(%slice-start)
+  ROOT %short = bf16[16]{0:T(1024)(128)(2,1)} custom-call(), custom_call_target="Make"
+}
+"""
+    moved = {x.name: x.moved for x in operations_of(program)}
+    cells = 6 * 5
+    assert moved == {
+        # From 64 rows of 3 in 128 columns to 3 rows, in 8, of 64 in 128.
+        "copy": 2 * cells * (64 * 128 + 8 * 128),
+        # Read only: 9 rows take 16.
+        "slice-start": 2 * cells * 16 * 128,
+        "short": 2 * 1024,
+    }
 
 
 def test_what_is_updated_in_place() -> None:
@@ -80,7 +102,7 @@ ENTRY %main (a: f32[1000], b: f32[2], c: s32[]) -> f32[1000] {
   ROOT %fusion = f32[1000]{0} fusion(%alone, %b, %c), kind=kLoop, calls=%fused
 }
 """
-    moved = {x.name: x.moved for x in largest_operations(program, 9)}
+    moved = {x.name: x.moved for x in operations_of(program)}
     assert moved == {"alone": 2 * 8, "fusion": 2 * 8 + 4}
 
 
@@ -90,7 +112,7 @@ def test_a_program_of_jax() -> None:
 
     sides = jnp.zeros((30, 20)), jnp.zeros((20, 50))
     compiled = jax.jit(product).lower(*sides).compile()
-    largest, *_ = largest_operations(compiled.as_text(), 5)
+    largest, *_ = operations_of(compiled.as_text())
     assert largest.result == "f32[30,50]"
     assert largest.moved == 4 * (30 * 20 + 20 * 50 + 30 * 50)
     assert largest.source.endswith("dot_general")
@@ -98,4 +120,4 @@ def test_a_program_of_jax() -> None:
 
 def test_another_text() -> None:
     with pytest.raises(ValueError, match="not that of a compiled program"):
-        largest_operations("stablehlo", 1)
+        operations_of("stablehlo")

@@ -128,3 +128,5 @@ def test_only_tpus_pool_the_stem_by_windows(platform: str) -> None:
     lower = jax.export.export(total, platforms=[platform])
     module = lower(jax.ShapeDtypeStruct((2, 6, 4, 3), jnp.float32)).mlir_module()
     assert ("stablehlo.select_and_scatter" in module) == (platform == "tpu")
+    # A TPU would write a padded copy of the largest map there is.
+    assert ("stablehlo.pad" in module) == (platform != "tpu")

@@ -17,7 +17,13 @@ from input_pipeline.dataset import NO_MAP
 from input_pipeline.sampler import IdentitySampler, process_slice
 from magnifier_jax.config import Config
 from magnifier_jax.datasets import Resident, TrainingSet, open_images
-from magnifier_jax.devices import put_batch, put_replicated, replicated, split_over
+from magnifier_jax.devices import (
+    put_batch,
+    put_replicated,
+    replicated,
+    split_over,
+    training_options,
+)
 from magnifier_jax.model import BACKBONES, MagnifierNet, draw_occluded_parts
 from magnifier_jax.training.augmentation import augment
 from magnifier_jax.training.losses import total_loss
@@ -160,6 +166,7 @@ def make_train_step(config: Config, model: MagnifierNet, mesh: Mesh) -> StepFunc
         in_shardings=(everywhere, split_over(mesh), everywhere),
         out_shardings=everywhere,
         donate_argnums=0,
+        compiler_options=training_options(mesh),
     )
 
 
@@ -183,6 +190,7 @@ def make_resident_train_step(config: Config, model: MagnifierNet, mesh: Mesh) ->
         in_shardings=(everywhere, everywhere, split_over(mesh), everywhere),
         out_shardings=everywhere,
         donate_argnums=0,
+        compiler_options=training_options(mesh),
     )
 
 

@@ -2,8 +2,10 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -67,6 +69,45 @@ def test_batches_that_cannot_be_shared_are_refused():
     with pytest.raises(UserError, match=r"batch_size gives batches of 8.*multiple of 3"):
         devices.check_divides(8, mesh, field="batch_size")
     devices.check_divides(9, mesh, field="batch_size")
+
+
+def kernel_gradient(images, kernel):
+    def total(kernel):
+        numbers = ("NHWC", "HWIO", "NHWC")
+        y = jax.lax.conv_general_dilated(images, kernel, (1, 1), "SAME", dimension_numbers=numbers)
+        return jnp.sin(y).sum()
+
+    return jax.grad(total)(kernel)
+
+
+def test_options_of_a_training_step_change_only_who_computes_it(monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)  # It may hold other flags, but not that choice.
+    options = devices.training_options(devices.make_mesh())
+    assert list(options) == ["xla_cpu_experimental_ynn_fusion_type"]
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(16, 16, 8, 64)).astype(np.float32)
+    kernel = (rng.normal(size=(3, 3, 64, 64)) / 24).astype(np.float32)
+    chosen = jax.jit(kernel_gradient, compiler_options=options).lower(images, kernel).compile()
+    # No library's computation contains a convolution.
+    computations = chosen.as_text().split("\n\n")
+    assert any(" convolution(" in text for text in computations if text.startswith("ENTRY"))
+    plain = jax.jit(kernel_gradient)(images, kernel)
+    np.testing.assert_allclose(chosen(images, kernel), plain, rtol=1e-4, atol=1e-3)
+
+
+def test_accelerators_and_other_choices_get_no_options(monkeypatch):
+    chip = types.SimpleNamespace(platform="gpu")
+    assert devices.training_options(types.SimpleNamespace(devices=np.array([chip]))) == {}
+    mesh = devices.make_mesh()
+    with monkeypatch.context() as patch:
+        patch.setenv("XLA_FLAGS", "--xla_cpu_experimental_ynn_fusion_type=reduce")
+        assert devices.training_options(mesh) == {}
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    # A jaxlib that has given up the experiment.
+    monkeypatch.setattr(devices, "_LIBRARY", "xla_cpu_no_such_option")
+    devices._has_library.cache_clear()
+    assert devices.training_options(mesh) == {}
+    devices._has_library.cache_clear()
 
 
 def test_one_process_fails_with_its_own_error():

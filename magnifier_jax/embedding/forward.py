@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -46,7 +47,7 @@ EmbedFunction = Callable[[Tree, jax.Array], EmbeddedBatch]
 
 
 def make_embed(model: MagnifierNet, mesh: Mesh, *, flip: bool = False) -> EmbedFunction:
-    """A jitted `embed(variables, images) -> EmbeddedBatch`.
+    """A jitted `embed(variables, images) -> EmbeddedBatch`; for equal arguments the same one.
 
     Args:
         model: The network.
@@ -55,7 +56,12 @@ def make_embed(model: MagnifierNet, mesh: Mesh, *, flip: bool = False) -> EmbedF
             about parts is of the image alone, so that embeddings belong to the parts that it is
             said to show.
     """
+    return _jitted_embed(model, mesh, flip)
 
+
+# Kept, so that whoever opens a network again in the same process need not compile again.
+@functools.lru_cache(maxsize=16)
+def _jitted_embed(model: MagnifierNet, mesh: Mesh, flip: bool) -> EmbedFunction:
     def embed(variables: Tree, images: jax.Array) -> EmbeddedBatch:
         return embed_normalized(model, variables, normalize(images), flip=flip)
 

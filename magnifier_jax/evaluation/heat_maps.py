@@ -11,6 +11,7 @@ et al., "Grad-CAM", ICCV 2017.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -27,8 +28,9 @@ from magnifier_jax.training.augmentation import normalize
 HeatFunction = Callable[[Any, jax.Array, jax.Array], dict[str, jax.Array]]
 
 
+@functools.lru_cache(maxsize=16)
 def make_heat(config: Config, model: MagnifierNet) -> HeatFunction:
-    """A jitted `heat(variables, images, others) -> heat maps by branch`.
+    """A jitted `heat(variables, images, others) -> heat maps by branch`; one for equal arguments.
 
     `images` is uint8 `[N, H, W, 3]`, `others` float32 `[N, D]`: the descriptor, of unit length,
     that each image is compared with. A heat map is float32 `[N, h, w]`: how much each cell adds to

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,9 @@ from magnifier_jax.training.losses import total_loss
 from magnifier_jax.training.optimizer import learning_rate, make_optimizer, moving_average
 
 Tree = Any
+
+# Functions kept of each kind: whoever trains again in the same process need not compile again.
+_KEPT = 8
 
 
 @struct.dataclass
@@ -122,14 +126,27 @@ def build_model(config: Config, *, num_identities: int) -> MagnifierNet:
 
 def initial_state(config: Config, model: MagnifierNet, mesh: Mesh) -> TrainState:
     """Random weights on every device; the same for a seed whatever the devices."""
-    return jax.jit(_initializer(config, model), out_shardings=replicated(mesh))()
+    return _jitted_initializer(config, model, mesh)()
 
 
 def abstract_state(config: Config, model: MagnifierNet, mesh: Mesh) -> TrainState:
     """Shapes, types and places of a state, for restoring one."""
-    shapes = jax.eval_shape(_initializer(config, model))
     sharding = replicated(mesh)
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), _shapes(config, model)
+    )
+
+
+@functools.lru_cache(maxsize=_KEPT)
+def _jitted_initializer(
+    config: Config, model: MagnifierNet, mesh: Mesh
+) -> Callable[[], TrainState]:
+    return jax.jit(_initializer(config, model), out_shardings=replicated(mesh))
+
+
+@functools.lru_cache(maxsize=_KEPT)
+def _shapes(config: Config, model: MagnifierNet) -> TrainState:
+    return cast(TrainState, jax.eval_shape(_initializer(config, model)))
 
 
 def _initializer(config: Config, model: MagnifierNet) -> Callable[[], TrainState]:
@@ -153,8 +170,9 @@ def _initializer(config: Config, model: MagnifierNet) -> Callable[[], TrainState
     return init
 
 
+@functools.lru_cache(maxsize=_KEPT)
 def make_train_step(config: Config, model: MagnifierNet, mesh: Mesh) -> StepFunction:
-    """A jitted `step(state, batch, epoch) -> state, metrics`.
+    """A jitted `step(state, batch, epoch) -> state, metrics`; for equal arguments the same one.
 
     The state is donated. `batch` is split over the mesh; `epoch` (int32 scalar) decides the
     learning rate and whether the diversity loss counts. Every random draw is a function of the
@@ -170,6 +188,7 @@ def make_train_step(config: Config, model: MagnifierNet, mesh: Mesh) -> StepFunc
     )
 
 
+@functools.lru_cache(maxsize=_KEPT)
 def make_resident_train_step(config: Config, model: MagnifierNet, mesh: Mesh) -> StepFunction:
     """A jitted `step(state, split, ids, epoch)` on images that live on the devices.
 

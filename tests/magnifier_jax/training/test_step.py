@@ -10,6 +10,7 @@ from configs import quickstart
 from magnifier_jax.config import Config
 from magnifier_jax.devices import make_mesh, put_batch, put_replicated
 from magnifier_jax.embedding import forward
+from magnifier_jax.evaluation.heat_maps import make_heat
 from magnifier_jax.training import step as steps
 from magnifier_jax.training.step import TrainBatch, TrainState
 
@@ -166,6 +167,25 @@ def test_diversity_counts_from_its_epoch(on_one):
     expected = config().loss.weights.diversity * float(totals[EPOCH]["diversity"])
     assert expected > 1e-3
     assert gap == pytest.approx(expected, rel=1e-2)  # of two totals in float32
+
+
+def test_what_is_asked_for_again_is_not_compiled_again():
+    mesh = make_mesh(jax.devices()[:1])
+    made = []
+    for _ in range(2):
+        model = steps.build_model(config(), num_identities=IDENTITIES)
+        step = steps.make_train_step(config(), model, mesh)
+        made.append((step, forward.make_embed(model, mesh), make_heat(config(), model)))
+    assert made[0] == made[1]
+    assert forward.make_embed(model, mesh, flip=True) != made[0][1]
+    assert forward.make_embed(model, make_mesh(jax.devices()[:2])) != made[0][1]
+    others = steps.build_model(config(), num_identities=IDENTITIES + 1)
+    assert steps.make_train_step(config(), others, mesh) != made[0][0]
+    assert steps.make_train_step(config(seed=1), model, mesh) != made[0][0]
+    # Whoever changes a tree changes no other.
+    tree = steps.abstract_state(config(), model, mesh).params
+    tree.clear()
+    assert steps.abstract_state(config(), model, mesh).params
 
 
 def test_describe(on_one):

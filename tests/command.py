@@ -8,7 +8,10 @@ import sys
 import time
 from collections.abc import Callable
 
+from tests import forks
+
 ROOT = pathlib.Path(__file__).parents[1]
+MAIN = "magnifier_jax.main"
 
 SMALL = (
     "--config.model.backbone=tiny",
@@ -37,7 +40,7 @@ class Running:
         stderr: File with its standard error.
     """
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | forks.Fork
     stdout: pathlib.Path
     stderr: pathlib.Path
 
@@ -53,17 +56,16 @@ class Running:
         """Waits for its end."""
         code = self.process.wait(PATIENCE)
         output, errors = self.stdout.read_text(), self.stderr.read_text()
-        return subprocess.CompletedProcess(self.process.args, code, output, errors)
+        return subprocess.CompletedProcess((), code, output, errors)
 
 
 def start(
     *arguments: str,
     folder: pathlib.Path,
     devices: int = 1,
-    module: str = "magnifier_jax.main",
     **environment: str,
 ) -> Running:
-    """Starts the command, or one in its place, with its cache below `folder`."""
+    """Starts the command with its cache below `folder`."""
     variables = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
@@ -72,17 +74,37 @@ def start(
         "PYTHONUNBUFFERED": "1",
         **environment,
     }
-    number = len(list(folder.glob("*.stdout")))
-    stdout, stderr = folder / f"{number}.stdout", folder / f"{number}.stderr"
+    stdout, stderr = _outputs(folder)
     with stdout.open("xb") as output, stderr.open("xb") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            [sys.executable, "-m", MAIN, *arguments],
             stdout=output,
             stderr=errors,
             cwd=ROOT,
             env=variables,
         )
     return Running(process, stdout, stderr)
+
+
+def fork(
+    *arguments: str,
+    folder: pathlib.Path,
+    module: str = MAIN,
+    **environment: str,
+) -> Running:
+    """As `start`, or another module's `start`, in a fork: within `forks.prepared`."""
+    stdout, stderr = _outputs(folder)
+    stdout.touch(exist_ok=False)
+    stderr.touch(exist_ok=False)
+    variables = {"XDG_CACHE_HOME": str(folder / "cache"), **environment}
+    process = forks.fork(module, arguments, variables=variables, stdout=stdout, stderr=stderr)
+    return Running(process, stdout, stderr)
+
+
+def _outputs(folder: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
+    """New files for what a command prints, and for its errors."""
+    number = len(list(folder.glob("*.stdout")))
+    return folder / f"{number}.stdout", folder / f"{number}.stderr"
 
 
 def run(

@@ -1,13 +1,14 @@
 """The public command, as a user types it."""
 
 import json
+from collections.abc import Iterator
 
 import pytest
 
 import magnifier_jax as mj
 from configs import quickstart
 from input_pipeline.readers import read_dataset
-from tests import command, layouts
+from tests import command, forks, layouts
 
 # Body parts are learned from all the same, and less is to be compiled.
 FEWER_BRANCHES = ("--config.model.use_adversarial=False", "--config.model.use_fusion=False")
@@ -65,6 +66,13 @@ def test_trains_from_every_layout(layout, tmp_path, monkeypatch):
     assert record["valid_queries"] > 0
 
 
+@pytest.fixture(scope="module")
+def _prepared() -> Iterator[None]:
+    with forks.prepared():
+        yield
+
+
+@pytest.mark.usefixtures("_prepared")
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -86,9 +94,16 @@ def test_mistakes_are_one_line_that_says_what_to_do(arguments, words, tmp_path):
     arguments = [argument.replace("{tmp}", str(tmp_path)) for argument in arguments]
     if not any(argument.startswith("--workdir") for argument in arguments):
         arguments.append(f"--workdir={tmp_path / 'run'}")
-    done = command.run(*arguments, folder=tmp_path)
+    done = command.fork(*arguments, folder=tmp_path).result()
     assert done.returncode == 2, done.stdout + done.stderr
     errors = [line for line in done.stderr.splitlines() if line]
     assert len(errors) == 1, done.stderr
     assert errors[0].startswith("error: ")
     assert words.replace("{tmp}", str(tmp_path)) in errors[0]
+
+
+def test_importing_adds_nothing_to_that_line(tmp_path):
+    done = command.run("--config=configs/quckstart.py", folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1

@@ -4,11 +4,12 @@ import json
 import pathlib
 import signal
 import socket
+from collections.abc import Iterator
 
 import pytest
 
 from magnifier_jax.checkpoints import CheckpointReader
-from tests import command, runs
+from tests import command, forks, runs
 
 pytestmark = pytest.mark.slow
 
@@ -26,10 +27,9 @@ def start_two(*arguments, folder):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     return [
-        command.start(
+        command.fork(
             *arguments,
             folder=folder,
-            devices=2,
             JAX_COORDINATOR_ADDRESS=f"127.0.0.1:{port}",
             JAX_NUM_PROCESSES="2",
             JAX_PROCESS_ID=str(index),
@@ -57,6 +57,12 @@ def check_near(one, two):
             assert value == two[name], name
         else:
             assert value == pytest.approx(two[name], rel=1e-5, abs=1e-5), name
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _prepared() -> Iterator[None]:
+    with forks.prepared(devices=2):
+        yield
 
 
 @pytest.fixture(scope="module")

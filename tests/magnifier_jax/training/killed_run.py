@@ -66,7 +66,7 @@ def die_in_save(step: int) -> None:
     CheckpointStore.save = start
 
 
-if __name__ == "__main__":
+def start() -> None:
     moment, place = sys.argv[1:3]
     del sys.argv[1:3]
     if moment == "change":

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from magnifier_jax.checkpoints import CheckpointReader
-from tests import command, runs
+from tests import command, forks, runs
 
 pytestmark = pytest.mark.slow
 
@@ -54,13 +54,17 @@ def folder(tmp_path_factory) -> Iterator[pathlib.Path]:
     with pytest.MonkeyPatch.context() as patch:
         # A process that dies while it keeps a program leaves one that others could not read.
         patch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder / "xla"))
-        assert "mINP" in finish(folder / "whole").stdout
-        yield folder
+        arguments = (*TRAIN, f"--workdir={folder / 'whole'}")
+        done = command.run(*arguments, folder=folder)
+        assert done.returncode == 0, done.stderr
+        assert "mINP" in done.stdout
+        with forks.prepared():
+            yield folder
 
 
 def start(workdir, *more, **options):
     arguments = (*more, *TRAIN) if "module" in options else (*TRAIN, *more)
-    return command.start(*arguments, f"--workdir={workdir}", folder=workdir.parent, **options)
+    return command.fork(*arguments, f"--workdir={workdir}", folder=workdir.parent, **options)
 
 
 def finish(workdir, *more):

@@ -18,6 +18,9 @@ order, with fused Adam and TF32 where the device has them. Only the PyTorch ways
 because the memory that a process happens to get makes it faster or slower by more than what is
 looked for. What `device` does beside `fixed`: choosing images, sending their numbers and gathering
 them on the device.
+
+`--processor-time` adds up what all threads compute instead of looking at the clock: on a busy
+machine that tells more about two programs for the CPU.
 """
 
 from __future__ import annotations
@@ -140,7 +143,7 @@ def serve(
         stepper = contestant.open(settings)
         connection.send(stepper.entry)
         while (steps := connection.recv()) is not None:
-            connection.send(seconds_a_step(stepper, steps, warm_steps=settings.warm_steps))
+            connection.send(seconds_a_step(stepper, steps, settings))
         if profile is not None:
             name = f"{contestant.way}-{contestant.precision}".replace(" ", "-")
             stepper.profile(profile / name)
@@ -211,7 +214,7 @@ def compare_in_one_process(
         # Whoever goes first changes from round to round, so that a drift favors none.
         for way in (number % 2, 1 - number % 2):
             stepper.steps = turns[way]
-            seconds[way] = seconds_a_step(stepper, steps, warm_steps=settings.warm_steps)
+            seconds[way] = seconds_a_step(stepper, steps, settings)
         if number >= 0:
             ratios.append(seconds[0] / seconds[1])
     return stepper.entry, ratios
@@ -279,6 +282,8 @@ def _heading(results: Sequence[Result], options: argparse.Namespace) -> Iterator
     versions = sorted({entry.version for entry in entries})
     devices = sorted({entry.device for entry in entries})
     yield f"{', '.join(devices)}; {', '.join(versions)}; Python {platform.python_version()}"
+    if options.processor_time:
+        yield "Processor time of all threads together, not what a step takes by the clock."
     yield (
         f"{options.backbone}, {options.size[0]} × {options.size[1]}, batches of {options.batch}, "
         f"{options.images:,} images of {options.identities:,} identities, "
@@ -306,6 +311,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--ways", nargs="+", choices=WAYS, default=WAYS, help="contestants")
     add("--alone", action="store_true", help="one process at a time, for little device memory")
     add("--one-process", action="store_true", help="compare 'jax device' with 'jax fixed' closely")
+    add("--processor-time", action="store_true", help="not by the clock, for busy machines")
     add("--profile", type=pathlib.Path, metavar="DIR", help="write profiles of the steps there")
     add("--output", type=pathlib.Path, metavar="FILE.json", help="write every round's figures")
     return parser

@@ -6,10 +6,11 @@ import json
 import pathlib
 import subprocess
 import sys
+import time
 
 import pytest
 
-from benchmarks.stepping import Entry
+from benchmarks.stepping import Entry, Settings, seconds_a_step
 from benchmarks.train_step import Contestant, Failure, Result, report, report_ratios
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -64,6 +65,25 @@ def test_both_frameworks_train_the_same_network(tmp_path: pathlib.Path) -> None:
     assert ours["entry"]["parameters"] == theirs["entry"]["parameters"]
     assert ours["seconds"][0] > 0
     assert theirs["seconds"][0] > 0
+
+
+class Sleeper:
+    """Takes steps that compute nothing."""
+
+    entry = Entry(kind="cpu", device="", version="", parameters=0)
+
+    def advance(self, steps: int) -> None:
+        time.sleep(0.05 * steps)
+
+    def profile(self, folder: pathlib.Path) -> None:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("processor_time", [False, True])
+def test_waiting_takes_time_but_no_processor(processor_time: bool) -> None:
+    settings = Settings((32, 16), 4, 2, "narrow", 8, 4, 1, pathlib.Path(), processor_time)
+    seconds = seconds_a_step(Sleeper(), 4, settings)
+    assert (seconds < 0.025) == processor_time
 
 
 def test_report_of_ratios() -> None:

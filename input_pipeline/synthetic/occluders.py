@@ -107,6 +107,6 @@ def _passer_by(rng: np.random.Generator, canvas: Canvas, view: View) -> None:
         pitch=view.pitch,
         light=view.light,
     )
-    layer = Canvas(canvas.pixels, np.zeros_like(canvas.parts))
+    layer = Canvas(canvas.planes, np.zeros_like(canvas.parts))
     draw_body(layer, draw_person(rng), draw_pose(rng, rng.uniform(0, 6.28)), other)
     canvas.parts[layer.parts > 0] = BACKGROUND

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from input_pipeline.synthetic.cameras import Camera
 from input_pipeline.synthetic.figure.palette import Color
-from input_pipeline.synthetic.figure.shapes import soft_noise
+from input_pipeline.synthetic.figure.shapes import Canvas, image_of, soft_noise
 
 _STREAM = 2
 SCENE_HEIGHT = 288
@@ -26,18 +26,21 @@ def make_scene(seed: int, camera: Camera) -> Image.Image:
     """The view of a camera, RGB of size `(SCENE_WIDTH, SCENE_HEIGHT)`."""
     rng = np.random.default_rng((seed, _STREAM, camera.number))
     kerb = int((camera.horizon + 0.16) * SCENE_HEIGHT)
-    ground = _ground(rng, camera, kerb)
-    scene = Image.fromarray(ground)
+    scene = _ground(rng, camera, kerb)
     walls = tuple(WALLS.values())
     walls[(camera.number - 1 + seed) % len(walls)](rng, scene, kerb)
     scene = scene.filter(ImageFilter.GaussianBlur(0.8))
-    pixels: np.ndarray = np.asarray(scene, np.float32)
+    planes = Canvas.on(scene).planes
     row = np.arange(SCENE_HEIGHT, dtype=np.float32)[:, None]
     column = np.arange(SCENE_WIDTH, dtype=np.float32)
     contact = 1 - 0.35 * np.exp(-np.abs(row - kerb) / 7)
     sun = 1 + 0.12 * np.sin(column / 140 + rng.uniform(0, 6)) * np.float32(0.7)
-    pixels = pixels * (contact * sun)[..., None]
-    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+    return image_of(planes * (contact * sun))
+
+
+def tinted(color: np.ndarray, tone: np.ndarray) -> Image.Image:
+    """An RGB image in one color `[3]`, lighter and darker by the factors `tone` `[h, w]`."""
+    return image_of(color[:, None, None] * tone)
 
 
 def _noise(rng: np.random.Generator, height: int, width: int, grain: float) -> np.ndarray:
@@ -45,11 +48,11 @@ def _noise(rng: np.random.Generator, height: int, width: int, grain: float) -> n
     tile = soft_noise()
     rows = (np.arange(height) * grain + rng.integers(128)).astype(int) % len(tile)
     columns = (np.arange(width) * grain + rng.integers(128)).astype(int) % len(tile)
-    return tile[rows[:, None], columns]
+    return tile.take(rows, axis=0).take(columns, axis=1)
 
 
-def _ground(rng: np.random.Generator, camera: Camera, kerb: int) -> np.ndarray:
-    """Paving in perspective, uint8 `[H, W, 3]`; joints run to a vanishing point."""
+def _ground(rng: np.random.Generator, camera: Camera, kerb: int) -> Image.Image:
+    """Paving in perspective over the whole scene; joints run to a vanishing point."""
     bases = (
         (150, 146, 140),
         (112, 112, 116),
@@ -77,7 +80,7 @@ def _ground(rng: np.random.Generator, camera: Camera, kerb: int) -> np.ndarray:
     else:
         tone = tone + 0.06 * rng.standard_normal((SCENE_HEIGHT, SCENE_WIDTH))
     tone = tone * (0.86 + 0.24 * (row - kerb) / (SCENE_HEIGHT - kerb))
-    return np.clip(base * tone[..., None], 0, 255).astype(np.uint8)
+    return tinted(base, tone)
 
 
 def _plaster(rng: np.random.Generator, color: Color, kerb: int) -> Image.Image:
@@ -86,7 +89,7 @@ def _plaster(rng: np.random.Generator, color: Color, kerb: int) -> Image.Image:
         + 0.05 * _noise(rng, kerb, SCENE_WIDTH, 0.15)
         + 0.02 * rng.standard_normal((kerb, SCENE_WIDTH))
     )
-    return Image.fromarray(np.clip(np.array(color) * tone[..., None], 0, 255).astype(np.uint8))
+    return tinted(np.array(color), tone)
 
 
 def _bricks(rng: np.random.Generator, scene: Image.Image, kerb: int) -> None:
@@ -133,8 +136,7 @@ def _shops(rng: np.random.Generator, scene: Image.Image, kerb: int) -> None:
 
 def _park(rng: np.random.Generator, scene: Image.Image, kerb: int) -> None:
     tone = _noise(rng, kerb, SCENE_WIDTH, 0.8) + 1.3 * _noise(rng, kerb, SCENE_WIDTH, 0.25)
-    tone = 0.85 + 0.14 * tone[..., None]
-    wall = Image.fromarray(np.clip(np.array((74, 104, 60)) * tone, 0, 255).astype(np.uint8))
+    wall = tinted(np.array((74, 104, 60)), 0.85 + 0.14 * tone)
     draw = ImageDraw.Draw(wall)
     for left in range(int(rng.integers(20, 60)), SCENE_WIDTH, 110):
         x, wide = left + int(rng.integers(-20, 20)), int(rng.integers(7, 14))
@@ -234,8 +236,8 @@ def crop_scene(
     size: tuple[int, int],
     foot: tuple[float, float],
     zoom: float,
-) -> np.ndarray:
-    """A part of the scene as a new canvas, float32 `[h, w, 3]`.
+) -> Image.Image:
+    """A part of the scene, RGB.
 
     Args:
         rng: Chooses where along the scene.
@@ -249,5 +251,4 @@ def crop_scene(
     top = min(max(0.0, FOOT_ROW * SCENE_HEIGHT - foot[1] * scale), SCENE_HEIGHT - high)
     left = rng.uniform(0, SCENE_WIDTH - wide)
     box = (left, max(top, 0.0), left + wide, min(max(top, 0.0) + high, SCENE_HEIGHT))
-    part = scene.resize(size, Image.Resampling.BILINEAR, box=box)
-    return np.asarray(part).astype(np.float32)
+    return scene.resize(size, Image.Resampling.BILINEAR, box=box)

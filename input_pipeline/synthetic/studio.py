@@ -66,14 +66,14 @@ class Studio:
             (view.x, view.y),
             1.06 + 0.2 * rng.random(),
         )
-        canvas = Canvas(backdrop, np.zeros((height, width), np.uint8))
+        canvas = Canvas.on(backdrop)
         spread = rng.normal(0, 0.5) if rng.random() < 0.5 else rng.uniform(-math.pi, math.pi)
         pose = draw_pose(rng, camera.yaw + spread, ahead=0.0 if step is None else step.ahead)
         draw_body(canvas, person, pose, view)
         if rng.random() < settings.occlusion_rate:
             draw_occluder(rng, canvas, view if step is None else step.before(view))
         noise = rng if step is None else step.noise
-        image = expose(noise, canvas.pixels, camera, (settings.width, settings.height))
+        image = expose(noise, canvas.planes, camera, (settings.width, settings.height))
         offset = self._zoom - 1
         parts = np.ascontiguousarray(canvas.parts[offset :: self._zoom, offset :: self._zoom])
         return Drawn(image, Image.fromarray(parts))

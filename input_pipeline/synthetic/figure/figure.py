@@ -18,6 +18,7 @@ _WIDTH = np.array(
 _DEPTH = np.array(
     (0.036, 0.052, 0.064, 0.070, 0.071, 0.068, 0.065, 0.064, 0.067, 0.071, 0.073, 0.068)
 )
+_SHARE = np.arange(float(len(_WIDTH)))
 LOOSE_TOP = {
     TopKind.TEE: 1.03,
     TopKind.SHIRT: 1.05,
@@ -58,7 +59,8 @@ class Figure:
     def trunk_radii(self) -> np.ndarray:
         """Half widths of the dressed trunk as seen, from neck to crotch, in body heights."""
         build = self.person.build
-        blend = np.linspace(build.shoulders, build.hips, len(_WIDTH))
+        blend = _SHARE * ((build.hips - build.shoulders) / _SHARE[-1]) + build.shoulders
+        blend[-1] = build.hips  # In all, `np.linspace` without its checks.
         wide = _WIDTH * blend * (0.45 + 0.55 * build.girth)
         deep = _DEPTH * build.girth
         radii = np.hypot(wide * math.cos(self.trunk_yaw), deep * math.sin(self.trunk_yaw))

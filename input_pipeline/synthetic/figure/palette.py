@@ -80,9 +80,10 @@ def contrasting(rng: np.random.Generator, *others: Color, least: float = 120.0) 
 
 def pick(rng: np.random.Generator, colors: tuple[Color, ...], *, jitter: int = 6) -> Color:
     """One of `colors`, moved a little in every channel."""
-    base = np.array(colors[rng.integers(len(colors))])
-    red, green, blue = np.clip(base + rng.integers(-jitter, jitter + 1, 3), 0, 255)
-    return int(red), int(green), int(blue)
+    base = colors[rng.integers(len(colors))]
+    moves = rng.integers(-jitter, jitter + 1, 3).tolist()
+    red, green, blue = (min(max(b + move, 0), 255) for b, move in zip(base, moves, strict=True))
+    return red, green, blue
 
 
 def darker(color: Color, factor: float) -> Color:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -93,46 +95,55 @@ def draw_pose(rng: np.random.Generator, yaw: float, *, ahead: float = 0.0) -> Po
     )
 
 
-def _down(forward: float, outward: float, side: float) -> np.ndarray:
-    return np.array(
-        (
-            side * math.sin(outward),
-            math.sin(forward) * math.cos(outward),
-            -math.cos(forward) * math.cos(outward),
-        )
+Point = tuple[float, float, float]
+"""Along the person's left, forward and up."""
+
+
+def _reach(start: Point, length: float, forward: float, outward: float, side: float) -> Point:
+    """The far end of a bone that hangs from `start` at these angles."""
+    wide = math.cos(outward)
+    return (
+        start[0] + length * (side * math.sin(outward)),
+        start[1] + length * (math.sin(forward) * wide),
+        start[2] + length * (-math.cos(forward) * wide),
     )
 
 
-def joints(pose: Pose, build: Build) -> np.ndarray:
-    """Joint positions `[len(JOINTS), 3]` in units of body height.
+@functools.lru_cache(maxsize=4)
+def joints(pose: Pose, build: Build) -> tuple[Point, ...]:
+    """The positions of `JOINTS` in units of body height.
 
     The axes are the person's left, forward and up; the lowest foot stands on 0.
     """
-    trunk = np.array((0.0, math.sin(pose.lean), math.cos(pose.lean)))
-    pelvis = np.array((0.0, 0.0, 0.52))
-    neck = pelvis + 0.325 * trunk
-    points = [pelvis, neck, neck + 0.082 * trunk + (0.0, 0.012, 0.0)]
+    # Asked for twice in each image: to frame the person and to draw them.
+    # Plain numbers, as making an array of three takes longer than adding them.
+    sin_l, cos_l = math.sin(pose.lean), math.cos(pose.lean)
+    neck = (0.0, 0.325 * sin_l, 0.52 + 0.325 * cos_l)
+    head = (0.0, neck[1] + 0.082 * sin_l + 0.012, neck[2] + 0.082 * cos_l)
+    points: list[Point] = [(0.0, 0.0, 0.52), neck, head]
     cos_t, sin_t = math.cos(pose.twist), math.sin(pose.twist)
     for index, side in enumerate((1.0, -1.0)):
-        reach = 0.096 * build.shoulders * side
-        shoulder = neck - 0.050 * trunk + (reach * cos_t, reach * sin_t, 0.0)
+        span = 0.096 * build.shoulders * side
+        below = (neck[1] - 0.050 * sin_l, neck[2] - 0.050 * cos_l)
+        shoulder = (span * cos_t, below[0] + span * sin_t, below[1])
         swing, lift = pose.swing[index], pose.lift[index]
-        elbow = shoulder + 0.158 * _down(swing, lift, side)
-        forearm = _down(swing + pose.elbow[index], lift * 0.6 - pose.inward[index], side)
-        wrist = elbow + 0.135 * forearm
-        hip = pelvis + np.array((0.05 * build.hips * side, 0.0, -0.01))
+        elbow = _reach(shoulder, 0.158, swing, lift, side)
+        forearm = (swing + pose.elbow[index], lift * 0.6 - pose.inward[index], side)
+        wrist = _reach(elbow, 0.135, *forearm)
+        points += [shoulder, elbow, wrist, _reach(wrist, 0.045, *forearm)]
+        hip = (0.05 * build.hips * side, 0.0, 0.52 - 0.01)
         thigh = pose.hip[index]
-        knee = hip + 0.235 * build.legs * _down(thigh, pose.spread, side)
+        knee = _reach(hip, 0.235 * build.legs, thigh, pose.spread, side)
         shin = thigh - pose.knee[index]
-        ankle = knee + 0.225 * build.legs * _down(shin, pose.spread * 0.5, side)
+        ankle = _reach(knee, 0.225 * build.legs, shin, pose.spread * 0.5, side)
         tilt = 0.7 * min(shin, 0.0) - 0.05
-        ahead = np.array((0.1 * side, math.cos(tilt), math.sin(tilt)))
-        sole = ankle - np.array((0.0, 0.0, 0.028))
-        points += [shoulder, elbow, wrist, wrist + 0.045 * forearm]
-        points += [hip, knee, ankle, sole - 0.024 * ahead, sole + 0.078 * ahead]
-    result = np.stack(points)
-    result[:, 2] -= result[:, 2].min() - 0.016
-    return result
+        ahead = (0.1 * side, math.cos(tilt), math.sin(tilt))
+        x, y, z = ankle[0], ankle[1], ankle[2] - 0.028
+        heel = (x - 0.024 * ahead[0], y - 0.024 * ahead[1], z - 0.024 * ahead[2])
+        toe = (x + 0.078 * ahead[0], y + 0.078 * ahead[1], z + 0.078 * ahead[2])
+        points += [hip, knee, ankle, heel, toe]
+    floor = min(point[2] for point in points) - 0.016
+    return tuple((x, y, z - floor) for x, y, z in points)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,27 +176,39 @@ class View:
 
 @dataclasses.dataclass(frozen=True)
 class Skeleton:
-    """Joints in the image: `xy` `[J, 2]` in pixels and `near` `[J]`, larger in front."""
+    """Joints in the image by name.
 
-    xy: np.ndarray
-    near: np.ndarray
+    Attributes:
+        xy: Column and row in pixels.
+        near: How near to the camera, in body heights; larger in front.
+    """
+
+    xy: Mapping[str, tuple[float, float]]
+    near: Mapping[str, float]
 
     def at(self, joint: str) -> tuple[float, float]:
         """Column and row of a joint in pixels."""
-        x, y = self.xy[JOINTS.index(joint)]
-        return float(x), float(y)
+        return self.xy[joint]
 
     def depth(self, joint: str) -> float:
         """How near the joint is to the camera, in body heights."""
-        return float(self.near[JOINTS.index(joint)])
+        return self.near[joint]
 
 
-def project(points: np.ndarray, yaw: float, view: View) -> Skeleton:
+def project(points: Sequence[Point], yaw: float, view: View) -> Skeleton:
     """Orthographic projection of `joints`, widened toward the head by `View.taper`."""
-    right = points[:, 0] * math.cos(yaw) + points[:, 1] * math.sin(yaw)
-    toward = points[:, 1] * math.cos(yaw) - points[:, 0] * math.sin(yaw)
-    up = points[:, 2] * math.cos(view.pitch) - toward * math.sin(view.pitch)
-    if view.taper:
-        right, up = right * (1 + view.taper * up), up * (1 + 0.5 * view.taper * up)
-    xy = np.stack((view.x + view.scale * right, view.y - view.scale * up), axis=1)
-    return Skeleton(xy=xy, near=toward)
+    cos_y, sin_y = math.cos(yaw), math.sin(yaw)
+    cos_p, sin_p = math.cos(view.pitch), math.sin(view.pitch)
+    # Plain numbers, as a number of numpy in a place would make all arrays from it float64.
+    column, row, scale, taper = float(view.x), float(view.y), float(view.scale), view.taper
+    xy: dict[str, tuple[float, float]] = {}
+    near: dict[str, float] = {}
+    for joint, (side, forward, high) in zip(JOINTS, points, strict=True):
+        right = side * cos_y + forward * sin_y
+        toward = forward * cos_y - side * sin_y
+        up = high * cos_p - toward * sin_p
+        if taper:
+            right, up = right * (1 + taper * up), up * (1 + 0.5 * taper * up)
+        xy[joint] = (column + scale * right, row - scale * up)
+        near[joint] = toward
+    return Skeleton(xy=xy, near=near)

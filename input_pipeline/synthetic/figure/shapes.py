@@ -11,13 +11,17 @@ import functools
 import math
 
 import numpy as np
+from PIL import Image
 
 from input_pipeline.synthetic.figure.palette import Color
 
 _STEPS = 160
 _MIDDLES = (np.arange(_STEPS) + 0.5) / _STEPS
 _WHOLE = np.arange(64.0)
+_BEYOND = np.array((-1, 1), np.float32)
 _TILE = 128
+_BY_LINE = "RGB;L"
+"""Pillow's name for the order that is nearest to planes: a row in red, in green, in blue."""
 CLOTH_GRAIN = (46.0, 17.0)
 """Steps through the noise along and across a limb: how fine the folds of a cloth are."""
 
@@ -34,15 +38,20 @@ def soft_noise() -> np.ndarray:
 
 def noise_at(rows: np.ndarray, columns: np.ndarray, down: int, right: int) -> np.ndarray:
     """`soft_noise` at whole numbers of steps from a place in it; all of one shape `[h, w]`."""
-    place = rows.astype(np.int32)
-    place += down
-    place &= _TILE - 1  # The remainder, negative numbers included, as _TILE is a power of 2.
-    place *= _TILE
-    column = columns.astype(np.int32)
+    column = columns.astype(np.intp)
     column += right
-    column &= _TILE - 1
+    column &= _TILE - 1  # The remainder, negative numbers included, as _TILE is a power of 2.
+    place = rows.astype(np.intp)
+    place *= _TILE
     place += column
-    return soft_noise().ravel().take(place)
+    place += down % _TILE * _TILE
+    return _flat_noise().take(place, mode="wrap")
+
+
+@functools.lru_cache(maxsize=1)
+def _flat_noise() -> np.ndarray:
+    """`soft_noise` row by row, so that places beyond its last row go round to the first."""
+    return soft_noise().ravel()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,10 +71,40 @@ class Tone:
 
 @dataclasses.dataclass(frozen=True)
 class Canvas:
-    """An image being drawn: `pixels` float32 `[H, W, 3]` in 0-255, `parts` uint8 `[H, W]`."""
+    """An image being drawn.
 
-    pixels: np.ndarray
+    Attributes:
+        planes: Red, green and blue, float32 `[3, H, W]` in 0-255. Axes before these are images
+            that all get the same drawn on top of them. One plane after another, since what
+            changes all channels of a pixel alike is then one operation on long rows.
+        parts: Part map, uint8 `[H, W]`.
+    """
+
+    planes: np.ndarray
     parts: np.ndarray
+
+    @classmethod
+    def on(cls, image: Image.Image, *, mirrored: bool = False) -> Canvas:
+        """A canvas that starts as an RGB image, or as that with left and right swapped."""
+        width, height = image.size
+        levels = np.frombuffer(image.tobytes("raw", _BY_LINE), np.uint8)
+        lines = levels.reshape(height, 3, width).transpose(1, 0, 2)
+        planes = np.empty((3, height, width), np.float32)
+        planes[:] = lines[..., ::-1] if mirrored else lines
+        return cls(planes, np.zeros((height, width), np.uint8))
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """The image as `[..., H, W, 3]`: the same memory as `planes`."""
+        return np.moveaxis(self.planes, -3, -1)
+
+
+def image_of(planes: np.ndarray) -> Image.Image:
+    """The RGB image of planes `[3, H, W]`, which are clipped to 0-255 in place."""
+    _, height, width = planes.shape
+    levels = np.empty((height, 3, width), np.uint8)
+    levels.transpose(1, 0, 2)[:] = np.minimum(np.maximum(planes, 0, out=planes), 255, out=planes)
+    return Image.frombuffer("RGB", (width, height), levels, "raw", _BY_LINE, 0, 1)
 
 
 class Surface:
@@ -105,36 +144,40 @@ class Surface:
             color: Color of all of it, until `paint` changes some.
         """
         height, width = canvas.parts.shape
-        dx, dy = end[0] - start[0], end[1] - start[1]
-        length = max(math.hypot(dx, dy), 1.0)
-        ax, ay = (dx / length, dy / length) if math.hypot(dx, dy) > 1e-6 else (0.0, 1.0)
-        reach = max(float(radii.max()), *caps) + 1.5
-        left = max(0, math.floor(min(start[0], end[0]) - reach))
-        right = min(width, math.ceil(max(start[0], end[0]) + reach) + 1)
-        top = max(0, math.floor(min(start[1], end[1]) - reach))
-        bottom = min(height, math.ceil(max(start[1], end[1]) + reach) + 1)
-        self.window = (slice(top, max(top, bottom)), slice(left, max(left, right)))
-        columns = np.arange(left, max(left, right), dtype=np.float32) + (0.5 - start[0])
-        rows = np.arange(top, max(top, bottom), dtype=np.float32)[:, None] + (0.5 - start[1])
+        (x0, y0), (x1, y1) = start, end
+        dx, dy = x1 - x0, y1 - y0
+        apart = math.hypot(dx, dy)
+        length = max(apart, 1.0)
+        ax, ay = (dx / length, dy / length) if apart > 1e-6 else (0.0, 1.0)
+        reach = max(*radii.tolist(), *caps) + 1.5
+        left = max(0, math.floor(min(x0, x1) - reach))
+        right = max(left, min(width, math.ceil(max(x0, x1) + reach) + 1))
+        top = max(0, math.floor(min(y0, y1) - reach))
+        bottom = max(top, min(height, math.ceil(max(y0, y1) + reach) + 1))
+        self.window = (slice(top, bottom), slice(left, right))
+        # Not in place: numbers of numpy as ends make these, and what follows, float64.
+        columns = np.arange(left, right, dtype=np.float32) + (0.5 - x0)
+        rows = np.arange(top, bottom, dtype=np.float32)[:, None] + (0.5 - y0)
         along = columns * ax + rows * ay
         offset = columns * ay - rows * ax
-        total = length + caps[0] + caps[1]
-        where = (along + caps[0]) * (_STEPS / total)
-        step = where.astype(np.int32)
-        outline, girth = _radius_tables(radii, length, caps)
-        radius = outline.take(step, mode="clip")
-        radius[(where <= 0) | (where >= _STEPS)] = -1
-        self.u = along / length
-        across = offset / girth.take(step, mode="clip")
+        where = along + caps[0]
+        where *= _STEPS / (length + caps[0] + caps[1])
+        tables = _radius_tables(radii, length, caps)
+        radius, girth = tables.take(where.astype(np.intp), axis=1, mode="clip")
+        np.putmask(radius, where <= 0, -1)
+        along /= length
+        self.u = along
+        across = offset / girth
         self.across = np.minimum(np.maximum(across, -1, out=across), 1, out=across)
-        self.bulge = np.sqrt(1 - across * across)
+        bulge = across * across
+        self.bulge = np.sqrt(np.subtract(1, bulge, out=bulge), out=bulge)
         radius += 0.5
         radius -= np.abs(offset, out=offset)
         self.cover = np.minimum(np.maximum(radius, 0, out=radius), 1, out=radius)
         self.normal = (ay, -ax)
         self._turn = (math.cos(yaw), math.sin(yaw))
         self._colors: list[Color] = [color]
-        self._index = np.zeros(self.u.shape, np.uint8)
+        self._index: np.ndarray | None = None
 
     @functools.cached_property
     def left(self) -> np.ndarray:
@@ -153,8 +196,10 @@ class Surface:
 
     def paint(self, mask: np.ndarray, color: Color) -> None:
         """Gives `color` to the pixels of `mask` `[h, w]`."""
+        if self._index is None:
+            self._index = np.zeros(self.u.shape, np.intp)
+        np.putmask(self._index, mask, len(self._colors))
         self._colors.append(color)
-        self._index[mask] = len(self._colors) - 1
 
     def draw(
         self,
@@ -197,34 +242,46 @@ class Surface:
         shade += np.float32(0.8 * ambient) + np.float32(0.2 * ambient) * self.bulge
         if self.tint is not None:
             shade *= self.tint
-        color = np.array(self._colors, np.float32).take(self._index, axis=0)
-        color *= shade[..., None]
-        under = canvas.pixels[self.window]
-        color -= under
-        color *= self.cover[..., None]
-        under += color
+        colors = np.array(self._colors, np.float32)
+        if self._index is None:
+            color = np.empty((3, *shade.shape), np.float32)
+            np.multiply(colors[0, :, None, None], shade, out=color, casting="same_kind")
+        else:
+            color = colors.T.take(self._index, axis=1)
+            color *= shade
+        rows, columns = self.window
+        under = canvas.planes[..., rows, columns]
+        change = color - under
+        change *= self.cover
+        under += change
         if part is not None:
-            canvas.parts[self.window][self.cover > 0.5] = part
+            canvas.parts[rows, columns][self.cover > 0.5] = part
 
 
-def _radius_tables(
-    radii: np.ndarray, length: float, caps: tuple[float, float]
-) -> tuple[np.ndarray, np.ndarray]:
+def _radius_tables(radii: np.ndarray, length: float, caps: tuple[float, float]) -> np.ndarray:
     """Radii at `_STEPS` positions from the tip of one rounded end to that of the other.
 
-    The first are the outline's; the second do not shrink at the ends, so that the shading of a
-    limb runs smoothly into its neighbor's.
+    The first row is the outline's; the second does not shrink at the ends, so that the shading of
+    a limb runs smoothly into its neighbor's. A last column is for all positions beyond the tip,
+    where nothing is seen of the limb.
+
+    Returns:
+        float32 `[2, _STEPS + 1]`.
     """
-    total = length + caps[0] + caps[1]
-    along = _MIDDLES * total - caps[0]
+    along = _MIDDLES * (length + caps[0] + caps[1])
+    along -= caps[0]
     table = np.interp(along * ((len(radii) - 1) / length), _WHOLE[: len(radii)], radii)
-    girth = np.maximum(table, 0.3).astype(np.float32)
-    if caps == (0, 0):
-        return table.astype(np.float32), girth
-    over = np.maximum(-along / max(caps[0], 1e-3), (along - length) / max(caps[1], 1e-3))
-    np.minimum(np.maximum(over, 0, out=over), 1, out=over)
-    table *= np.sqrt(1 - over * over)
-    return table.astype(np.float32), girth
+    tables = np.empty((2, _STEPS + 1), np.float32)
+    tables[:, _STEPS] = _BEYOND
+    tables[1, :_STEPS] = np.maximum(table, 0.3)
+    if caps != (0, 0):
+        over = np.maximum(along / -max(caps[0], 1e-3), (along - length) / max(caps[1], 1e-3))
+        np.maximum(over, 0, out=over)
+        over *= over
+        np.subtract(1, over, out=over)
+        table *= np.sqrt(over, out=over)
+    tables[0, :_STEPS] = table
+    return tables
 
 
 _LOWER_HALF = np.maximum(np.linspace(-1, 1, 33), 0) ** 2
@@ -247,5 +304,7 @@ def soft_ellipse(
         return
     columns = (np.arange(left, right, dtype=np.float32) + 0.5 - center[0]) / radii[0]
     rows = (np.arange(top, bottom, dtype=np.float32)[:, None] + 0.5 - center[1]) / radii[1]
-    depth = np.maximum(1 - columns**2 - rows**2, 0)
-    canvas.pixels[top:bottom, left:right] *= (1 - strength * depth)[..., None]
+    depth = (1 - columns * columns) - rows * rows
+    np.maximum(depth, 0, out=depth)
+    depth *= strength
+    canvas.planes[..., top:bottom, left:right] *= np.subtract(1, depth, out=depth)

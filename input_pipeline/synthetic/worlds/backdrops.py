@@ -9,7 +9,15 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from input_pipeline.synthetic.scenes import SCENE_HEIGHT, SCENE_WIDTH, WALLS, Wall, crop_scene
+from input_pipeline.synthetic.figure.shapes import Canvas, image_of
+from input_pipeline.synthetic.scenes import (
+    SCENE_HEIGHT,
+    SCENE_WIDTH,
+    WALLS,
+    Wall,
+    crop_scene,
+    tinted,
+)
 from input_pipeline.synthetic.worlds.optics import WorldCamera
 from input_pipeline.synthetic.worlds.wardrobe import shade
 
@@ -19,6 +27,8 @@ _GROUNDS = ("slabs", "asphalt", "cobbles", "tiles", "carpet", "grass")
 _LOWEST = 72
 """Rows that a wall has at least."""
 _GRASSY = ("park", "lawn")
+_WIDTHS = (0.06, 0.3, 0.7)
+"""Of a pole, a box and a band, as shares of the image."""
 
 
 @functools.lru_cache(maxsize=1)
@@ -37,15 +47,16 @@ def field(rng: np.random.Generator, height: int, width: int, scale: float) -> np
     """A piece `[height, width]` of the 1/f noise; `scale` steps through it a pixel."""
     rows = (np.arange(height) * scale + rng.integers(_TILE)).astype(int) % _TILE
     columns = (np.arange(width) * scale + rng.integers(_TILE)).astype(int) % _TILE
-    return fractal()[rows[:, None], columns]
+    return fractal().take(rows, axis=0).take(columns, axis=1)
 
 
 def make_backdrop(seed: int, camera: WorldCamera) -> Image.Image:
     """The scene of a camera, RGB of size `(SCENE_WIDTH, SCENE_HEIGHT)`."""
     rng = np.random.default_rng((seed, _STREAM, camera.number))
     horizon = 0.42 - 0.75 * camera.pitch + rng.uniform(-0.08, 0.08)
-    scene = Image.fromarray(_ground(rng, camera, horizon))
-    scene = scene.resize((SCENE_WIDTH, SCENE_HEIGHT), Image.Resampling.BILINEAR)
+    scene = _ground(rng, camera, horizon).resize(
+        (SCENE_WIDTH, SCENE_HEIGHT), Image.Resampling.BILINEAR
+    )
     kerb = int((horizon + rng.uniform(0.05, 0.3)) * SCENE_HEIGHT)
     if kerb > _LOWEST / 3:
         kerb = max(kerb, _LOWEST)
@@ -53,18 +64,18 @@ def make_backdrop(seed: int, camera: WorldCamera) -> Image.Image:
     if camera.backdrop == "crossing":
         _zebra(rng, scene, max(kerb, 0))
     scene = scene.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.4, 1.4))))
-    pixels = np.array(scene, np.float32)
+    planes = Canvas.on(scene).planes
     gain = np.exp(rng.normal(0, 0.25)) * np.exp(rng.normal(0, 0.06, 3))
     tone = 1 + 0.05 * field(rng, SCENE_HEIGHT, SCENE_WIDTH, 0.3)
     row = np.arange(SCENE_HEIGHT, dtype=np.float32)[:, None]
     tone *= 1 - 0.35 * np.exp(-np.abs(row - kerb) / 6)
-    pixels *= tone[..., None]
-    pixels *= gain.astype(np.float32)
-    return Image.fromarray(np.clip(pixels, 0, 255, out=pixels).astype(np.uint8))
+    planes *= tone
+    planes *= gain.astype(np.float32)[:, None, None]
+    return image_of(planes)
 
 
-def _ground(rng: np.random.Generator, camera: WorldCamera, horizon: float) -> np.ndarray:
-    """Ground in perspective over the whole scene at half its size, uint8 `[H / 2, W / 2, 3]`."""
+def _ground(rng: np.random.Generator, camera: WorldCamera, horizon: float) -> Image.Image:
+    """Ground in perspective over the whole scene at half its size."""
     kind = "grass" if camera.backdrop in _GRASSY else _GROUNDS[int(rng.integers(5))]
     value = rng.uniform(60, 200)
     base = value * np.exp(rng.normal(0, (0.06, 0.03, 0.07)))
@@ -86,15 +97,14 @@ def _ground(rng: np.random.Generator, camera: WorldCamera, horizon: float) -> np
     line = rng.uniform(-3, 3)
     if rng.random() < 0.4:
         tone = tone + rng.uniform(-0.3, 0.6) * (np.abs(across - line) < rng.uniform(0.1, 0.8))
-    pixels = tone[..., None] * base.astype(np.float32)
-    return np.clip(pixels, 0, 255).astype(np.uint8)
+    return tinted(base.astype(np.float32), tone)
 
 
 def _wall(rng: np.random.Generator, kerb: int) -> Image.Image:
     """A plain wall from the top of a scene down to `kerb`."""
     color = np.array(shade(rng), np.float32) * 0.6 + 70
     tone = 1 + 0.08 * field(rng, kerb, SCENE_WIDTH, 0.5)
-    return Image.fromarray(np.clip(color * tone[..., None], 0, 255).astype(np.uint8))
+    return tinted(color, tone)
 
 
 def _any(rng: np.random.Generator) -> tuple[int, int, int]:
@@ -144,7 +154,7 @@ def _lawn(rng: np.random.Generator, scene: Image.Image, kerb: int) -> None:
     """Trees before a hedge, and a path."""
     tone = 0.8 + 0.25 * field(rng, kerb, SCENE_WIDTH, 0.9)
     green = np.array((66, 92, 52)) * rng.uniform(0.6, 1.4)
-    scene.paste(Image.fromarray(np.clip(green * tone[..., None], 0, 255).astype(np.uint8)), (0, 0))
+    scene.paste(tinted(green, tone), (0, 0))
     draw = ImageDraw.Draw(scene)
     for x in rng.integers(0, SCENE_WIDTH, 6):
         wide, low = int(rng.integers(4, 18)), kerb + int(rng.integers(0, 40))
@@ -181,8 +191,7 @@ def _zebra(rng: np.random.Generator, scene: Image.Image, kerb: int) -> None:
 def _railing(rng: np.random.Generator, scene: Image.Image, kerb: int) -> None:
     """A railing or fence, with something blurred behind it."""
     tone = 0.8 + 0.3 * field(rng, kerb, SCENE_WIDTH, 0.25)
-    color = np.array(_any(rng))
-    scene.paste(Image.fromarray(np.clip(color * tone[..., None], 0, 255).astype(np.uint8)), (0, 0))
+    scene.paste(tinted(np.array(_any(rng)), tone), (0, 0))
     draw = ImageDraw.Draw(scene)
     bar, step = _any(rng), int(rng.integers(8, 30))
     top = int(kerb * rng.uniform(0.2, 0.6))
@@ -241,31 +250,31 @@ def crop_backdrop(
     scene: Image.Image,
     size: tuple[int, int],
     foot: tuple[float, float],
-) -> np.ndarray:
-    """A part of the scene as a new canvas, float32 `[h, w, 3]`, in the light of the moment."""
+) -> Canvas:
+    """A part of the scene as a new canvas, in the light of the moment."""
     zoom = float(np.exp(rng.normal(0.15, 0.2)))
     zoom = min(max(zoom, 1.0), 2.0)
-    pixels = crop_scene(rng, scene, size, foot, zoom)
-    if rng.random() < 0.5:
-        pixels = np.ascontiguousarray(pixels[:, ::-1])
+    part = crop_scene(rng, scene, size, foot, zoom)
+    canvas = Canvas.on(part, mirrored=rng.random() < 0.5)
     gain = np.exp(rng.normal(0, 0.15)) * np.exp(rng.normal(0, 0.04, 3))
-    pixels *= gain.astype(np.float32)
+    planes = canvas.planes
+    planes *= gain.astype(np.float32)[:, None, None]
     for _ in range(int(rng.integers(0, 3))):
-        _thing(rng, pixels, foot[1])
-    return pixels
+        _thing(rng, planes, foot[1])
+    return canvas
 
 
-def _thing(rng: np.random.Generator, pixels: np.ndarray, foot: float) -> None:
-    """A box, pole or band behind the person."""
-    height, width = pixels.shape[:2]
-    wide = int(width * rng.choice((0.06, 0.3, 0.7)) * rng.uniform(0.5, 1.5)) + 1
+def _thing(rng: np.random.Generator, planes: np.ndarray, foot: float) -> None:
+    """A box, pole or band behind the person, on planes `[3, h, w]`."""
+    height, width = planes.shape[1:]
+    wide = int(width * _WIDTHS[rng.integers(3)] * rng.uniform(0.5, 1.5)) + 1
     left = int(rng.integers(-wide, width))
     low = int(min(foot * rng.uniform(0.35, 0.98), height))
     top = int(low - height * rng.uniform(0.05, 0.9))
-    box = pixels[max(top, 0) : max(low, 0), max(left, 0) : max(left + wide, 0)]
+    box = planes[:, max(top, 0) : max(low, 0), max(left, 0) : max(left + wide, 0)]
     if box.size:
-        color = np.array(_any(rng), np.float32)
+        color = np.array(_any(rng), np.float32)[:, None, None]
         box *= 0.1
-        box += 0.9 * color * np.linspace(1.1, 0.85, box.shape[1], dtype=np.float32)[:, None]
-        box[:, -1:] *= 0.7
-        box[:1] *= 1.15
+        box += 0.9 * color * np.linspace(1.1, 0.85, box.shape[2], dtype=np.float32)
+        box[:, :, -1:] *= 0.7
+        box[:, :1] *= 1.15

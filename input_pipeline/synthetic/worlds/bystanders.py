@@ -64,29 +64,29 @@ class Bystanders:
         ]
         if not values.size:
             return
-        alpha = values[..., 3:] / np.float32(255)
-        under = canvas.pixels[rows, columns]
+        alpha = values[..., 3] / np.float32(255)
+        under = canvas.planes[..., rows, columns]
         under *= 1 - alpha
-        under += values[..., :3]  # The cut-out is multiplied by its alpha already.
+        # The cut-out is multiplied by its alpha already.
+        under += values[..., :3].transpose(2, 0, 1)
         if covers:
-            canvas.parts[rows, columns][alpha[..., 0] > 0.5] = BACKGROUND
+            canvas.parts[rows, columns][alpha > 0.5] = BACKGROUND
 
     def _cut_out(self, kind: int) -> Image.Image:
         """Someone, RGBA; colors are multiplied by alpha. Drawn on black and on white to get it."""
         if kind not in self._cut:
-            layers = []
-            for ground in (0.0, 255.0):
-                rng = np.random.default_rng((self._seed, _STREAM, kind))
-                pixels = np.full((_TALL, _WIDE, 3), ground, np.float32)
-                canvas = Canvas(pixels, np.zeros((_TALL, _WIDE), np.uint8))
-                person = without_load(draw_passenger(rng))
-                pose = draw_pose(rng, float(rng.uniform(-math.pi, math.pi)))
-                light = (float(rng.uniform(-0.6, 0.6)), -0.5, 0.7)
-                hard = rng.uniform(0.1, 0.6)
-                tone = Tone(float(hard), float(1.05 - 0.6 * hard), 1.5)
-                view = View(_WIDE / 2, _FOOT, _BODY, 0.2, light, tone, 0.08)
-                draw_body(canvas, person, pose, view)
-                layers.append(pixels)
+            rng = np.random.default_rng((self._seed, _STREAM, kind))
+            planes = np.zeros((2, 3, _TALL, _WIDE), np.float32)
+            planes[1] = 255
+            canvas = Canvas(planes, np.zeros((_TALL, _WIDE), np.uint8))
+            person = without_load(draw_passenger(rng))
+            pose = draw_pose(rng, float(rng.uniform(-math.pi, math.pi)))
+            light = (float(rng.uniform(-0.6, 0.6)), -0.5, 0.7)
+            hard = rng.uniform(0.1, 0.6)
+            tone = Tone(float(hard), float(1.05 - 0.6 * hard), 1.5)
+            view = View(_WIDE / 2, _FOOT, _BODY, 0.2, light, tone, 0.08)
+            draw_body(canvas, person, pose, view)
+            layers = np.ascontiguousarray(canvas.pixels)
             alpha = np.clip(255 - (layers[1] - layers[0]).mean(-1, keepdims=True), 0, 255)
             values = np.concatenate((np.clip(layers[0], 0, 255), alpha), axis=-1)
             self._cut[kind] = Image.fromarray(values.astype(np.uint8), "RGBA")

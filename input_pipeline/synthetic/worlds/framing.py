@@ -9,7 +9,7 @@ import numpy as np
 
 from input_pipeline.synthetic.figure.pose import Pose, View, joints, project
 from input_pipeline.synthetic.figure.shapes import Tone
-from input_pipeline.synthetic.people import LoadKind, Person, one_of
+from input_pipeline.synthetic.people import LoadKind, Person, either_way, one_of
 from input_pipeline.synthetic.worlds.optics import WorldCamera
 
 _MARGIN_TOP, _MARGIN_LOW, _MARGIN_SIDE = 0.085, 0.02, 0.05
@@ -59,20 +59,21 @@ def frame_person(
     light = (camera.sunlight[0] * flipped, camera.sunlight[1], camera.sunlight[2])
     unit = View(0.0, 0.0, 1.0, camera.pitch, light, tone, camera.taper)
     skeleton = project(joints(pose, person.build), pose.yaw, unit)
-    left, top = np.subtract(skeleton.xy.min(0), (_MARGIN_SIDE, _MARGIN_TOP * person.build.head))
-    right, low = np.add(skeleton.xy.max(0), (_MARGIN_SIDE, _MARGIN_LOW))
+    columns, rows = zip(*skeleton.xy.values(), strict=True)
+    left, top = min(columns) - _MARGIN_SIDE, min(rows) - _MARGIN_TOP * person.build.head
+    right, low = max(columns) + _MARGIN_SIDE, max(rows) + _MARGIN_LOW
     if person.load.kind is LoadKind.UMBRELLA:
         top -= 0.1
-    tall = camera.fill * float(np.clip(rng.normal(1, 0.035), 0.85, 1.08))
+    tall = camera.fill * min(max(rng.normal(1, 0.035), 0.85), 1.08)
     if crop is Crop.WIDE:
         tall *= rng.uniform(0.6, 0.85)
     scale = tall * height / (low - top)
     scale = min(scale, 1.15 * width / max(right - left, 1e-3))
     x = 0.5 * width - 0.5 * (left + right) * scale + rng.normal(0, 0.04) * width
     free = height - (low - top) * scale
-    y = height - low * scale - free * float(np.clip(rng.normal(0.5, 0.15), 0.05, 0.95))
+    y = height - low * scale - free * min(max(rng.normal(0.5, 0.15), 0.05), 0.95)
     if crop is Crop.SHIFTED:
-        x += rng.choice((-1.0, 1.0)) * rng.uniform(0.12, 0.28) * width
+        x += either_way(rng) * rng.uniform(0.12, 0.28) * width
         y += rng.uniform(-0.08, 0.08) * height
     elif crop is Crop.NO_FEET:
         scale *= rng.uniform(1.1, 1.35)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -24,6 +25,12 @@ def ground_shadow(rng: np.random.Generator, canvas: Canvas, view: View, hardness
         soft_ellipse(canvas, (x, y), radii, 0.45 * hardness)
 
 
+@functools.lru_cache(maxsize=1024)
+def _ramp(number: int) -> np.ndarray:
+    """Equal steps from -1 to 1, float64 `[number]`."""
+    return np.linspace(-1, 1, number)
+
+
 def overall(rng: np.random.Generator, canvas: Canvas, camera: WorldCamera) -> None:
     """Changes the light over person and background alike, in some of the images."""
     kind = rng.random()
@@ -39,9 +46,9 @@ def overall(rng: np.random.Generator, canvas: Canvas, camera: WorldCamera) -> No
         lumps = field(rng, height, width, float(rng.uniform(0.25, 0.9)))
         factor = 1 - 0.8 * deep * np.clip(0.5 + lumps * rng.uniform(0.4, 1.5), 0, 1)
     elif kind < 0.7:
-        factor = 1 + np.linspace(-1, 1, height)[:, None] * rng.uniform(-0.25, 0.25)
-        factor = factor + np.linspace(-1, 1, width) * rng.uniform(-0.2, 0.2)
+        factor = 1 + _ramp(height)[:, None] * rng.uniform(-0.25, 0.25)
+        factor = factor + _ramp(width) * rng.uniform(-0.2, 0.2)
     else:
         return
-    pixels = canvas.pixels
-    pixels *= factor.astype(np.float32)[..., None]
+    planes = canvas.planes
+    planes *= factor.astype(np.float32)

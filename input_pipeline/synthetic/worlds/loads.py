@@ -153,7 +153,7 @@ def _ring(
     x = (np.arange(left, right, dtype=np.float32) + 0.5 - center[0]) / radii[0]
     y = (np.arange(top, low, dtype=np.float32)[:, None] + 0.5 - center[1]) / radii[1]
     off = np.abs(np.sqrt(x * x + y * y) - 1) * min(radii)
-    cover = np.clip(half + 0.5 - off, 0, 1)[..., None]
-    under = canvas.pixels[top:low, left:right]
-    under += cover * (np.array(color, np.float32) - under)
-    canvas.parts[top:low, left:right][cover[..., 0] > 0.5] = BACKGROUND
+    cover = np.clip(half + 0.5 - off, 0, 1)
+    under = canvas.planes[..., top:low, left:right]
+    under += cover * (np.array(color, np.float32)[:, None, None] - under)
+    canvas.parts[top:low, left:right][cover > 0.5] = BACKGROUND

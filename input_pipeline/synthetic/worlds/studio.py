@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 
 import numpy as np
@@ -12,7 +13,7 @@ from input_pipeline.synthetic.figure.figure import Figure
 from input_pipeline.synthetic.figure.pose import View
 from input_pipeline.synthetic.figure.shapes import Canvas
 from input_pipeline.synthetic.occluders import draw_thing
-from input_pipeline.synthetic.people import LoadKind, Person
+from input_pipeline.synthetic.people import LoadKind, Person, either_way
 from input_pipeline.synthetic.settings import SyntheticSettings
 from input_pipeline.synthetic.worlds import lighting, loads
 from input_pipeline.synthetic.worlds.backdrops import crop_backdrop, make_backdrop
@@ -29,6 +30,8 @@ from input_pipeline.synthetic.worlds.poses import draw_side, pose_of
 _STREAM = 14
 _FINER = 1.125
 """The drawing has so many times the rows of the image."""
+_CROWDS = (0.65, 0.9, 1.0)
+"""Shares of the images with nobody, with one person or fewer, with two or fewer behind."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +64,7 @@ class WorldStudio:
         tone = tone_of(rng, camera)
         frame = frame_person(rng, camera, person, pose, size=(width, height), tone=tone)
         view = frame.view
-        backdrop = crop_backdrop(rng, self._scene(camera), (width, height), (view.x, view.y))
-        canvas = Canvas(backdrop, np.zeros((height, width), np.uint8))
+        canvas = crop_backdrop(rng, self._scene(camera), (width, height), (view.x, view.y))
         self._crowd(rng, canvas, view)
         if rng.random() < camera.sun:
             lighting.ground_shadow(rng, canvas, view, camera.hardness)
@@ -76,7 +78,7 @@ class WorldStudio:
         self._hide(rng, canvas, view)
         lighting.overall(rng, canvas, camera)
         size = (settings.width, settings.height)
-        image = develop(rng, canvas.pixels, camera, size)
+        image = develop(rng, canvas.planes, camera, size)
         parts = Image.fromarray(canvas.parts).resize(size, Image.Resampling.NEAREST)
         return WorldDrawn(image, parts, frame.crop)
 
@@ -87,7 +89,7 @@ class WorldStudio:
 
     def _crowd(self, rng: np.random.Generator, canvas: Canvas, view: View) -> None:
         """People behind the person, and now and then one at their side."""
-        for _ in range(int(rng.choice(3, p=(0.65, 0.25, 0.1)))):
+        for _ in range(bisect.bisect(_CROWDS, rng.random())):
             far = rng.uniform(0.3, 0.95)
             place = Place(
                 x=float(rng.uniform(0, canvas.parts.shape[1])),
@@ -104,7 +106,7 @@ class WorldStudio:
         if rng.random() < 0.55:
             draw_thing(rng, canvas, view)
             return
-        side = rng.choice((-1.0, 1.0))
+        side = either_way(rng)
         place = Place(
             x=view.x + side * rng.uniform(0.15, 0.3) * view.scale,
             y=view.y + rng.uniform(0.0, 0.12) * view.scale,

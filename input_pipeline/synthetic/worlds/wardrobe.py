@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import colorsys
 import dataclasses
+import functools
 import itertools
 import math
 
@@ -92,6 +93,7 @@ def _apart(rng: np.random.Generator, color: Color, least: float = 60.0) -> Color
     return best
 
 
+@functools.cache
 def _weights(kinds: type[Choice], *weights: float) -> dict[Choice, float]:
     return dict(zip(kinds, weights, strict=True))
 
@@ -125,16 +127,17 @@ def _art(rng: np.random.Generator, on: Color, *, small: bool) -> Art:
 
 
 def _draw_build(rng: np.random.Generator) -> Build:
-    stature, girth, shoulders, hips, legs = rng.normal(1.0, (0.04, 0.12, 0.06, 0.07, 0.04))
+    factors = rng.normal(1.0, (0.04, 0.12, 0.06, 0.07, 0.04)).tolist()
+    stature, girth, shoulders, hips, legs = factors
     head = rng.normal(1.0, 0.05)
     if rng.random() < 0.04:  # a child
         stature, head, legs = rng.uniform(0.6, 0.8), rng.uniform(1.2, 1.4), 0.9
     return Build(
-        stature=float(np.clip(stature, 0.6, 1.1)),
-        girth=float(np.clip(girth, 0.82, 1.45)),
-        shoulders=float(np.clip(shoulders, 0.85, 1.16)),
-        hips=float(np.clip(hips, 0.85, 1.18)),
-        legs=float(np.clip(legs, 0.88, 1.12)),
+        stature=min(max(stature, 0.6), 1.1),
+        girth=min(max(girth, 0.82), 1.45),
+        shoulders=min(max(shoulders, 0.85), 1.16),
+        hips=min(max(hips, 0.85), 1.18),
+        legs=min(max(legs, 0.88), 1.12),
         head=float(head),
     )
 

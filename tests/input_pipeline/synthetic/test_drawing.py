@@ -3,15 +3,16 @@ import math
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from input_pipeline import dataset as parts
 from input_pipeline.synthetic.cameras import make_camera
 from input_pipeline.synthetic.figure.body import draw_body
 from input_pipeline.synthetic.figure.pose import Pose, View, draw_pose
-from input_pipeline.synthetic.figure.shapes import Canvas
+from input_pipeline.synthetic.figure.shapes import Canvas, image_of
 from input_pipeline.synthetic.look_alikes import TWISTS, draw_group, draw_population
 from input_pipeline.synthetic.occluders import draw_occluder
-from input_pipeline.synthetic.people import Person, Print, draw_person
+from input_pipeline.synthetic.people import Person, Print, draw_person, either_way
 from input_pipeline.synthetic.plan import make_plan
 from input_pipeline.synthetic.settings import PRESETS
 from input_pipeline.synthetic.studio import Studio
@@ -22,7 +23,7 @@ VIEW = View(x=32, y=121, scale=112, pitch=0.2, light=(-0.4, -0.4, 0.85))
 
 def draw(person: Person, pose: Pose) -> Canvas:
     canvas = Canvas(
-        np.full((HEIGHT, WIDTH, 3), 128, np.float32), np.zeros((HEIGHT, WIDTH), np.uint8)
+        np.full((3, HEIGHT, WIDTH), 128, np.float32), np.zeros((HEIGHT, WIDTH), np.uint8)
     )
     draw_body(canvas, person, pose, VIEW)
     return canvas
@@ -47,6 +48,38 @@ def test_every_part_is_drawn_in_its_place(seed: int) -> None:
     assert heights == sorted(heights)
     share = (canvas.parts > 0).mean()
     assert 0.12 < share < 0.5
+
+
+def test_a_canvas_starts_as_an_image_and_becomes_one() -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    image = Image.fromarray(levels)
+    canvas = Canvas.on(image)
+    assert canvas.planes.dtype == np.float32
+    np.testing.assert_array_equal(canvas.pixels, levels)
+    np.testing.assert_array_equal(Canvas.on(image, mirrored=True).pixels, levels[:, ::-1])
+    canvas.planes[0, 1, 2], canvas.planes[1, 1, 2], canvas.planes[2, 1, 2] = -0.5, 255.7, 12.9
+    levels[1, 2] = 0, 255, 12
+    np.testing.assert_array_equal(np.asarray(image_of(canvas.planes)), levels)
+
+
+def test_two_images_under_one_drawing_are_those_of_two_drawings() -> None:
+    person, walk = draw_person(np.random.default_rng(4)), pose(4, 0.7)
+    grounds = np.zeros((2, 3, HEIGHT, WIDTH), np.float32)
+    grounds[1] = 255
+    both = Canvas(grounds.copy(), np.zeros((HEIGHT, WIDTH), np.uint8))
+    draw_body(both, person, walk, VIEW)
+    for ground, drawn in zip(grounds, both.planes, strict=True):
+        one = Canvas(ground, np.zeros((HEIGHT, WIDTH), np.uint8))
+        draw_body(one, person, walk, VIEW)
+        np.testing.assert_array_equal(one.planes, drawn)
+        np.testing.assert_array_equal(one.parts, both.parts)
+
+
+def test_either_way_takes_what_a_choice_takes_from_the_stream() -> None:
+    one, other = np.random.default_rng(5), np.random.default_rng(5)
+    for _ in range(50):
+        assert either_way(one) == other.choice((-1.0, 1.0))
+        assert one.random() == other.random()
 
 
 def test_part_map_covers_what_was_drawn_and_nothing_else() -> None:

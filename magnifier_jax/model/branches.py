@@ -16,6 +16,7 @@ from magnifier_jax.model.layers import (
     UpConvolution,
     convolution,
     mean_of,
+    relu,
 )
 from magnifier_jax.model.lstm import LSTM
 from magnifier_jax.model.occlusion import visibility_mask
@@ -201,7 +202,7 @@ class ParsingHead(nn.Module):
         """
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         x = UpConvolution(self.features, name="deconv", **types)(features)
-        x = nn.relu(BatchNorm(name="norm", **types)(x, train=train, rows=rows))
+        x = relu(BatchNorm(name="norm", **types)(x, train=train, rows=rows))
         head = nn.Conv(
             self.num_parts,
             (1, 1),

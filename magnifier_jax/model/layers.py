@@ -265,6 +265,32 @@ def _normalize_backward(
 _normalize.defvjp(_normalize_forward, _normalize_backward)
 
 
+def relu(x: jax.Array) -> jax.Array:
+    """The ReLU of what a norm or a sum gives."""
+    # The gradient of nn.relu looks at x, which XLA computes anew for that on GPUs, where it reads
+    # each of its terms again.
+    return jax.lax.platform_dependent(x, cuda=_relu_by_result, default=nn.relu)
+
+
+@jax.custom_vjp
+def _relu_by_result(x: jax.Array) -> jax.Array:
+    """The same, for GPUs: its gradient looks at its result, which is in memory anyway."""
+    return nn.relu(x)
+
+
+def _relu_by_result_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    # Without the barrier XLA computes the result itself anew.
+    y = jax.lax.optimization_barrier(nn.relu(x))
+    return y, y
+
+
+def _relu_by_result_backward(y: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
+    return (jnp.where(y > 0, gradient, 0),)
+
+
+_relu_by_result.defvjp(_relu_by_result_forward, _relu_by_result_backward)
+
+
 class Classifier(nn.Module):
     """A linear layer with bias in full precision; with `parts`, one per part embedding."""
 

@@ -18,7 +18,9 @@ def stem_max_pool(features: jax.Array) -> jax.Array:
     """
     # The gradient of XLA's window reduction takes its CPU backend three times as long, and is a
     # scatter on GPUs. TPUs have an operation for it, and pad in it without a padded copy.
-    return jax.lax.platform_dependent(features, tpu=_pool_by_window, default=_pool_by_slices)
+    return jax.lax.platform_dependent(
+        features, tpu=_pool_by_window, cuda=_pool_by_cell, default=_pool_by_slices
+    )
 
 
 def _pool_by_window(features: jax.Array) -> jax.Array:
@@ -35,6 +37,79 @@ def _pool_by_slices(features: jax.Array) -> jax.Array:
         ]
         x = functools.reduce(lambda best, piece: jnp.where(best >= piece, best, piece), pieces)
     return x
+
+
+@jax.custom_vjp
+def _pool_by_cell(features: jax.Array) -> jax.Array:
+    """Keeps which cell of its window was chosen, for GPUs.
+
+    XLA then makes the maximum in one pass and fuses the gradient into what uses it. Of the slices
+    it writes the maxima of columns, four masks and a gradient for each.
+    """
+    return _greatest_of_windows(features)[0]
+
+
+def _pool_by_cell_forward(
+    features: jax.Array,
+) -> tuple[jax.Array, tuple[jax.Array, tuple[int, int]]]:
+    best, chosen = _greatest_of_windows(features)
+    return best, (chosen, (features.shape[1], features.shape[2]))
+
+
+def _greatest_of_windows(features: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The maxima, and 4 × row + column of the chosen cell in its window, int8."""
+    n, height, width, channels = features.shape
+    edges = ((0, 0), (1, 1), (1, 1), (0, 0))
+    padded = jnp.pad(features, edges, constant_values=-jnp.inf)
+    pieces = {
+        4 * row + column: jax.lax.slice(
+            padded,
+            (0, row, column, 0),
+            (n, row + height - (1 - height % 2), column + width - (1 - width % 2), channels),
+            (1, 2, 2, 1),
+        )
+        for row in range(3)
+        for column in range(3)
+    }
+    best = pieces.pop(0)
+    chosen = jnp.zeros(best.shape, jnp.int8)
+    for number, piece in pieces.items():
+        kept = best >= piece
+        best, chosen = jnp.where(kept, best, piece), jnp.where(kept, chosen, jnp.int8(number))
+    return best, chosen
+
+
+def _pool_by_cell_backward(
+    kept: tuple[jax.Array, tuple[int, int]], gradient: jax.Array
+) -> tuple[jax.Array]:
+    chosen, (height, width) = kept
+    odd_row = jax.lax.broadcasted_iota(jnp.int8, (1, height, 1, 1), 1) % 2
+    odd_column = jax.lax.broadcasted_iota(jnp.int8, (1, 1, width, 1), 2) % 2
+    total: Any = 0
+    # A cell is the last or the middle one of its own window, and the first of the next if odd. In
+    # an even row or column, the number looked for in the next window is none of a cell.
+    for below in range(2):
+        for right in range(2):
+            number = 4 * (odd_row + jnp.int8(1 - 2 * below)) + odd_column + jnp.int8(1 - 2 * right)
+            own = _at_cells(chosen, below, right, size=(height, width)) == number
+            value = _at_cells(gradient, below, right, size=(height, width))
+            total = total + jnp.where(own, value, 0)
+    return (total,)
+
+
+def _at_cells(windows: jax.Array, below: int, right: int, *, size: tuple[int, int]) -> jax.Array:
+    """What each cell of the map finds in window (row // 2 + below, column // 2 + right)."""
+    # Past the edge is no window, and 11 is the number of no cell.
+    fill = jnp.array(11, windows.dtype)
+    moved = jax.lax.pad(
+        windows, fill, ((0, 0, 0), (-below, below, 0), (-right, right, 0), (0, 0, 0))
+    )
+    n, rows, columns, channels = moved.shape
+    twice = jnp.broadcast_to(moved[:, :, None, :, None], (n, rows, 2, columns, 2, channels))
+    return twice.reshape(n, 2 * rows, 2 * columns, channels)[:, : size[0], : size[1]]
+
+
+_pool_by_cell.defvjp(_pool_by_cell_forward, _pool_by_cell_backward)
 
 
 def max_of_cells(features: jax.Array) -> jax.Array:

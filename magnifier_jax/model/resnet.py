@@ -24,6 +24,7 @@ from magnifier_jax.model.layers import (
     InstanceBatchNorm,
     InstanceNorm,
     convolution,
+    relu,
 )
 from magnifier_jax.model.pooling import stem_max_pool
 
@@ -120,12 +121,12 @@ class Bottleneck(nn.Module):
         residual = _shortcut(self, x, self.width * 4, train, rows)
         y = convolution(self.width, 1, name="conv1", **types)(x)
         norm = InstanceBatchNorm if self.ibn else BatchNorm
-        y = nn.relu(norm(name="norm1", **types)(y, train=train, rows=rows))
+        y = relu(norm(name="norm1", **types)(y, train=train, rows=rows))
         y = convolution(self.width, 3, stride=self.stride, name="conv2", **types)(y)
-        y = nn.relu(BatchNorm(name="norm2", **types)(y, train=train, rows=rows))
+        y = relu(BatchNorm(name="norm2", **types)(y, train=train, rows=rows))
         y = convolution(self.width * 4, 1, name="conv3", **types)(y)
         y = BatchNorm(name="norm3", **types)(y, train=train, rows=rows)
-        return nn.relu(y + residual)
+        return relu(y + residual)
 
 
 class BasicBlock(nn.Module):
@@ -145,10 +146,10 @@ class BasicBlock(nn.Module):
         residual = _shortcut(self, x, self.width, train)
         y = convolution(self.width, 3, stride=self.stride, name="conv1", **types)(x)
         norm = InstanceBatchNorm if self.ibn else BatchNorm
-        y = nn.relu(norm(name="norm1", **types)(y, train=train))
+        y = relu(norm(name="norm1", **types)(y, train=train))
         y = convolution(self.width, 3, name="conv2", **types)(y)
         y = BatchNorm(name="norm2", **types)(y, train=train)
-        return nn.relu(y + residual)
+        return relu(y + residual)
 
 
 def _shortcut(
@@ -201,7 +202,7 @@ class Backbone(nn.Module):
         norm = InstanceNorm if spec.stem_norm == "instance" else BatchNorm
         x = norm(name="norm1", **types)(x, train=train)
         if self.stem_relu:
-            x = nn.relu(x)
+            x = relu(x)
         return stem_max_pool(x) if spec.stem_pool else x
 
     def _stage(self, x: jax.Array, train: bool, *, stage: int) -> jax.Array:

@@ -103,6 +103,22 @@ def test_gradient_of_batch_norm(feature_axes: int) -> None:
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
+def test_gradient_of_a_relu() -> None:
+    """At 0 too, where it is 0."""
+    x = jnp.array([-1.5, 0.0, 2.0])
+    for function in (layers.relu, layers._relu_by_result):
+        y, back = jax.vjp(function, x)
+        np.testing.assert_array_equal(y, [0, 0, 2])
+        np.testing.assert_array_equal(back(jnp.array([3.0, 4.0, 5.0]))[0], [0, 0, 5])
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_only_gpus_look_at_the_result_of_a_relu(platform: str) -> None:
+    total = jax.jit(jax.grad(lambda x: jnp.square(layers.relu(x + 1)).sum()))
+    module = jax.export.export(total, platforms=[platform])(jnp.ones(3)).mlir_module()
+    assert ("stablehlo.optimization_barrier" in module) == (platform == "cuda")
+
+
 def test_batch_norm_keeps_digits_beside_a_large_mean() -> None:
     noise = normal(1000, 1)
     y, new = BatchNorm().apply(

@@ -79,6 +79,7 @@ def test_cells_of_no_part_count_for_none() -> None:
 STEM_WAYS = {
     "slices": pooling._pool_by_slices,
     "window": pooling._pool_by_window,
+    "cell": pooling._pool_by_cell,
 }
 
 
@@ -128,5 +129,7 @@ def test_only_tpus_pool_the_stem_by_windows(platform: str) -> None:
     lower = jax.export.export(total, platforms=[platform])
     module = lower(jax.ShapeDtypeStruct((2, 6, 4, 3), jnp.float32)).mlir_module()
     assert ("stablehlo.select_and_scatter" in module) == (platform == "tpu")
+    # Only GPUs go by the numbers of cells.
+    assert ("stablehlo.iota" in module) == (platform == "cuda")
     # A TPU would write a padded copy of the largest map there is.
     assert ("stablehlo.pad" in module) == (platform != "tpu")

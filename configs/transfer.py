@@ -11,7 +11,7 @@ preset `worlds`, and is measured on other people under the other half. Each row 
     stem        the stem normalized by instance
     average     a learning rate along half a cosine, and the mean of the weights
     circle      the circle loss beside the triplet loss
-    all         color, ibn, average and circle
+    all         color, ibn, stem, average and circle
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def get_config(row: str = "all") -> ConfigDict:
         config.augment.erasing = 0.5
     if row in ("ibn", "all"):
         config.model.backbone = "small_ibn_a"
-    if row == "stem":
+    if row in ("stem", "all"):
         config.model.stem_norm = "instance"
     if row in ("average", "all"):
         config.optimizer.schedule = "cosine"

@@ -3,6 +3,7 @@
 from magnifier_jax.model.magnifier import MagnifierNet, Outputs, classifies_identities
 from magnifier_jax.model.occlusion import OcclusionGroup, draw_occluded_parts, visibility_mask
 from magnifier_jax.model.resnet import BACKBONES, Backbone, BackboneSpec
+from magnifier_jax.model.styles import StyleMix, draw_style_mix
 
 __all__ = [
     "BACKBONES",
@@ -11,7 +12,9 @@ __all__ = [
     "MagnifierNet",
     "OcclusionGroup",
     "Outputs",
+    "StyleMix",
     "classifies_identities",
     "draw_occluded_parts",
+    "draw_style_mix",
     "visibility_mask",
 ]

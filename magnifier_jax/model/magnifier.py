@@ -23,6 +23,7 @@ from magnifier_jax.model.branches import (
 )
 from magnifier_jax.model.layers import Dtype
 from magnifier_jax.model.resnet import Backbone, BackboneSpec, Kept
+from magnifier_jax.model.styles import StyleMix
 
 
 @struct.dataclass
@@ -125,6 +126,7 @@ class MagnifierNet(nn.Module):
         part_labels: jax.Array | None = None,
         hidden: jax.Array | None = None,
         labeled: jax.Array | None = None,
+        styles: StyleMix | None = None,
     ) -> Outputs:
         """Runs the network.
 
@@ -140,6 +142,8 @@ class MagnifierNet(nn.Module):
             labeled: Which images have part labels, bool `[N]`; None if all do. The branches that
                 need part labels learn as if the batch held no other images; what they make of
                 the others means nothing.
+            styles: How the styles of early feature maps are mixed, in training only; None for not
+                at all.
 
         Returns:
             Everything the branches make.
@@ -151,7 +155,7 @@ class MagnifierNet(nn.Module):
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         branch = {"num_identities": self.num_identities, "keep": self.keep, **types}
         backbone = Backbone(self.backbone, self.stem_relu, self.keep, name="backbone", **types)
-        trunk, features = backbone(images.astype(self.dtype), train=train)
+        trunk, features = backbone(images.astype(self.dtype), train=train, styles=styles)
 
         found: dict[str, Any] = {}
         necks = []

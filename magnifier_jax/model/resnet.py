@@ -27,6 +27,7 @@ from magnifier_jax.model.layers import (
     relu,
 )
 from magnifier_jax.model.pooling import stem_max_pool
+from magnifier_jax.model.styles import StyleMix, mix_styles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,14 +184,24 @@ class Backbone(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Maps `[N, H, W, 3]` to the trunk (after stage 3) and stage 4, at `H / trunk_stride`."""
+    def __call__(
+        self, x: jax.Array, *, train: bool, styles: StyleMix | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Maps `[N, H, W, 3]` to the trunk (after stage 3) and stage 4, at `H / trunk_stride`.
+
+        Args:
+            x: Normalized images.
+            train: Whether batch norms use the batch's statistics.
+            styles: How styles are mixed; None for not at all.
+        """
         x = keeping(self.keep, "stages", Backbone._stem)(self, x, train)
         trunk = x
         for stage in range(4):
             x = keeping(self.keep, "stages", functools.partial(Backbone._stage, stage=stage))(
                 self, x, train
             )
+            if styles is not None:
+                x = mix_styles(x, styles, stage=stage)
             if stage == 2:
                 trunk = x
         return trunk, x

@@ -60,6 +60,16 @@ class AugmentSettings(ColorSettings):
         high=1,
         need="above 0 and at most 1 (from 0.001)",
     )
+    mix_styles: float = setting(
+        0.0,
+        "Probability that an image takes on part of the style of another one in the batch: of mean "
+        "and standard deviation of each channel, after the first and after the second stage of the "
+        "network (MixStyle).",
+        low=0,
+        high=1,
+        need="between 0 and 1",
+        added=True,
+    )
     erasing_fill: tuple[float, float, float] = setting(
         MEAN,
         "What the normalized image gets there, per channel; published: the raw mean colors.",

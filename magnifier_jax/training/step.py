@@ -25,7 +25,7 @@ from magnifier_jax.devices import (
     split_over,
     training_options,
 )
-from magnifier_jax.model import BACKBONES, MagnifierNet, draw_occluded_parts
+from magnifier_jax.model import BACKBONES, MagnifierNet, draw_occluded_parts, draw_style_mix
 from magnifier_jax.training.augmentation import augment
 from magnifier_jax.training.losses import total_loss
 from magnifier_jax.training.optimizer import learning_rate, make_optimizer, moving_average
@@ -34,6 +34,9 @@ Tree = Any
 
 # Functions kept of each kind: whoever trains again in the same process need not compile again.
 _KEPT = 8
+
+# Number of the key of what mixes styles, apart from those that `augment` makes of the same key.
+_STYLES = 8
 
 
 @struct.dataclass
@@ -236,6 +239,13 @@ def update_function(config: Config, model: MagnifierNet) -> StepFunction:
                 num_parts=config.model.num_parts,
                 images=images.shape[0] if config.occlusion.per_picture else None,
             )
+        styles = None
+        if config.augment.mix_styles:
+            styles = draw_style_mix(
+                jax.random.fold_in(augment_key, _STYLES),
+                config.augment.mix_styles,
+                images=images.shape[0],
+            )
         diversity_on = (epoch >= config.loss.diversity_start_epoch).astype(jnp.float32)
 
         def loss(params: Tree) -> tuple[jax.Array, tuple[dict[str, jax.Array], Tree]]:
@@ -246,6 +256,7 @@ def update_function(config: Config, model: MagnifierNet) -> StepFunction:
                 part_labels=part_labels,
                 hidden=hidden,
                 labeled=batch.labeled,
+                styles=styles,
                 mutable=["batch_stats"],
             )
             total, terms = total_loss(

@@ -10,9 +10,8 @@ preset `worlds`, and is measured on other people under the other half. Each row 
     ibn         half of the channels of three stages normalized by instance (IBN-a)
     stem        the stem normalized by instance
     average     a learning rate along half a cosine, and the mean of the weights
-    mix         styles of early features mixed between images (MixStyle), half of the time
     circle      the circle loss beside the triplet loss
-    ibn_mix     ibn and mix
+    ibn_mix     ibn, and styles of early features mixed between images (MixStyle)
     all         color, ibn, stem, average and circle
 """
 
@@ -22,7 +21,7 @@ from ml_collections import ConfigDict
 
 from configs import default, quickstart
 
-ROWS = ("baseline", "color", "erasing", "ibn", "stem", "mix", "ibn_mix", "average", "circle", "all")
+ROWS = ("baseline", "color", "erasing", "ibn", "ibn_mix", "stem", "average", "circle", "all")
 SEEN = (
     "overcast+sunny+mall+subway+phone+faded",
     "bricks+shops+park+tiles+facade+traffic",
@@ -60,7 +59,7 @@ def get_config(row: str = "all") -> ConfigDict:
         vary_colors(config)
     if row == "erasing":
         config.augment.erasing = 0.5
-    if row in ("mix", "ibn_mix"):
+    if row == "ibn_mix":
         config.augment.mix_styles = 0.5
     if row in ("ibn", "ibn_mix", "all"):
         config.model.backbone = "small_ibn_a"

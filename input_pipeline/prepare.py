@@ -44,8 +44,8 @@ def _parser() -> console.Parser:
     parser.add_argument(
         "--root",
         type=pathlib.Path,
-        default=pathlib.Path(),
-        help="the dataset's folder, or the folder that holds it (here)",
+        help="the dataset's folder, or the folder that holds it (here; drawn people: the user's "
+        "cache folder)",
     )
     parser.add_argument(
         "--part-labels",
@@ -116,7 +116,7 @@ def _run(given: argparse.Namespace) -> None:
 
 def prepare_datasets(
     dataset: str,
-    root: str | os.PathLike[str] = ".",
+    root: str | os.PathLike[str] | None = None,
     *,
     part_labels: str = "required",
     part_label_model: str = "",
@@ -133,7 +133,7 @@ def prepare_datasets(
 
     Args:
         dataset: `name[:variant][@folder]`, several joined by commas.
-        root: The dataset's folder, or the folder that holds it.
+        root: The dataset's folder, or the folder that holds it; None as for `read_dataset`.
         part_labels: As `config.data.part_labels`.
         part_label_model: As `config.data.part_label_model`.
         images_without_map: As `config.data.images_without_map`.
@@ -148,7 +148,9 @@ def prepare_datasets(
         UserError: The sheet or `data_dir` cannot be written.
     """
     folder = user_path(data_dir or default_data_dir())
-    readings = readers.read_each(dataset, user_path(root), allow_outside=allow_outside)
+    readings = readers.read_each(
+        dataset, None if root is None else user_path(root), allow_outside=allow_outside
+    )
     place = None if sheet is None else user_path(sheet)
     sheets = _sheets_of(readings, place)
     with contextlib.ExitStack() as claims:  # Before any file is looked at.

@@ -15,12 +15,12 @@ import numpy as np
 from input_pipeline.check import Checked, check_dataset
 from input_pipeline.dataset import NUM_PARTS, ReidDataset, Sample
 from input_pipeline.errors import DataError, UserError, combined, printable
-from input_pipeline.files import cache_folder, default_data_dir, user_path
+from input_pipeline.files import default_data_dir, user_path
 from input_pipeline.identities.unknown import UNKNOWN_CAMERA
 from input_pipeline.loader import Batch, decode_split
 from input_pipeline.readers import (
     Reading,
-    parse_spec,
+    needs_root,
     read_each,
     refuse_shared_people,
     split_specs,
@@ -30,8 +30,6 @@ from input_pipeline.store.splits import PreparedSplit, prepare
 from magnifier_jax.config import Config, DataConfig
 from magnifier_jax.training.manifest import Manifest, list_people, titles_of
 
-# Datasets that are drawn rather than found, so that no folder has to be named.
-_DRAWN = "synthetic"
 _TESTED = ("query", "gallery")
 NO_TEST_SET = "none"
 """The value of `data.test` with which nothing is evaluated."""
@@ -349,15 +347,12 @@ def _tell(found: Sequence[Checked]) -> None:
 
 
 def _read(data: DataConfig, specs: Sequence[str], *, progress: bool) -> tuple[Reading, ...]:
-    root = user_path(data.root)
-    if not data.root:
-        for spec in map(parse_spec, specs):
-            if spec.name != _DRAWN and spec.folder is None:
-                raise UserError(
-                    "config.data.root is empty: name the folder that holds the datasets, as in "
-                    "--config.data.root=/data"
-                )
-        root = cache_folder()
+    if not data.root and any(map(needs_root, specs)):
+        raise UserError(
+            "config.data.root is empty: name the folder that holds the datasets, as in "
+            "--config.data.root=/data"
+        )
+    root = user_path(data.root) if data.root else None
     return read_each(specs, root, progress=progress, allow_outside=data.allow_outside)
 
 

@@ -6,7 +6,7 @@ begin with an underscore and which has `read(root)`; adding one is adding a file
 variants, `read` also takes `variant=''`; where reading may take long, `progress=True`; where files
 may lie anywhere, `allow_outside=False`. A reader may have a `NOTICE` for everyone who uses the
 dataset, and say whose images it has with `PEOPLE`, so that it is not mixed with another dataset of
-the same people.
+the same people. One that makes its images says with `default_root()` where, if no root is given.
 """
 
 from __future__ import annotations
@@ -117,9 +117,19 @@ def split_specs(specs: str | Sequence[str]) -> list[str]:
     return texts
 
 
+def needs_root(spec: str) -> bool:
+    """Whether a spec names images that have to be found rather than made, and no folder.
+
+    Raises:
+        DataError: The spec cannot be understood.
+    """
+    parsed = parse_spec(spec)
+    return parsed.folder is None and not hasattr(_module(parsed), "default_root")
+
+
 def read_dataset(
     spec: str,
-    root: pathlib.Path | str,
+    root: pathlib.Path | str | None,
     *,
     progress: bool = True,
     allow_outside: bool = False,
@@ -132,7 +142,8 @@ def read_dataset(
     Args:
         spec: `name[:variant][@folder]`.
         root: The folder that holds the dataset, or that is the dataset; a folder in the spec is
-            relative to it.
+            relative to it. None is the current folder, and for images that are made and that no
+            folder is named for the user's cache.
         progress: Whether to show a progress bar where something is drawn or unpacked first.
         allow_outside: Whether a table may name files outside its folder.
 
@@ -140,10 +151,13 @@ def read_dataset(
         DataError: The spec, the folder or its files cannot be used.
     """
     parsed = parse_spec(spec)
-    folder = user_path(root)
-    if parsed.folder is not None:
-        folder = folder / user_path(parsed.folder)
     reader = _module(parsed)
+    if parsed.folder is not None:
+        folder = user_path(root or ".") / user_path(parsed.folder)
+    elif root is None and hasattr(reader, "default_root"):
+        folder = reader.default_root()
+    else:
+        folder = user_path(root or ".")
     takes = inspect.signature(reader.read).parameters
     if parsed.variant and "variant" not in takes:
         raise DataError(f"{parsed.name} has no variant {parsed.variant!r}: leave it out")
@@ -163,7 +177,7 @@ def read_dataset(
 
 def read_each(
     specs: str | Sequence[str],
-    root: pathlib.Path | str,
+    root: pathlib.Path | str | None,
     *,
     progress: bool = True,
     allow_outside: bool = False,

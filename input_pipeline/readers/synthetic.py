@@ -8,6 +8,7 @@ import pathlib
 import re
 
 from input_pipeline.dataset import ReidDataset
+from input_pipeline.files import cache_folder
 from input_pipeline.identities.file_names import Who
 from input_pipeline.layouts.protocol import read_three_folders
 from input_pipeline.synthetic import generate
@@ -18,6 +19,11 @@ TITLE = "the synthetic pedestrians"
 _NAME = re.compile(
     r"(?P<stem>(?P<identity>\d{4,5})_c(?P<camera>\d+)s1_\d{6}_\d{2})(?P<frame>f\d{2,})?\.jpg"
 )
+
+
+def default_root() -> pathlib.Path:
+    """Where they are drawn if no folder is named: once for every command."""
+    return cache_folder()
 
 
 def read(root: pathlib.Path, *, variant: str = "", progress: bool = True) -> ReidDataset:

@@ -30,8 +30,8 @@ def add_labeling_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--root",
         type=pathlib.Path,
-        default=pathlib.Path(),
-        help="the dataset's folder, or the folder that holds it (here)",
+        help="the dataset's folder, or the folder that holds it (here; drawn people: the user's "
+        "cache folder)",
     )
     add(
         "--output",
@@ -60,9 +60,7 @@ def label_datasets(given: argparse.Namespace, labeler: PartLabeler) -> None:
             the other images are labeled first.
         UserError: The sheet cannot be written.
     """
-    readings = readers.read_each(
-        given.dataset, user_path(given.root), allow_outside=given.allow_outside
-    )
+    readings = readers.read_each(given.dataset, given.root, allow_outside=given.allow_outside)
     _refuse_unread(readings)
     datasets = [reading.dataset for reading in readings if reading.dataset is not None]
     if len(datasets) > 1 and (given.output is not None or given.sheet is not None):

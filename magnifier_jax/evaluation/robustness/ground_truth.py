@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from input_pipeline.errors import DataError, UserError
-from input_pipeline.files import cache_folder, reading
+from input_pipeline.files import reading, user_path
 from input_pipeline.images.codec import decode_parts
 from input_pipeline.readers import parse_spec, read_dataset, split_specs
 from input_pipeline.synthetic.settings import SETTINGS_FILE, read_settings
@@ -53,7 +53,7 @@ def find_ground_truth(spec: str, root: str) -> GroundTruth:
     Raises:
         DataError: The dataset cannot be read.
     """
-    folder = pathlib.Path(os.path.expandvars(root)).expanduser() if root else cache_folder()
+    folder = user_path(root) if root else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # They were said when the set was opened.
         dataset = read_dataset(spec, folder, progress=False)

@@ -189,3 +189,32 @@ def test_progress_reaches_a_reader_that_takes_long(tmp_path, capsys):
 def test_a_variant_that_does_not_exist_is_refused(layout, tmp_path):
     with pytest.raises(DataError, match="no variant 'big'"):
         readers.read_dataset(f"{layout}:big", tmp_path)
+
+
+def test_drawn_people_have_one_place_for_every_command(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    drawn = readers.read_dataset("synthetic:tiny", None, progress=False)
+    assert drawn.root == tmp_path / "cache" / "magnifier_jax" / "synthetic_tiny"
+    # A folder that is named is that of the user, for them and for what is only found.
+    named = readers.read_dataset("synthetic:tiny@mine", None, progress=False)
+    assert named.root.absolute() == tmp_path / "mine" / "synthetic_tiny"
+    rooted = readers.read_dataset("synthetic:tiny", tmp_path / "r", progress=False)
+    assert rooted.root == tmp_path / "r" / "synthetic_tiny"
+    spec = layouts.LAYOUTS["folders"](tmp_path)
+    assert readers.read_dataset(spec, None).root.absolute().is_relative_to(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("spec", "needs"),
+    [
+        ("synthetic:tiny", False),
+        ("synthetic", False),
+        ("synthetic:tiny@here", False),
+        ("folders@/my/set", False),
+        ("folders", True),
+        ("market1501", True),
+    ],
+)
+def test_only_images_that_are_found_need_a_root(spec, needs):
+    assert readers.needs_root(spec) == needs

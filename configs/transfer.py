@@ -8,10 +8,10 @@ preset `worlds`, and is measured on other people under the other half. Each row 
     color       random changes of color, gray images and blur
     erasing     random erasing
     ibn         half of the channels of three stages normalized by instance (IBN-a)
+    ibn_mix     ibn, and styles of early features mixed between images (MixStyle)
     stem        the stem normalized by instance
     average     a learning rate along half a cosine, and the mean of the weights
     circle      the circle loss beside the triplet loss
-    ibn_mix     ibn, and styles of early features mixed between images (MixStyle)
     all         color, ibn, stem, average and circle
 """
 

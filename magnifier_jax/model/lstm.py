@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -22,7 +24,7 @@ class LSTM(nn.Module):
     it would move a single one.
 
     The input's part of the gates does not depend on the recurrence, so one matrix product makes
-    it for the whole sequence; `nn.scan` runs over what is left.
+    it for the whole sequence; a scan runs over what is left.
     """
 
     features: int
@@ -43,37 +45,72 @@ class LSTM(nn.Module):
         bias = self.param("input_bias", uniform, (gates,), self.param_dtype)
         inputs = jnp.einsum("ntc,cg->ntg", sequence.astype(self.dtype), kernel.astype(self.dtype))
         inputs = inputs.astype(self.param_dtype) + bias[None, None]
-
-        scan = nn.scan(
-            _Step,
-            variable_broadcast="params",
-            split_rngs={"params": False},
-            in_axes=1,
-            out_axes=1,
-            unroll=sequence.shape[1] if self.unroll else 1,
-        )
-        start = jnp.zeros((sequence.shape[0], self.features), self.param_dtype)
-        step = scan(self.features, uniform, self.dtype, self.param_dtype, name="step")
-        (hidden, _), _ = step((start, start), inputs)
-        return hidden.astype(self.dtype)
+        step = _Step(self.features, uniform, self.unroll, self.dtype, self.param_dtype, name="step")
+        return step(inputs).astype(self.dtype)
 
 
 class _Step(nn.Module):
+    """The part of the LSTM that is computed step by step, with its parameters."""
+
     features: int
     uniform: nn.initializers.Initializer
+    unroll: bool
     dtype: Dtype
     param_dtype: Dtype
 
     @nn.compact
-    def __call__(
-        self, carry: tuple[jax.Array, jax.Array], inputs: jax.Array
-    ) -> tuple[tuple[jax.Array, jax.Array], None]:
-        hidden, cell = carry
+    def __call__(self, inputs: jax.Array) -> jax.Array:
         gates = 4 * self.features
         kernel = self.param("hidden_kernel", self.uniform, (self.features, gates), self.param_dtype)
         bias = self.param("hidden_bias", self.uniform, (gates,), self.param_dtype)
-        recurrent = jnp.dot(hidden.astype(self.dtype), kernel.astype(self.dtype))
-        into, forget, new, out = jnp.split(inputs + recurrent + bias[None], 4, axis=-1)
+        return _recur(inputs + bias[None, None], kernel.astype(self.dtype), self.unroll)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _recur(inputs: jax.Array, kernel: jax.Array, unroll: bool) -> jax.Array:
+    """The last hidden state `[N, F]` of gates `[N, T, 4 F]` and a recurrent kernel `[F, 4 F]`.
+
+    The kernel's gradient is one matrix product over all steps. Differentiated as it stands, the
+    loop would make a product for each step and read and write the whole sum of them every time.
+    """
+    return _run(inputs, kernel, unroll)[0]
+
+
+def _run(inputs: jax.Array, kernel: jax.Array, unroll: bool) -> tuple[jax.Array, jax.Array]:
+    """The last hidden state, and those before each step `[T, N, F]` in the kernel's type."""
+
+    def step(
+        carry: tuple[jax.Array, jax.Array], inputs: jax.Array
+    ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+        hidden, cell = carry
+        before = hidden.astype(kernel.dtype)
+        into, forget, new, out = jnp.split(inputs + jnp.dot(before, kernel), 4, axis=-1)
         cell = nn.sigmoid(forget) * cell + nn.sigmoid(into) * jnp.tanh(new)
-        hidden = nn.sigmoid(out) * jnp.tanh(cell)
-        return (hidden, cell), None
+        return (nn.sigmoid(out) * jnp.tanh(cell), cell), before
+
+    start = jnp.zeros((inputs.shape[0], kernel.shape[0]), inputs.dtype)
+    steps = inputs.swapaxes(0, 1)
+    (hidden, _), before = jax.lax.scan(
+        step, (start, start), steps, unroll=len(steps) if unroll else 1
+    )
+    return hidden, before
+
+
+def _recur_forward(
+    inputs: jax.Array, kernel: jax.Array, unroll: bool
+) -> tuple[jax.Array, tuple[jax.tree_util.Partial, jax.Array]]:
+    run = functools.partial(_run, kernel=kernel, unroll=unroll)
+    hidden, pull_back, before = jax.vjp(run, inputs, has_aux=True)
+    return hidden, (pull_back, before)
+
+
+def _recur_backward(
+    unroll: bool, kept: tuple[jax.tree_util.Partial, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    pull_back, before = kept
+    (inputs,) = pull_back(gradient)
+    by_step = inputs.swapaxes(0, 1).astype(before.dtype)
+    return inputs, jnp.einsum("tnf,tng->fg", before, by_step)
+
+
+_recur.defvjp(_recur_forward, _recur_backward)

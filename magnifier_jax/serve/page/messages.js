@@ -11,6 +11,15 @@ export function busy(is) {
   $("grid").setAttribute("aria-busy", String(is));
 }
 
+// Says something beside what has just been said.
+export function alsoSay({title, text}) {
+  const box = $("message");
+  if (box.hidden) return message({title, text, error: true});
+  const words = document.createElement("p");
+  words.textContent = `${title}. ${text}`;
+  box.querySelector("p").after(words);
+}
+
 export function message({title, text, error = false, buttons = []}) {
   const box = $("message");
   box.className = error ? "message error" : "message";

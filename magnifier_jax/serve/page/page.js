@@ -5,9 +5,9 @@ import {download, table} from "./csv.js";
 import {takeFiles} from "./files.js";
 import {galleryFilters, showFilters, where} from "./filters.js";
 import {Grid} from "./grid.js";
-import {$, busy, message, say} from "./messages.js";
+import {$, alsoSay, busy, message, say} from "./messages.js";
 import {PartPicker} from "./parts.js";
-import {Query, QueryImage} from "./query.js";
+import {Query, QueryImage, reasons} from "./query.js";
 import {markRow, queryRow} from "./rows.js";
 import {WhyWindow} from "./why.js";
 
@@ -89,9 +89,6 @@ function begin(query, {remember = true} = {}) {
   $("drop").classList.add("small-drop");
   $("drop").querySelector("strong").textContent = "Search by another image";
   $("add").hidden = false;
-  $("other-cameras-row").hidden = !query.images.some((image) =>
-    image.entry && image.entry.camera !== null);
-  $("cut-rates").hidden = state.tracklets || query.images.length > 1;
   showQuery();
   showMarks();
   search();
@@ -101,6 +98,9 @@ function begin(query, {remember = true} = {}) {
 function showQuery() {
   const query = state.query;
   const {shown} = query;
+  $("other-cameras-row").hidden = !query.images.some((image) =>
+    image.entry && image.entry.camera !== null);
+  $("cut-rates").hidden = state.tracklets || query.images.length > 1;
   $("query-figure").hidden = false;
   if ($("query-image").getAttribute("src") !== shown.url) $("query-image").src = shown.url;
   $("query-image").alt = `The query, ${shown.name}`;
@@ -137,15 +137,9 @@ function addImages(images) {
 // Searches by files of one person, or adds them to the query.
 function useFiles(files, {add = false} = {}) {
   if (!files.length) return;
-  const large = files.find((file) => file.size > state.info.largest_upload);
-  if (large) {
-    const most = Math.floor(state.info.largest_upload / 2 ** 20);
-    message({title: "That file is too large", error: true,
-      text: `${large.name} has ${Math.ceil(large.size / 2 ** 20)} MB; ${most} MB are allowed.`});
-    return;
-  }
   if (!add && files.length <= TOGETHER) state.query = null;
-  addImages(files.map((file) => new QueryImage({file})));
+  const largest = state.info.largest_upload;
+  addImages(files.map((file) => new QueryImage({file, largest})));
 }
 
 function options() {
@@ -161,12 +155,16 @@ function search() {
   const query = state.query;
   if (!query) return browse(0);
   return asking(async (signal) => {
-    await query.embed(signal);
-    if (state.query === query) picker.show(query.embedded, query.parts);
+    const leftOut = await query.embed(signal);
+    if (state.query === query) {
+      if (leftOut.length) showQuery();
+      else picker.show(query.embedded, query.parts);
+    }
     const found = await query.ask((name) =>
       api.search({...name, ...options(), limit: MORE}, signal));
     state.matches = found.matches;
     show(found);
+    if (leftOut.length) alsoSay({title: "Left out", text: reasons(leftOut)});
     const unknown = query.images.some((image) => !image.embedded);
     if (unknown && state.info.parts.length) lookAtParts(query);
   }, search);

@@ -2,10 +2,14 @@
 
 import * as api from "./api.js";
 
+const MB = 2 ** 20; // bytes
+
 // An image that is searched for: an uploaded file, or an image of the gallery.
 export class QueryImage {
-  constructor({file = null, entry = null}) {
+  // A file may have `largest` bytes.
+  constructor({file = null, entry = null, largest = Infinity}) {
     this.file = file;
+    this.largest = largest;
     this.entry = entry;
     this.url = file ? URL.createObjectURL(file) : api.wholeImage(entry.id);
     this.name = file ? file.name || "pasted image" : entry.name;
@@ -13,9 +17,18 @@ export class QueryImage {
   }
 
   async embed(signal) {
+    if (this.file?.size > this.largest) {
+      const [size, most] = [Math.ceil(this.file.size / MB), Math.floor(this.largest / MB)];
+      throw new api.Failure("upload", `It has ${size} MB; ${most} MB are allowed.`);
+    }
     this.embedded = this.file ? await api.embed(this.file, signal)
       : await api.partsOf(this.entry.id, signal);
   }
+}
+
+// Why files cannot be searched for, one line each.
+export function reasons(leftOut) {
+  return leftOut.map(({image, reason}) => `${image.name}: ${reason}`).join("\n");
 }
 
 // What is known of a query: images of one person, which are searched for as one.
@@ -51,10 +64,24 @@ export class Query {
     return {...this.shown.embedded, parts};
   }
 
+  // Embeds its files. Those that are no usable images are left out, unless none is left: says
+  // which and why.
   async embed(signal) {
+    const leftOut = [];
     for (const image of this.images) {
-      if (image.file && !image.embedded) await image.embed(signal);
+      if (!image.file || image.embedded) continue;
+      try {
+        await image.embed(signal);
+      } catch (error) {
+        if (error.code !== "upload") throw error;
+        leftOut.push({image, reason: error.message});
+      }
     }
+    const kept = this.images.filter((one) => !leftOut.some(({image}) => image === one));
+    if (!kept.length) throw new api.Failure("upload", reasons(leftOut));
+    this.images = kept;
+    if (!kept.includes(this.shown)) this.shown = kept.at(-1);
+    return leftOut;
   }
 
   // Asks with what the server calls the images, and sends those again that it has forgotten.

@@ -21,7 +21,7 @@ from magnifier_jax.serve.http.app import make_app
 from magnifier_jax.serve.http.security import Access
 from magnifier_jax.serve.server import link, listen
 
-from .conftest import TOKEN, make_service
+from .conftest import LIMITS, TOKEN, make_service
 
 webdriver = pytest.importorskip("selenium.webdriver")
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
@@ -247,6 +247,53 @@ def test_several_images_of_one_person_are_searched_for_as_one(page, served, mode
     names = served.gallery.search(model.embed(one), top=20).names[0].tolist()
     assert page.names() == [ODD if name == odd else name for name in names]
     assert not page.find("#query-list").is_displayed()
+
+
+def test_a_file_that_is_no_image_is_left_out_among_several(page, served, model, tmp_path):
+    broken, text = tmp_path / "broken.jpg", tmp_path / "notes.jpg"
+    broken.write_bytes(served.queries[0].read_bytes()[:-300])
+    text.write_text("no image")
+    one, two = served.queries[:2]
+    odd = served.gallery.names[-1]
+
+    def told(*names):
+        """What the page says was left out."""
+        message = page.wait(lambda: page.find("#message").is_displayed() and page.find("#message"))
+        assert "Left out" in message.text
+        assert message.get_attribute("role") == "alert"
+        assert [name for name in ("broken", "notes") if f"{name}.jpg: " in message.text] == [*names]
+        assert len(page.complaints()) == len(names)  # The browser notes every refusal.
+
+    page.give(one, broken, two, text)
+    told("broken", "notes")
+    names = found_together(model, served.gallery, one, two)
+    assert page.names() == [ODD if name == odd else name for name in names]
+    assert len(page.texts("#query-list li")) == 2
+    assert page.find("#query-name").text == two.name
+    # One that is added leaves the query as it was.
+    page.give(broken, on="#add")
+    told("broken")
+    assert page.names() == [ODD if name == odd else name for name in names]
+    # With one image left it is a query of one image, its calibrated cuts included.
+    page.give(text, one)
+    told("notes")
+    assert "together" not in page.status()
+    assert not page.find("#query-list").is_displayed()
+    assert not page.run("return document.querySelector('#cut-rates').hidden")
+    # Too large a file, which is not sent at all.
+    large = tmp_path / "large.jpg"
+    large.write_bytes(bytes(LIMITS.bytes + 1))
+    page.give(large, two)
+    message = page.wait(lambda: page.find("#message").is_displayed() and page.find("#message"))
+    assert "large.jpg: It has" in message.text
+    assert page.complaints() == []
+    assert page.find("#query-name").text == two.name
+    # Nothing but bad files is no query.
+    page.find("#file").send_keys(f"{broken}\n{text}")
+    page.wait(lambda: "did not work" in page.find("#message").text)
+    assert "broken.jpg: " in page.find("#message").text
+    assert "notes.jpg: " in page.find("#message").text
+    assert len(page.complaints()) == 2
 
 
 def test_tracklets_are_ranked_where_they_are_known(chromium, model, served):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -96,17 +97,17 @@ def _run(inputs: jax.Array, kernel: jax.Array, unroll: bool) -> tuple[jax.Array,
     return hidden, before
 
 
-def _recur_forward(
-    inputs: jax.Array, kernel: jax.Array, unroll: bool
-) -> tuple[jax.Array, tuple[jax.tree_util.Partial, jax.Array]]:
+_Kept = tuple[Callable[[jax.Array], tuple[jax.Array]], jax.Array]
+"""What pulls a gradient back to the inputs, and the hidden states before each step."""
+
+
+def _recur_forward(inputs: jax.Array, kernel: jax.Array, unroll: bool) -> tuple[jax.Array, _Kept]:
     run = functools.partial(_run, kernel=kernel, unroll=unroll)
     hidden, pull_back, before = jax.vjp(run, inputs, has_aux=True)
     return hidden, (pull_back, before)
 
 
-def _recur_backward(
-    unroll: bool, kept: tuple[jax.tree_util.Partial, jax.Array], gradient: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def _recur_backward(unroll: bool, kept: _Kept, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
     pull_back, before = kept
     (inputs,) = pull_back(gradient)
     by_step = inputs.swapaxes(0, 1).astype(before.dtype)

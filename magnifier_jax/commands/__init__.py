@@ -9,6 +9,7 @@ from input_pipeline.command_table import CommandTable
 COMMANDS = {
     "train": ("magnifier_jax.commands.train", "train a network, or resume a run"),
     "evaluate": ("magnifier_jax.commands.evaluate", "measure a trained network on test sets"),
+    "adapt": ("magnifier_jax.commands.adapt", "fit a network to other cameras without labels"),
     "embed": ("magnifier_jax.commands.embed", "embed a folder of images into a gallery"),
     "gallery": ("magnifier_jax.commands.gallery", "look after a gallery that grows"),
     "search": ("magnifier_jax.commands.search", "find the images of a gallery most like a query"),

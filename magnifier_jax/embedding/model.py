@@ -5,9 +5,10 @@ from __future__ import annotations
 import concurrent.futures
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import jax
 import numpy as np
 import tqdm
 from numpy.typing import NDArray
@@ -21,13 +22,16 @@ from magnifier_jax.embedding.embeddings import Embeddings, visible_parts
 from magnifier_jax.embedding.inputs import Channels, Images, Source, list_sources
 from magnifier_jax.embedding.network import (
     EmbeddedArrays,
+    JaxNetwork,
     Precision,
     Trained,
+    adapted_to,
 )
 
 if TYPE_CHECKING:
     from magnifier_jax.evaluation import Score
 
+_LEAST = 16  # images that say something about cameras
 _POOL_FROM = 16  # images in memory from which threads are worth their start
 
 
@@ -206,6 +210,86 @@ class Model:
             raise _refusal(sources, problems)
         return self._joined(found, sources, positions, problems)
 
+    def adapt(
+        self,
+        images: Images,
+        *,
+        channels: Channels = "RGB",
+        batch_size: int = 64,
+        most: int = 4096,
+        seed: int = 0,
+        skip_bad: bool = False,
+        progress: bool = False,
+        say: Callable[[str], None] | None = None,
+    ) -> Model:
+        """The same network with batch norms that fit other cameras, without labels.
+
+        See `magnifier_jax.model.statistics`. Of n images, the statistics are n / (n + 16) those of
+        the images and for the rest those of the training, as Schneider et al., "Improving
+        robustness against common corruptions by covariate shift adaptation", NeurIPS 2020, weigh
+        them. Descriptors of the two networks cannot be compared with each other.
+
+        Args:
+            images: Images of the cameras it is for, as for `embed`; of many people, best all those
+                of the gallery. At least 16.
+            channels: As for `embed`.
+            batch_size: Images whose statistics are taken together; more need more memory.
+            most: Of more images than this, so many are drawn.
+            seed: Of the order, so that a batch holds images of all cameras.
+            skip_bad: Whether images that cannot be used are left out, instead of refused.
+            progress: Whether to show a progress bar.
+            say: Told how many images were used, and which were left out.
+
+        Returns:
+            A model in memory, run by jax; `mj.export` writes it to a file.
+
+        Raises:
+            UserError: There are too few images, an image cannot be used, or the network can only be
+                run.
+            FilesError: Files cannot be used.
+        """
+        trained = self.trained
+        if batch_size < _LEAST or most < _LEAST:
+            raise UserError(f"batch_size and most must be {_LEAST} or more.")
+        sources = list_sources(images, channels=channels)
+        order = np.random.default_rng(seed).permutation(len(sources))[:most]
+        chosen = [sources[place] for place in order]
+        if len(chosen) < _LEAST:
+            raise _too_few(len(chosen))
+        network = self._network
+        mesh = network.mesh if isinstance(network, JaxNetwork) else make_mesh(jax.local_devices())
+        # Batches of one size, of which none is left half empty.
+        size = len(chosen) // max(1, len(chosen) // batch_size)
+        problems: dict[int, Problem] = {}
+
+        def batches() -> Iterator[NDArray[np.uint8]]:
+            waiting: list[NDArray[np.uint8]] = []
+            given = 0
+            with tqdm.tqdm(total=len(chosen), unit="img", disable=not progress) as bar:
+                for start, read in _batches(chosen, self.image_size, size=size):
+                    for place, image in enumerate(read, start):
+                        if isinstance(image, Problem):
+                            problems[place] = image
+                        else:
+                            waiting.append(image)
+                    while len(waiting) >= size:
+                        yield np.stack(waiting[:size])
+                        waiting, given = waiting[size:], given + size
+                    bar.update(len(read))
+            if not given and len(waiting) >= _LEAST:
+                yield np.stack(waiting)
+
+        adapted = adapted_to(trained, batches(), mesh)
+        if problems and not skip_bad:
+            raise _refusal(chosen, problems)
+        if adapted is None:
+            raise _too_few(len(chosen) - len(problems))
+        if say is not None:
+            for problem in problems.values():
+                say(f"left out: {problem.path}: {problem.what}")
+            say(f"Adapted to {len(chosen) - len(problems):,} of {len(sources):,} images.")
+        return Model(JaxNetwork(adapted, mesh), path=self.path, flip=self.flip)
+
     def evaluate(
         self,
         test: str,
@@ -325,6 +409,12 @@ def _batches(
                 yield first, [task.result() for task in tasks]
         for first, tasks in ahead:
             yield first, [task.result() for task in tasks]
+
+
+def _too_few(images: int) -> UserError:
+    return UserError(
+        f"{images} images are too few to adapt a network to: give {_LEAST} or more, of many people."
+    )
 
 
 def _refusal(sources: Sequence[Source], problems: Mapping[int, Problem]) -> UserError | FilesError:

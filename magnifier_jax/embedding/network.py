@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -19,12 +20,17 @@ from input_pipeline.errors import UserError
 from magnifier_jax.checkpoints import CheckpointReader
 from magnifier_jax.checkpoints.reader import Which, identities_in
 from magnifier_jax.config import Config
-from magnifier_jax.devices import put_batch, put_replicated
+from magnifier_jax.devices import put_batch, put_replicated, replicated, split_over
 from magnifier_jax.embedding.forward import EmbeddedBatch, EmbedFunction, make_embed
 from magnifier_jax.model import MagnifierNet
 from magnifier_jax.model.folding import fold_norms
+from magnifier_jax.model.statistics import statistics_of, toward
+from magnifier_jax.training.augmentation import normalize
 from magnifier_jax.training.step import abstract_state, build_model
 from magnifier_jax.workdir import WorkDirectory, software_versions
+
+# Images that the statistics of the training count as, beside those that a network is adapted to.
+_PRIOR = 16
 
 Precision = Literal["float32", "bf16"]
 """What convolutions and matrix products are computed in."""
@@ -150,6 +156,45 @@ class JaxNetwork:
         if flip not in self._functions:
             self._functions[flip] = make_embed(self.trained.model, self.mesh, flip=flip)
         return self._functions[flip]
+
+
+def adapted_to(
+    trained: Trained, batches: Iterable[NDArray[np.uint8]], mesh: Mesh
+) -> Trained | None:
+    """The network with batch-norm statistics of images; see `magnifier_jax.model.statistics`.
+
+    Args:
+        trained: The network.
+        batches: uint8 RGB `[N, H, W, 3]`; what does not divide by the devices is left out.
+        mesh: The devices.
+
+    Returns:
+        The network, or None if there was no batch.
+    """
+
+    def find(variables: Any, images: jax.Array) -> Any:
+        return statistics_of(trained.model, variables, normalize(images))
+
+    found = jax.jit(
+        find,
+        in_shardings=(replicated(mesh), split_over(mesh)),
+        out_shardings=replicated(mesh),
+    )
+    variables = put_replicated(jax.device_get(dict(trained.variables)), mesh)
+    total, count = None, 0
+    for images in batches:
+        images = images[: len(images) // mesh.size * mesh.size]
+        part = jax.device_get(found(variables, put_batch(images, mesh)))
+        weighted = jax.tree.map(functools.partial(np.multiply, np.float64(len(images))), part)
+        total = weighted if total is None else jax.tree.map(np.add, total, weighted)
+        count += len(images)
+    if total is None:
+        return None
+    mean = jax.tree.map(lambda x: x / count, total)
+    before = jax.device_get(trained.variables["batch_stats"])
+    after = toward(before, mean, share=count / (count + _PRIOR))
+    after = jax.tree.map(lambda new, old: np.asarray(new, old.dtype), after, before)
+    return dataclasses.replace(trained, variables={**trained.variables, "batch_stats": after})
 
 
 def fingerprint(variables: Any) -> str:

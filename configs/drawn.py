@@ -1,4 +1,8 @@
-"""The network that comes with the package, `mj.load("drawn")`: drawn people alone, varied ones."""
+"""The network that comes with the package, `mj.load("drawn")`: drawn people alone, varied ones.
+
+`configs/drawn.py` trains it from random weights on 5,000 people. `configs/drawn.py:more` goes on
+from there (`config.init.checkpoint`) with 10,000 people, and mixes their styles.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,25 @@ from ml_collections import ConfigDict
 
 from configs import default, transfer
 
-_PEOPLE = "synthetic:worlds:train_identities=5000:test_identities=100:distractor_identities=0"
+STAGES = ("first", "more")
 
 
-def get_config() -> ConfigDict:
-    """A slim ResNet-18 with all branches on 128 × 64 images, made to transfer."""
+def people(number: int) -> str:
+    """The spec of so many people to learn from, and a hundred to be measured on."""
+    return f"synthetic:worlds:train_identities={number}:test_identities=100:distractor_identities=0"
+
+
+def get_config(stage: str = "first") -> ConfigDict:
+    """A slim ResNet-18 with all branches on 128 × 64 images, made to transfer.
+
+    Raises:
+        ValueError: There is no such stage.
+    """
+    if stage not in STAGES:
+        raise ValueError(f"There is no stage {stage!r}: choose one of {', '.join(STAGES)}.")
     config = default.get_config()
     config.name = "drawn"
-    config.data.train = _PEOPLE
+    config.data.train = people(5000)
     config.data.image_size = (128, 64)
     config.data.placement = "device"
     config.model.backbone = "slim_ibn_a"
@@ -32,4 +47,11 @@ def get_config() -> ConfigDict:
     config.train.evaluate_every_epochs = 3
     config.train.checkpoint_every_steps = 250
     config.evaluate.flip = True
+    if stage == "more":
+        config.data.train = people(10_000)
+        config.augment.mix_styles = 0.5
+        config.optimizer.learning_rate = 7.5e-4
+        config.optimizer.warmup_epochs = 0
+        config.train.epochs = 3
+        config.train.evaluate_every_epochs = 0
     return config

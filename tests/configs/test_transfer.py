@@ -47,9 +47,19 @@ def test_an_unknown_row_is_refused() -> None:
 
 
 def test_the_configuration_of_the_drawn_network_is_that_of_its_weights() -> None:
-    config = Config.from_mapping(drawn.get_config().to_dict())
+    config = Config.from_mapping(drawn.get_config("more").to_dict())
     trained = read_exported(weights.find("drawn")).config
     assert trained.model == config.model
     assert trained.data.train == config.data.train
     assert trained.data.image_size == config.data.image_size
     assert (trained.augment, trained.loss) == (config.augment, config.loss)
+    assert trained.optimizer == config.optimizer
+    assert trained.train == config.train
+
+
+def test_the_second_stage_goes_on_with_the_network_of_the_first() -> None:
+    first, more = (Config.from_mapping(drawn.get_config(stage).to_dict()) for stage in drawn.STAGES)
+    assert (first.model, first.data.image_size) == (more.model, more.data.image_size)
+    assert first == Config.from_mapping(drawn.get_config().to_dict())
+    with pytest.raises(ValueError, match="no stage 'third'"):
+        drawn.get_config("third")

@@ -282,7 +282,8 @@ def test_why(client, served, query):
     assert why["distance"] == pytest.approx(match["distance"], abs=1e-3)
     assert {panel["name"] for panel in why["panels"]} >= {"images", "parts"}
     same = client.post("/why", json={"image": number, "match": number}).json()
-    assert same["distance"] == 0
+    # On some processors the last bits of a row depend on its place in the batch.
+    assert same["distance"] == pytest.approx(0, abs=1e-6)
 
 
 def test_images_are_listed_and_sent(client, served):

@@ -152,12 +152,11 @@ def read_dataset(
     """
     parsed = parse_spec(spec)
     reader = _module(parsed)
+    if root is None and parsed.folder is None and hasattr(reader, "default_root"):
+        root = reader.default_root()
+    folder = user_path(root or ".")
     if parsed.folder is not None:
-        folder = user_path(root or ".") / user_path(parsed.folder)
-    elif root is None and hasattr(reader, "default_root"):
-        folder = reader.default_root()
-    else:
-        folder = user_path(root or ".")
+        folder = folder / user_path(parsed.folder)
     takes = inspect.signature(reader.read).parameters
     if parsed.variant and "variant" not in takes:
         raise DataError(f"{parsed.name} has no variant {parsed.variant!r}: leave it out")

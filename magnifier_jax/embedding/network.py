@@ -184,6 +184,8 @@ def adapted_to(
     total, count = None, 0
     for images in batches:
         images = images[: len(images) // mesh.size * mesh.size]
+        if not len(images):
+            continue
         part = jax.device_get(found(variables, put_batch(images, mesh)))
         weighted = jax.tree.map(functools.partial(np.multiply, np.float64(len(images))), part)
         total = weighted if total is None else jax.tree.map(np.add, total, weighted)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import pathlib
 
 import numpy as np
@@ -50,6 +52,9 @@ def test_every_network_has_its_card_and_is_small(name: str) -> None:
     card = (FOLDER / f"{name}.md").read_text(encoding="utf-8")
     for said in ("Apache-2.0", "never shown a real person", f"configs/{name}.py"):
         assert said in card
+    facts = json.loads((FOLDER / f"{name}.safetensors.json").read_text(encoding="utf-8"))
+    file = FOLDER / f"{name}.safetensors"
+    assert facts["sha256"] == {file.name: hashlib.sha256(file.read_bytes()).hexdigest()}
 
 
 def test_the_drawn_network_embeds_and_says_where_it_is_from(tmp_path: pathlib.Path) -> None:

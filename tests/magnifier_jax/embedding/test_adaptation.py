@@ -12,7 +12,9 @@ from PIL import Image
 import magnifier_jax as mj
 from input_pipeline.errors import FilesError, UserError
 from magnifier_jax.commands.adapt import main
+from magnifier_jax.devices import make_mesh
 from magnifier_jax.embedding.loading import load
+from magnifier_jax.embedding.network import adapted_to
 from magnifier_jax.model.statistics import statistics_of
 from magnifier_jax.training.augmentation import normalize
 
@@ -98,6 +100,12 @@ def test_what_cannot_be_adapted_to_is_refused(model, crops, tmp_path):
         path.write_bytes(b"no image")
     with pytest.raises(UserError, match=r"^14 images are too few"):
         model.adapt(paths, skip_bad=True)
+
+
+def test_fewer_images_than_devices_say_nothing(model, crops):
+    mesh = make_mesh()
+    assert mesh.size > 1
+    assert adapted_to(model.trained, [np.stack(crops[: mesh.size - 1])], mesh) is None
 
 
 def files(crops: list[np.ndarray], folder: pathlib.Path) -> list[pathlib.Path]:

@@ -21,6 +21,9 @@ from magnifier_jax.training.augmentation import normalize
 
 Tree = Any
 
+# Elements of vectors whose squares are still far from the least that float32 can hold.
+_SHORT = 1e-3
+
 
 @struct.dataclass
 class EmbeddedBatch:
@@ -90,7 +93,9 @@ def embed_normalized(
     return EmbeddedBatch(
         descriptor=unit_length(descriptor.astype(jnp.float32)),
         unflipped=unflipped,
-        part_embeddings=None if necks is None else unit_length(necks.astype(jnp.float32)),
+        part_embeddings=(
+            None if necks is None else unit_length(lengthened(necks.astype(jnp.float32)))
+        ),
         part_shares=outputs.part_shares,
         part_map=None if parsing is None else parsing.argmax(-1).astype(jnp.uint8),
     )
@@ -100,6 +105,17 @@ def unit_length(vectors: jax.Array) -> jax.Array:
     """Scales vectors `[…, D]` to length 1; zeros stay zeros."""
     squares = jnp.square(vectors).sum(-1, keepdims=True)
     return vectors * jax.lax.rsqrt(jnp.maximum(squares, 1e-12))
+
+
+def lengthened(vectors: jax.Array) -> jax.Array:
+    """Scales vectors `[…, D]` whose squares would vanish; others keep their bits.
+
+    Weight decay can make the embeddings of parts as short as 1e-19, which does not change their
+    directions; see `magnifier_jax.model.collapse`.
+    """
+    largest = jnp.abs(vectors).max(-1, keepdims=True)
+    short = (largest >= jnp.finfo(vectors.dtype).tiny) & (largest < _SHORT)
+    return vectors * jnp.where(short, 1 / jnp.where(short, largest, 1), 1)
 
 
 def embed_split(

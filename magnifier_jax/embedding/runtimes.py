@@ -27,7 +27,7 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 NAMES = ("descriptor", "part_embeddings", "part_map")
 """Outputs of the graph, of which a network may lack the last two."""
 _AT_ONCE = 4  # images; more take more memory and no less time
-_UNIT = 1e-6  # shorter vectors stay as they are
+_UNIT = 1e-6  # shorter descriptors stay as they are
 
 Outputs = Mapping[str, NDArray[Any]]
 _Run = Callable[[NDArray[np.uint8]], Outputs]
@@ -114,8 +114,8 @@ class GraphNetwork:
         maps = found.get("part_map")
         num_parts = self.config.model.num_parts
         return EmbeddedArrays(
-            _unit_length(descriptors),
-            parts=None if parts is None else _unit_length(parts),
+            _unit_length(descriptors, least=_UNIT),
+            parts=None if parts is None else _unit_length(parts, least=np.finfo(np.float32).tiny),
             part_shares=None if maps is None else part_shares(maps, num_parts=num_parts),
             part_maps=maps,
         )
@@ -127,9 +127,10 @@ def part_shares(part_maps: NDArray[np.uint8], *, num_parts: int) -> NDArray[np.f
     return np.stack([(cells == part).mean(1) for part in range(num_parts)], 1).astype(np.float32)
 
 
-def _unit_length(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return vectors / np.maximum(lengths, np.float32(_UNIT))
+def _unit_length(vectors: NDArray[np.float32], *, least: float) -> NDArray[np.float32]:
+    # In float64, which has room for the squares of short vectors.
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=-1, keepdims=True)
+    return (vectors / np.maximum(lengths, least)).astype(np.float32)
 
 
 def _give_memory_back() -> None:

@@ -27,6 +27,7 @@ from magnifier_jax.embedding.network import Trained, checkpoint_metadata
 from magnifier_jax.evaluation import Evaluator, Score, evaluation_record
 from magnifier_jax.evaluation.report.report import write_report
 from magnifier_jax.model import MagnifierNet
+from magnifier_jax.model.collapse import describe_collapse
 from magnifier_jax.training.interruption import watch_for_stop
 from magnifier_jax.training.log import RunLog
 from magnifier_jax.training.state import (
@@ -252,6 +253,7 @@ class _Loop:
     last: int
     untrained: tuple[Score, ...]
     scores: tuple[Score, ...] = ()
+    said: str = ""
 
     def run(
         self, state: TrainState, should_stop: Callable[[int], bool]
@@ -350,6 +352,14 @@ class _Loop:
         )
         if score is not None:
             self._record(done)
+        self._tell_of_collapse(state)
+
+    def _tell_of_collapse(self, state: TrainState) -> None:
+        """Warns of necks that have died since the last time."""
+        text = describe_collapse(state.variables["params"])
+        if text and text != self.said and jax.process_index() == 0:
+            _logger.warning("%s", text)
+        self.said = text
 
     def _measure(self, state: TrainState, done: int) -> tuple[Score, ...]:
         scores = self.run_.evaluate(state.variables)

@@ -1,15 +1,20 @@
 """The runtimes for CPUs against jax."""
 
+import dataclasses
 import importlib.util
 import sys
 
+import jax
 import numpy as np
 import pytest
 
 from input_pipeline.errors import UserError
 from magnifier_jax.commands import main
+from magnifier_jax.devices import make_mesh
 from magnifier_jax.embedding.loading import load
-from magnifier_jax.embedding.runtimes import check_runtime, part_shares
+from magnifier_jax.embedding.model import Model
+from magnifier_jax.embedding.network import JaxNetwork
+from magnifier_jax.embedding.runtimes import GraphNetwork, check_runtime, part_shares
 from magnifier_jax.export.verification import sample_images
 from magnifier_jax.retrieval import Gallery
 
@@ -46,6 +51,36 @@ def test_a_runtime_says_what_jax_says(tiny_run, by_jax, runtime):
     assert model.has_parts
     assert model.dimension == by_jax.dimension
     assert model.trained.step == by_jax.trained.step
+
+
+def with_short_parts(trained, factor):
+    """The network with the scale of its part necks made smaller, as weight decay does."""
+    params = jax.device_get(trained.variables["params"])
+    necks = {"scale": params["fusion"]["part_necks"]["scale"] * np.float32(factor)}
+    fusion = {**params["fusion"], "part_necks": necks}
+    variables = {**trained.variables, "params": {**params, "fusion": fusion}}
+    return dataclasses.replace(trained, variables=variables)
+
+
+@pytest.mark.parametrize(
+    "runtime",
+    ["jax", *(pytest.param(name, marks=needs(name)) for name in ("onnxruntime", "openvino"))],
+)
+@pytest.mark.parametrize("factor", [1e-4, 1e-20])
+def test_parts_keep_their_directions_however_short_they_are(by_jax, runtime, factor):
+    images = sample_images(3, by_jax.image_size)
+    expected = by_jax.embed(images)
+    short = with_short_parts(by_jax.trained, factor)
+    if runtime == "jax":
+        network = JaxNetwork(short, make_mesh(jax.local_devices()))
+    else:
+        network = GraphNetwork(lambda which: short, "latest", runtime, precision=None)
+    found = Model(network, path=by_jax.path).embed(images)
+    shown = np.linalg.norm(expected.parts, axis=-1) > 0
+    assert shown.any()
+    np.testing.assert_allclose(np.linalg.norm(found.parts, axis=-1), shown, atol=1e-5)
+    np.testing.assert_allclose(found.parts, expected.parts, atol=1e-4)
+    np.testing.assert_allclose(found.descriptors, expected.descriptors, atol=1e-4)
 
 
 @needs("openvino")

@@ -245,6 +245,23 @@ def test_a_loss_that_is_not_finite_stops_the_run(tiny_run, tmp_path, mesh):
     assert (workdir.checkpoints / "5.damaged").is_dir()
 
 
+def test_necks_that_have_died_are_named_once(tiny_run, tmp_path, mesh, monkeypatch, caplog):
+    """Part 2's neck begins as weight decay would leave it."""
+    begin = loop.starting_state
+
+    def start(*arguments, **named):
+        state = begin(*arguments, **named)
+        necks = state.params["fusion"]["part_necks"]
+        state.params["fusion"]["part_necks"] = {"scale": necks["scale"].at[2].set(1e-9)}
+        return state
+
+    monkeypatch.setattr(loop, "starting_state", start)
+    config = longer(tiny_run.config, max_steps=3, checkpoint_every_steps=1)
+    train(config, WorkDirectory(tmp_path), mesh=mesh, progress=False)
+    assert caplog.text.count("have collapsed") == 1
+    assert "the embeddings of torso have collapsed" in caplog.text
+
+
 def test_a_start_that_fails_leaves_the_run_as_it_was(tiny_run, tmp_path, mesh):
     config, workdir = tiny_run.config, WorkDirectory(tmp_path)
     many = dataclasses.replace(config.data, identities_per_batch=16)

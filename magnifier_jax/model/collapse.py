@@ -1,0 +1,54 @@
+"""Necks that training has scaled to nothing.
+
+Weight decay pulls the scale of a neck (a batch norm, which starts at 1) and the classifier behind
+it toward zero. Where the loss that needs them counts little, or tells thousands of identities
+apart of which each is seen rarely, decay wins: both die together, no gradient brings them back,
+and nothing else in the loss shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from input_pipeline.dataset import PART_NAMES
+
+# Necks that a loss uses end between 0.3 and 5; those that have died fall below any bound.
+_ALIVE = 0.01
+_BRANCHES = {"global_branch": "global", "adversarial": "adversarial", "fusion": "fusion"}
+
+
+def collapsed_necks(params: Mapping[str, Any]) -> tuple[str, ...]:
+    """The necks whose largest scale is below 0.01.
+
+    Args:
+        params: The parameters of a `MagnifierNet`.
+
+    Returns:
+        Branches, such as `global`, and body parts, such as `torso`; empty if all are alive.
+    """
+    found = []
+    for branch, name in _BRANCHES.items():
+        necks = params.get(branch, {})
+        if "neck" in necks and np.abs(necks["neck"]["scale"]).max() < _ALIVE:
+            found.append(name)
+        if "part_necks" in necks:
+            largest = np.abs(np.asarray(necks["part_necks"]["scale"])).max(axis=1)
+            names = PART_NAMES if len(largest) == len(PART_NAMES) else range(len(largest))
+            found += [str(name) for name, size in zip(names, largest, strict=True) if size < _ALIVE]
+    return tuple(found)
+
+
+def describe_collapse(params: Mapping[str, Any]) -> str:
+    """A line that says which necks have collapsed, and what to do; empty if none has."""
+    found = collapsed_necks(params)
+    if not found:
+        return ""
+    return (
+        f"the embeddings of {', '.join(found)} have collapsed: weight decay has scaled them to "
+        "nothing, so searches by body parts, explanations or descriptors that use them mean "
+        "little. Train with a larger config.loss.parts (for parts) or a smaller "
+        "config.optimizer.l2."
+    )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 from input_pipeline.synthetic.figure import bags, heads, lower_body, upper_body
 from input_pipeline.synthetic.figure.figure import Figure
+from input_pipeline.synthetic.figure.limbs import lay_limbs
 from input_pipeline.synthetic.figure.pose import SIDES, Pose, View
-from input_pipeline.synthetic.figure.shapes import Canvas, soft_ellipse
+from input_pipeline.synthetic.figure.shapes import Canvas, Surface, soft_ellipse
 from input_pipeline.synthetic.people import Person
 
 _BEHIND = 0.035
@@ -25,15 +28,16 @@ def draw_body(canvas: Canvas, person: Person, pose: Pose, view: View) -> None:
     figure = Figure(canvas, person, pose, view)
     depth = figure.skeleton.depth
     _shadow(figure)
+    arms_laid, legs_laid = _lay_arms_and_legs(figure)
     trunk = 0.5 * (depth("neck") + depth("pelvis"))
     arms = sorted(SIDES, key=lambda side: _arm_depth(figure, side))
     behind = [side for side in arms if _arm_depth(figure, side) < trunk - _BEHIND]
     for side in behind:
-        upper_body.arm(figure, side)
+        upper_body.arm(figure, arms_laid[side])
     if not bags.backpack_seen(figure):
         bags.backpack(figure)
     for side in sorted(SIDES, key=lambda side: depth(f"knee_{side}")):
-        lower_body.leg(figure, side)
+        lower_body.leg(figure, side, legs_laid[side])
     heads.hair_behind(figure)
     heads.neck(figure)
     lower_body.skirts(figure)
@@ -42,11 +46,25 @@ def draw_body(canvas: Canvas, person: Person, pose: Pose, view: View) -> None:
     bags.shoulder_bag(figure)
     for side in arms:
         if side not in behind:
-            upper_body.arm(figure, side)
+            upper_body.arm(figure, arms_laid[side])
     if bags.backpack_seen(figure):
         bags.backpack(figure)
     heads.head(figure)
     bags.handbag(figure)
+
+
+def _lay_arms_and_legs(
+    figure: Figure,
+) -> tuple[dict[str, list[Surface]], dict[str, list[Surface]]]:
+    """The surfaces of both arms and of both legs by side, all laid at once."""
+    limbs = [
+        *(upper_body.arm_limbs(figure, side) for side in SIDES),
+        *(lower_body.leg_limbs(figure, side) for side in SIDES),
+    ]
+    surfaces = iter(lay_limbs(figure.canvas, list(itertools.chain.from_iterable(limbs))))
+    laid = [list(itertools.islice(surfaces, len(group))) for group in limbs]
+    arms, legs = laid[: len(SIDES)], laid[len(SIDES) :]
+    return dict(zip(SIDES, arms, strict=True)), dict(zip(SIDES, legs, strict=True))
 
 
 def _arm_depth(figure: Figure, side: str) -> float:

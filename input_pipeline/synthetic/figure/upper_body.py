@@ -71,18 +71,22 @@ def _sleeve(figure: Figure, surface: Surface, length: float) -> None:
         cloth.weave(surface, top.weave)
 
 
-def torso(figure: Figure) -> None:
-    """Draws the trunk in its garment, and the waist of what is worn below."""
-    top, bottom = figure.person.top, figure.person.bottom
+def torso_limb(figure: Figure) -> Limb:
+    """The trunk in its garment."""
     pelvis = figure.skeleton.at("pelvis")
-    surface = figure.limb(
+    return figure.shape(
         figure.skeleton.at("neck"),
         (pelvis[0], pelvis[1] + 0.02 * figure.view.scale),
         figure.trunk_radii(),
-        top.color,
+        figure.person.top.color,
         caps=(0.006, 0.03),
         yaw=figure.trunk_yaw,
     )
+
+
+def torso(figure: Figure, surface: Surface) -> None:
+    """Draws the trunk in its garment, and the waist of what is worn below."""
+    top, bottom = figure.person.top, figure.person.bottom
     cloth.dress_surface(surface, top.pattern, top.accent, top.count, aspect=0.62)
     cloth.print_on(surface, top.print, top.print_color)
     cloth.art_on(surface, top.chest, top.back)

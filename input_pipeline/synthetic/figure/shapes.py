@@ -36,10 +36,11 @@ def soft_noise() -> np.ndarray:
 
 def noise_at(rows: np.ndarray, columns: np.ndarray, down: int, right: int) -> np.ndarray:
     """`soft_noise` at whole numbers of steps from a place in it; all of one shape `[h, w]`."""
-    column = columns.astype(np.intp)
+    # Half as many bytes as places have in the end: numpy turns more of these at once.
+    column = columns.astype(np.int32)
     column += right
     column &= _TILE - 1  # The remainder, negative numbers included, as _TILE is a power of 2.
-    place = rows.astype(np.intp)
+    place = rows.astype(np.int32)
     place *= _TILE
     place += column
     place += down % _TILE * _TILE
@@ -65,6 +66,18 @@ class Tone:
     direct: float
     ambient: float
     folds: float = 1.0
+
+    @functools.cached_property
+    def factors(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of what faces the light, of everything, and of what faces the camera besides; float32."""
+        direct, ambient, toward = (
+            np.array(factor, np.float32)
+            for factor in (self.direct, 0.8 * self.ambient, 0.2 * self.ambient)
+        )
+        return direct, ambient, toward
+
+
+_PLAIN = Tone(direct=0.62, ambient=0.50)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,8 +184,9 @@ class Surface:
     def paint(self, mask: np.ndarray, color: Color) -> None:
         """Gives `color` to the pixels of `mask` `[h, w]`."""
         if self._index is None:
-            self._index = np.zeros(self.u.shape, np.intp)
-        np.putmask(self._index, mask, len(self._colors))
+            self._index = mask.astype(np.intp)  # 1 for the second color, 0 for the first.
+        else:
+            np.putmask(self._index, mask, len(self._colors))
         self._colors.append(color)
 
     def draw(
@@ -201,6 +215,7 @@ class Surface:
         """
         if self.cover.size == 0:
             return
+        tone = tone or _PLAIN
         slope = self.normal[0] * light[0] + self.normal[1] * light[1]
         shade = self.across * np.float32(slope)
         shade += self.bulge * np.float32(light[2])
@@ -208,12 +223,12 @@ class Surface:
         if gloss:
             shade += gloss * shade**8
         if folds:
-            depth = 0.12 * folds if tone is None else 0.12 * folds * tone.folds
+            depth = 0.12 * folds * tone.folds
             noise = noise_at(self.u * grain[0], self.across * grain[1], shift, 3 * shift)
             shade += noise * np.float32(depth)
-        direct, ambient = (0.62, 0.50) if tone is None else (tone.direct, tone.ambient)
-        shade *= np.float32(direct)
-        shade += np.float32(0.8 * ambient) + np.float32(0.2 * ambient) * self.bulge
+        direct, ambient, toward = tone.factors
+        shade *= direct
+        shade += ambient + toward * self.bulge
         if self.tint is not None:
             shade *= self.tint
         colors = np.array(self._colors, np.float32)
@@ -224,10 +239,12 @@ class Surface:
             color = colors.T.take(self._index, axis=1)
             color *= shade
         rows, columns = self.window
-        under = canvas.planes[..., rows, columns]
-        change = color - under
-        change *= self.cover
-        under += change
+        window = canvas.planes[..., rows, columns]
+        under = window.copy()  # Its rows lie apart, and each sum would look for them.
+        mixed = color - under
+        mixed *= self.cover
+        mixed += under
+        window[...] = mixed
         if part is not None:
             np.putmask(canvas.parts[rows, columns], self.cover > HALF, part)
 

@@ -7,6 +7,8 @@ import numpy as np
 from input_pipeline.dataset import BACKGROUND
 from input_pipeline.synthetic.figure import palette
 from input_pipeline.synthetic.figure.body import draw_body
+from input_pipeline.synthetic.figure.limbs import Limb, lay_limb
+from input_pipeline.synthetic.figure.palette import Color
 from input_pipeline.synthetic.figure.pose import View, draw_pose
 from input_pipeline.synthetic.figure.shapes import Canvas, Surface, soft_ellipse
 from input_pipeline.synthetic.people import draw_person
@@ -34,24 +36,20 @@ def _solid(
     x: float,
     rows: tuple[float, float],
     half: float,
+    color: Color,
 ) -> Surface:
-    return Surface(
-        canvas,
-        (x, rows[0]),
-        (x, rows[1]),
-        np.full(3, half),
-        caps=(0.0, 0.0),
-        yaw=0.0,
-        color=(128, 128, 128),
-    )
+    """An upright block; `rows` are its top and bottom."""
+    ends = (x, rows[0]), (x, rows[1])
+    return lay_limb(canvas, Limb(*ends, np.full(3, half), (0.0, 0.0), 0.0, color))
 
 
 def _pole(rng: np.random.Generator, canvas: Canvas, view: View) -> None:
     s = view.scale
     x = view.x + rng.normal(0, 0.1) * s
     low = view.y + rng.uniform(0.02, 0.06) * s
-    pole = _solid(canvas, x, (-0.1 * s, low), rng.uniform(0.02, 0.045) * s)
-    pole.paint(pole.cover >= 0, palette.darker((170, 172, 176), rng.uniform(0.4, 1.0)))
+    half = rng.uniform(0.02, 0.045) * s
+    color = palette.darker((170, 172, 176), rng.uniform(0.4, 1.0))
+    pole = _solid(canvas, x, (-0.1 * s, low), half, color)
     if rng.random() < 0.4:
         pole.paint(pole.u * 10 % 2 < 1, (224, 186, 50))
     pole.draw(canvas, part=BACKGROUND, light=view.light, gloss=0.4)
@@ -63,10 +61,10 @@ def _box(rng: np.random.Generator, canvas: Canvas, view: View) -> None:
     x = view.x + rng.choice((-1.0, 1.0)) * rng.uniform(0.0, 0.13) * s
     low = view.y + rng.uniform(0.02, 0.07) * s
     soft_ellipse(canvas, (x, low), (1.25 * half, 0.04 * s), 0.5)
-    box = _solid(canvas, x, (low - rng.uniform(0.18, 0.42) * s, low), half)
+    top = low - rng.uniform(0.18, 0.42) * s
     colors = ((150, 112, 74), (70, 96, 74), (116, 120, 126), (58, 72, 104))
     color = colors[int(rng.integers(len(colors)))]
-    box.paint(box.cover >= 0, color)
+    box = _solid(canvas, x, (top, low), half, color)
     box.paint((box.u * 6) % 1 < 0.08, palette.darker(color, 0.7))
     box.paint(box.u < 0.08, palette.darker(color, 1.2))
     box.bulge[:] = 0.9
@@ -82,8 +80,7 @@ def _plant(rng: np.random.Generator, canvas: Canvas, view: View) -> None:
     soft_ellipse(canvas, (x, low + 0.1 * s), (0.16 * s, 0.04 * s), 0.5)
     for lean in rng.permutation(np.linspace(-0.17, 0.17, 13)):
         tip = (x + lean * s, low - (tall - 0.7 * abs(lean)) * rng.uniform(0.7, 1.0) * s)
-        leaf = Surface(
-            canvas,
+        shape = Limb(
             tip,
             (x + 0.15 * lean * s, low),
             np.array((0.002, 0.022, 0.026, 0.02, 0.01)) * s,
@@ -91,10 +88,10 @@ def _plant(rng: np.random.Generator, canvas: Canvas, view: View) -> None:
             yaw=0.0,
             color=palette.darker((84, 138, 70), rng.uniform(0.55, 1.1)),
         )
+        leaf = lay_limb(canvas, shape)
         leaf.paint(np.abs(leaf.across) < 0.12, (118, 160, 92))
         leaf.draw(canvas, part=BACKGROUND, light=view.light)
-    pot = _solid(canvas, x, (low - 0.01 * s, low + 0.1 * s), 0.07 * s)
-    pot.paint(pot.cover >= 0, (150, 92, 66))
+    pot = _solid(canvas, x, (low - 0.01 * s, low + 0.1 * s), 0.07 * s, (150, 92, 66))
     pot.paint(pot.u < 0.2, (172, 108, 80))
     pot.draw(canvas, part=BACKGROUND, light=view.light)
 

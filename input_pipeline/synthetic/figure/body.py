@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+
+from input_pipeline.dataset import HEAD
 from input_pipeline.synthetic.figure import bags, heads, lower_body, upper_body
 from input_pipeline.synthetic.figure.figure import Figure
+from input_pipeline.synthetic.figure.limbs import lay_limbs
 from input_pipeline.synthetic.figure.pose import SIDES, Pose, View
-from input_pipeline.synthetic.figure.shapes import Canvas, soft_ellipse
+from input_pipeline.synthetic.figure.shapes import Canvas, Surface, soft_ellipse
 from input_pipeline.synthetic.people import Person
 
 _BEHIND = 0.035
 """An arm this much farther than the trunk, in body heights, is drawn before it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Laid:
+    """The surfaces that everybody has; arms and legs by side."""
+
+    skull: Surface
+    neck: Surface
+    torso: Surface
+    arms: Mapping[str, Sequence[Surface]]
+    legs: Mapping[str, Sequence[Surface]]
 
 
 def draw_body(canvas: Canvas, person: Person, pose: Pose, view: View) -> None:
@@ -25,28 +42,48 @@ def draw_body(canvas: Canvas, person: Person, pose: Pose, view: View) -> None:
     figure = Figure(canvas, person, pose, view)
     depth = figure.skeleton.depth
     _shadow(figure)
+    laid = _lay(figure)
     trunk = 0.5 * (depth("neck") + depth("pelvis"))
     arms = sorted(SIDES, key=lambda side: _arm_depth(figure, side))
     behind = [side for side in arms if _arm_depth(figure, side) < trunk - _BEHIND]
     for side in behind:
-        upper_body.arm(figure, side)
+        upper_body.arm(figure, laid.arms[side])
     if not bags.backpack_seen(figure):
         bags.backpack(figure)
     for side in sorted(SIDES, key=lambda side: depth(f"knee_{side}")):
-        lower_body.leg(figure, side)
+        lower_body.leg(figure, side, laid.legs[side])
     heads.hair_behind(figure)
-    heads.neck(figure)
+    figure.put(laid.neck, HEAD)
     lower_body.skirts(figure)
-    upper_body.torso(figure)
+    upper_body.torso(figure, laid.torso)
     bags.straps(figure)
     bags.shoulder_bag(figure)
     for side in arms:
         if side not in behind:
-            upper_body.arm(figure, side)
+            upper_body.arm(figure, laid.arms[side])
     if bags.backpack_seen(figure):
         bags.backpack(figure)
-    heads.head(figure)
+    heads.head(figure, laid.skull)
     bags.handbag(figure)
+
+
+def _lay(figure: Figure) -> _Laid:
+    """All that everybody has, laid at once."""
+    limbs = [
+        [heads.skull_limb(figure), heads.neck_limb(figure), upper_body.torso_limb(figure)],
+        *(upper_body.arm_limbs(figure, side) for side in SIDES),
+        *(lower_body.leg_limbs(figure, side) for side in SIDES),
+    ]
+    surfaces = iter(lay_limbs(figure.canvas, list(itertools.chain.from_iterable(limbs))))
+    (skull, neck, torso), *sides = (list(itertools.islice(surfaces, len(g))) for g in limbs)
+    arms, legs = sides[: len(SIDES)], sides[len(SIDES) :]
+    return _Laid(
+        skull=skull,
+        neck=neck,
+        torso=torso,
+        arms=dict(zip(SIDES, arms, strict=True)),
+        legs=dict(zip(SIDES, legs, strict=True)),
+    )
 
 
 def _arm_depth(figure: Figure, side: str) -> float:

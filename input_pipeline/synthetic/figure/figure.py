@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from input_pipeline.synthetic.figure.limbs import Limb, lay_limb
 from input_pipeline.synthetic.figure.palette import Color
 from input_pipeline.synthetic.figure.pose import Pose, Skeleton, View, joints, project
 from input_pipeline.synthetic.figure.shapes import CLOTH_GRAIN, Canvas, Surface
@@ -67,6 +68,27 @@ class Figure:
         radii[1:] *= LOOSE_TOP[self.person.top.kind]
         return radii
 
+    def shape(
+        self,
+        start: tuple[float, float],
+        end: tuple[float, float],
+        radii: np.ndarray,
+        color: Color,
+        *,
+        caps: tuple[float, float] = (0.0, 0.0),
+        yaw: float | None = None,
+    ) -> Limb:
+        """A limb between two points of the image; radii and caps are in body heights."""
+        scale = self.view.scale_at(0.5 * (start[1] + end[1]))
+        return Limb(
+            start,
+            end,
+            radii * scale,
+            caps=(caps[0] * scale, caps[1] * scale),
+            yaw=self.pose.yaw if yaw is None else yaw,
+            color=color,
+        )
+
     def limb(
         self,
         start: tuple[float, float],
@@ -77,17 +99,8 @@ class Figure:
         caps: tuple[float, float] = (0.0, 0.0),
         yaw: float | None = None,
     ) -> Surface:
-        """A limb between two points of the image; radii and caps are in body heights."""
-        scale = self.view.scale_at(0.5 * (start[1] + end[1]))
-        return Surface(
-            self.canvas,
-            start,
-            end,
-            radii * scale,
-            caps=(caps[0] * scale, caps[1] * scale),
-            yaw=self.pose.yaw if yaw is None else yaw,
-            color=color,
-        )
+        """A limb as from `shape`, laid on the canvas."""
+        return lay_limb(self.canvas, self.shape(start, end, radii, color, caps=caps, yaw=yaw))
 
     def put(
         self,

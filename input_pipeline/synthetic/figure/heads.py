@@ -8,12 +8,14 @@ import numpy as np
 
 from input_pipeline.dataset import HEAD
 from input_pipeline.synthetic.figure.figure import Figure
+from input_pipeline.synthetic.figure.limbs import Limb, lay_limb
 from input_pipeline.synthetic.figure.palette import Color, blend, darker
 from input_pipeline.synthetic.figure.shapes import Surface, ellipse_radii
 from input_pipeline.synthetic.people import Cut, Hat, Head
 
 _HALF_HEIGHT = 0.068
 _HALF_WIDTH = 0.050
+_NECK = np.array((0.03, 0.026, 0.034))
 _STRANDS = (9.0, 60.0)
 _EYE: Color = (36, 28, 26)
 _RIM: Color = (24, 24, 30)
@@ -21,17 +23,16 @@ _RIM: Color = (24, 24, 30)
 _HANGING = {Cut.BOB: (0.085, 0.055), Cut.LONG: (0.19, 0.058), Cut.PONYTAIL: (0.16, 0.02)}
 
 
-def neck(figure: Figure) -> None:
-    """Draws the neck."""
+def neck_limb(figure: Figure) -> Limb:
+    """The neck."""
     x, y = figure.skeleton.at("neck")
-    surface = figure.limb(
+    return figure.shape(
         figure.skeleton.at("head"),
         (x, y + 0.03 * figure.view.scale),
-        np.array((0.03, 0.026, 0.034)),
+        _NECK,
         darker(figure.person.head.skin, 0.82),
         caps=(0.0, 0.012),
     )
-    figure.put(surface, HEAD)
 
 
 def hair_behind(figure: Figure) -> None:
@@ -40,7 +41,13 @@ def hair_behind(figure: Figure) -> None:
         _mane(figure)
 
 
-def head(figure: Figure) -> None:
+def skull_limb(figure: Figure) -> Limb:
+    """The skull."""
+    half = (_HALF_WIDTH + 0.007 * abs(math.sin(_yaw(figure))), _HALF_HEIGHT)
+    return _round(figure, (0.0, 0.0), half, figure.person.head.skin, egg=0.22)
+
+
+def head(figure: Figure, skull: Surface) -> None:
     """Draws the head, and the hair that falls over the back of someone who faces away."""
     look, back = figure.person.head, -0.012 * math.sin(_yaw(figure))
     if look.hat is Hat.HOOD:
@@ -48,7 +55,7 @@ def head(figure: Figure) -> None:
     elif look.cut is Cut.AFRO and look.hat is Hat.NONE:
         hair = _blob(figure, (back, -0.018), (0.072, 0.072), look.hair)
         figure.put(hair, HEAD, folds=2.0)
-    _skull(figure)
+    _skull(figure, skull)
     if _seen_from_behind(figure):
         _mane(figure)
     _on_top(figure)
@@ -62,27 +69,32 @@ def _seen_from_behind(figure: Figure) -> bool:
     return math.cos(_yaw(figure)) <= 0.1
 
 
-def _blob(
+def _round(
     figure: Figure,
     offset: tuple[float, float],
     half: tuple[float, float],
     color: Color,
     *,
     egg: float = 0.0,
-) -> Surface:
+) -> Limb:
     """An upright ellipse at an offset from the head's center, all in body heights."""
     x, y = figure.skeleton.at("head")
     scale, size = figure.view.scale, figure.person.build.head
     half = (half[0] * size, half[1] * size)
     column, row, tall = x + offset[0] * scale, y + offset[1] * scale, half[1] * scale
     radii = ellipse_radii(half[0], egg=egg)
-    return figure.limb((column, row - tall), (column, row + tall), radii, color, yaw=_yaw(figure))
+    return figure.shape((column, row - tall), (column, row + tall), radii, color, yaw=_yaw(figure))
 
 
-def _skull(figure: Figure) -> None:
+def _blob(
+    figure: Figure, offset: tuple[float, float], half: tuple[float, float], color: Color
+) -> Surface:
+    """An upright ellipse as of `_round`, laid on the canvas."""
+    return lay_limb(figure.canvas, _round(figure, offset, half, color))
+
+
+def _skull(figure: Figure, surface: Surface) -> None:
     look = figure.person.head
-    half = (_HALF_WIDTH + 0.007 * abs(math.sin(_yaw(figure))), _HALF_HEIGHT)
-    surface = _blob(figure, (0.0, 0.0), half, look.skin, egg=0.22)
     up = 1 - 2 * surface.u
     girth = np.sqrt(np.maximum(1 - up**2, 0))
     front, left = surface.front * girth, surface.left * girth

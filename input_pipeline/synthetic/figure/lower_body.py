@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from input_pipeline import dataset as parts
 from input_pipeline.synthetic.figure import cloth
 from input_pipeline.synthetic.figure.figure import Figure
+from input_pipeline.synthetic.figure.limbs import Limb
 from input_pipeline.synthetic.figure.palette import Color, darker
 from input_pipeline.synthetic.figure.pose import SIDES
 from input_pipeline.synthetic.figure.shapes import Surface
-from input_pipeline.synthetic.people import BottomKind, Pattern, ShoeKind, TopKind
+from input_pipeline.synthetic.people import BottomKind, Pattern, Person, ShoeKind, TopKind
 
 _LOOSE = {
     BottomKind.TROUSERS: 1.1,
@@ -22,47 +25,71 @@ _LOOSE = {
 _THIGH = np.array((0.060, 0.059, 0.054, 0.047, 0.041))
 _SHIN = np.array((0.037, 0.041, 0.040, 0.033, 0.027, 0.025))
 _SHOE = np.array((0.023, 0.025, 0.026, 0.027, 0.024))
+_SHAFT = np.array((0.024, 0.027, 0.026))
+_FLARED = np.linspace(0.048, 0.060, len(_SHIN))
 _SHORTS_END = 0.92
 
 
-def leg(figure: Figure, side: str) -> None:
-    """Draws foot, lower leg and upper leg of one side."""
+def leg_limbs(figure: Figure, side: str) -> list[Limb]:
+    """Shaft and length of the shoe, lower leg and upper leg of one side."""
     person, at = figure.person, figure.skeleton.at
-    bottom, skin = person.bottom, person.head.skin
+    bottom, skin, shoes = person.bottom, person.head.skin, person.shoes
     girth = (0.4 + 0.6 * person.build.girth) * (0.5 + 0.5 * person.build.hips)
-    _foot(figure, side)
-    _lower_leg(figure, side, girth)
-    short = person.bare_shins and not person.bare_thighs
-    upper = figure.limb(
-        at(f"hip_{side}"),
-        at(f"knee_{side}"),
-        _THIGH * girth * (1.0 if person.bare_thighs else _LOOSE[bottom.kind]),
-        skin if person.bare_thighs else bottom.color,
-        caps=(0.03, 0.005 if short else 0.03),
-    )
-    if not person.bare_thighs:
+    heel, toe, knee, ankle = (at(f"{name}_{side}") for name in ("heel", "toe", "knee", "ankle"))
+    sole = _SHOE * 0.82 if shoes.kind is ShoeKind.PUMP else _SHOE
+    front, back = (heel, toe) if heel[1] <= toe[1] else (toe, heel)
+    shin = _SHIN * girth if person.bare_shins else _SHIN * girth * _LOOSE[bottom.kind] * 1.12
+    if bottom.kind is BottomKind.WIDE and not person.bare_shins:
+        shin = _FLARED
+    bare = person.bare_thighs
+    return [
+        figure.shape(ankle, heel, _SHAFT, shoes.color, caps=(0.012, 0.012)),
+        figure.shape(
+            front,
+            back,
+            sole if front is heel else sole[::-1],
+            shoes.color,
+            caps=(0.014, 0.016),
+        ),
+        figure.shape(
+            knee, ankle, shin, skin if person.bare_shins else bottom.color, caps=(0.03, 0.012)
+        ),
+        figure.shape(
+            at(f"hip_{side}"),
+            knee,
+            _THIGH * girth * (1.0 if bare else _LOOSE[bottom.kind]),
+            skin if bare else bottom.color,
+            caps=(0.03, 0.005 if _short(person) else 0.03),
+        ),
+    ]
+
+
+def _short(person: Person) -> bool:
+    """Whether trousers end at the knees."""
+    return person.bare_shins and not person.bare_thighs
+
+
+def leg(figure: Figure, side: str, laid: Sequence[Surface]) -> None:
+    """Draws foot, lower leg and upper leg of one side, `leg_limbs` laid on the canvas."""
+    person = figure.person
+    bottom, bare = person.bottom, person.bare_thighs
+    shaft, foot, lower, upper = laid
+    figure.put(shaft, parts.FOOT)
+    _foot(figure, side, foot)
+    _lower_leg(figure, lower)
+    if not bare:
         _trouser(figure, upper)
         if bottom.stripe is not None:
             upper.paint((np.abs(upper.left) > 0.75) & (upper.u < 0.9), bottom.stripe)
-    if short:
-        upper.paint(upper.u > _SHORTS_END, skin)
+    if _short(person):
+        upper.paint(upper.u > _SHORTS_END, person.head.skin)
         cloth.hem(upper, _SHORTS_END, bottom.color)
-    figure.put(upper, parts.UPPER_LEG, folds=0.15 if person.bare_thighs else 0.7)
+    figure.put(upper, parts.UPPER_LEG, folds=0.15 if bare else 0.7)
 
 
-def _lower_leg(figure: Figure, side: str, girth: float) -> None:
-    person, at = figure.person, figure.skeleton.at
+def _lower_leg(figure: Figure, lower: Surface) -> None:
+    person = figure.person
     bottom, boots, bare = person.bottom, person.shoes.kind is ShoeKind.BOOT, person.bare_shins
-    radii = _SHIN * girth if bare else _SHIN * girth * _LOOSE[bottom.kind] * 1.12
-    if bottom.kind is BottomKind.WIDE and not bare:
-        radii = np.linspace(0.048, 0.060, len(_SHIN))
-    lower = figure.limb(
-        at(f"knee_{side}"),
-        at(f"ankle_{side}"),
-        radii,
-        person.head.skin if bare else bottom.color,
-        caps=(0.03, 0.012),
-    )
     if bare:
         cloth.ring(lower, 0.42 if boots else 0.62, 1.3, bottom.sock)
     else:
@@ -83,24 +110,16 @@ def _trouser(figure: Figure, surface: Surface) -> None:
         surface.paint((surface.front > 0.75) & (surface.u > 0.2) & (surface.u < 0.85), faded)
 
 
-def _foot(figure: Figure, side: str) -> None:
+def _foot(figure: Figure, side: str, foot: Surface) -> None:
     at, shoes, scale = figure.skeleton.at, figure.person.shoes, figure.view.scale
-    heel, toe = at(f"heel_{side}"), at(f"toe_{side}")
-    shaft = np.array((0.024, 0.027, 0.026))
-    collar = figure.limb(at(f"ankle_{side}"), heel, shaft, shoes.color, caps=(0.012, 0.012))
-    figure.put(collar, parts.FOOT)
-    radii = _SHOE * 0.82 if shoes.kind is ShoeKind.PUMP else _SHOE
-    if heel[1] > toe[1]:
-        heel, toe, radii = toe, heel, radii[::-1]
-    foot = figure.limb(heel, toe, radii, shoes.color, caps=(0.014, 0.016))
+    start, end = sorted((at(f"heel_{side}"), at(f"toe_{side}")), key=lambda point: point[1])
     # The sole is the lowest band in the image, whichever way the foot points.
     rows, columns = foot.window
-    row = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
-    column = np.arange(columns.start, columns.stop, dtype=np.float32)
-    span = toe[0] - heel[0]
-    share = np.clip((column - heel[0]) / span, 0, 1) if abs(span) > 1 else np.ones_like(column)
+    row, column = figure.canvas.rows[rows, None], figure.canvas.columns[columns]
+    span = end[0] - start[0]
+    share = np.clip((column - start[0]) / span, 0, 1) if abs(span) > 1 else np.ones_like(column)
     thickness = 0.010 if shoes.kind is ShoeKind.SNEAKER else 0.015
-    edge = heel[1] + share * (toe[1] - heel[1]) + thickness * scale
+    edge = start[1] + share * (end[1] - start[1]) + thickness * scale
     foot.paint(row > edge, shoes.sole)
     figure.put(foot, parts.FOOT, gloss=0.3)
 

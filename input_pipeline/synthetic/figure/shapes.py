@@ -1,7 +1,7 @@
 """Rounded limbs, drawn analytically with anti-aliased edges, and the canvas they land on.
 
-A limb is an axis in the image with a radius that varies along it. Every pixel knows where on the
-limb's surface it lies, so that cloth patterns follow the body and turn with it.
+Every pixel knows where on the limb's surface it lies, so that cloth patterns follow the body and
+turn with it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ from PIL import Image
 
 from input_pipeline.synthetic.figure.palette import Color
 
-_STEPS = 160
-_MIDDLES = (np.arange(_STEPS) + 0.5) / _STEPS
-_WHOLE = np.arange(64.0)
-_BEYOND = np.array((-1, 1), np.float32)
+ZERO, HALF, ONE = (np.array(number, np.float32) for number in (0, 0.5, 1))
+"""Numbers as arrays: for few pixels numpy takes longer to find a number's type than to use it."""
 _TILE = 128
 _BY_LINE = "RGB;L"
 """Pillow's name for the order that is nearest to planes: a row in red, in green, in blue."""
@@ -38,10 +36,11 @@ def soft_noise() -> np.ndarray:
 
 def noise_at(rows: np.ndarray, columns: np.ndarray, down: int, right: int) -> np.ndarray:
     """`soft_noise` at whole numbers of steps from a place in it; all of one shape `[h, w]`."""
-    column = columns.astype(np.intp)
+    # Half as many bytes as places have in the end: numpy turns more of these at once.
+    column = columns.astype(np.int32)
     column += right
     column &= _TILE - 1  # The remainder, negative numbers included, as _TILE is a power of 2.
-    place = rows.astype(np.intp)
+    place = rows.astype(np.int32)
     place *= _TILE
     place += column
     place += down % _TILE * _TILE
@@ -68,6 +67,18 @@ class Tone:
     ambient: float
     folds: float = 1.0
 
+    @functools.cached_property
+    def factors(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of what faces the light, of everything, and of what faces the camera besides; float32."""
+        direct, ambient, toward = (
+            np.array(factor, np.float32)
+            for factor in (self.direct, 0.8 * self.ambient, 0.2 * self.ambient)
+        )
+        return direct, ambient, toward
+
+
+_PLAIN = Tone(direct=0.62, ambient=0.50)
+
 
 @dataclasses.dataclass(frozen=True)
 class Canvas:
@@ -93,6 +104,16 @@ class Canvas:
         planes[:] = lines[..., ::-1] if mirrored else lines
         return cls(planes, np.zeros((height, width), np.uint8))
 
+    @functools.cached_property
+    def columns(self) -> np.ndarray:
+        """The numbers of all columns, float32 `[W]`; a part of it is quicker than a new array."""
+        return np.arange(self.parts.shape[1], dtype=np.float32)
+
+    @functools.cached_property
+    def rows(self) -> np.ndarray:
+        """The numbers of all rows, float32 `[H]`."""
+        return np.arange(self.parts.shape[0], dtype=np.float32)
+
     @property
     def pixels(self) -> np.ndarray:
         """The image as `[..., H, W, 3]`: the same memory as `planes`."""
@@ -111,6 +132,7 @@ class Surface:
     """The visible side of a limb within a window of the canvas; arrays are `[h, w]`.
 
     Attributes:
+        window: Rows and columns of the canvas.
         u: Position along the axis, 0 to 1; outside that at the rounded ends.
         across: Position across, -1 to 1 from one outline to the other.
         bulge: How much the surface faces the camera, 0 to 1.
@@ -123,58 +145,19 @@ class Surface:
 
     def __init__(
         self,
-        canvas: Canvas,
-        start: tuple[float, float],
-        end: tuple[float, float],
-        radii: np.ndarray,
         *,
-        caps: tuple[float, float],
+        window: tuple[slice, slice],
+        u: np.ndarray,
+        across: np.ndarray,
+        bulge: np.ndarray,
+        cover: np.ndarray,
+        normal: tuple[float, float],
         yaw: float,
         color: Color,
     ) -> None:
-        """Lays the limb from `start` to `end` (column, row) with `radii` in pixels along it.
-
-        Args:
-            canvas: Where it will be drawn.
-            start: First end of the axis.
-            end: Other end; lower in the image, so that `across` grows to the right.
-            radii: Radius at equal steps from `start` to `end`.
-            caps: How far the rounded ends reach beyond, in pixels.
-            yaw: Direction that the body's front points to; see `Pose.yaw`.
-            color: Color of all of it, until `paint` changes some.
-        """
-        height, width = canvas.parts.shape
-        (x0, y0), (x1, y1) = start, end
-        dx, dy = x1 - x0, y1 - y0
-        apart = math.hypot(dx, dy)
-        length = max(apart, 1.0)
-        ax, ay = (dx / length, dy / length) if apart > 1e-6 else (0.0, 1.0)
-        reach = max(*radii.tolist(), *caps) + 1.5
-        left = max(0, math.floor(min(x0, x1) - reach))
-        right = max(left, min(width, math.ceil(max(x0, x1) + reach) + 1))
-        top = max(0, math.floor(min(y0, y1) - reach))
-        bottom = max(top, min(height, math.ceil(max(y0, y1) + reach) + 1))
-        self.window = (slice(top, bottom), slice(left, right))
-        # Not in place: numbers of numpy as ends make these, and what follows, float64.
-        columns = np.arange(left, right, dtype=np.float32) + (0.5 - x0)
-        rows = np.arange(top, bottom, dtype=np.float32)[:, None] + (0.5 - y0)
-        along = columns * ax + rows * ay
-        offset = columns * ay - rows * ax
-        where = along + caps[0]
-        where *= _STEPS / (length + caps[0] + caps[1])
-        tables = _radius_tables(radii, length, caps)
-        radius, girth = tables.take(where.astype(np.intp), axis=1, mode="clip")
-        np.putmask(radius, where <= 0, -1)
-        along /= length
-        self.u = along
-        across = offset / girth
-        self.across = np.minimum(np.maximum(across, -1, out=across), 1, out=across)
-        bulge = across * across
-        self.bulge = np.sqrt(np.subtract(1, bulge, out=bulge), out=bulge)
-        radius += 0.5
-        radius -= np.abs(offset, out=offset)
-        self.cover = np.minimum(np.maximum(radius, 0, out=radius), 1, out=radius)
-        self.normal = (ay, -ax)
+        """See the attributes; `yaw` and `color` are those of the `Limb`."""
+        self.window, self.normal = window, normal
+        self.u, self.across, self.bulge, self.cover = u, across, bulge, cover
         self._turn = (math.cos(yaw), math.sin(yaw))
         self._colors: list[Color] = [color]
         self._index: np.ndarray | None = None
@@ -194,11 +177,16 @@ class Surface:
         """Position around the limb in turns; 0 is the front."""
         return np.arctan2(self.left, self.front) * np.float32(0.5 / math.pi)
 
+    def fill(self, color: Color) -> None:
+        """Gives `color` to all pixels."""
+        self._colors, self._index = [color], None
+
     def paint(self, mask: np.ndarray, color: Color) -> None:
         """Gives `color` to the pixels of `mask` `[h, w]`."""
         if self._index is None:
-            self._index = np.zeros(self.u.shape, np.intp)
-        np.putmask(self._index, mask, len(self._colors))
+            self._index = mask.astype(np.intp)  # 1 for the second color, 0 for the first.
+        else:
+            np.putmask(self._index, mask, len(self._colors))
         self._colors.append(color)
 
     def draw(
@@ -227,19 +215,20 @@ class Surface:
         """
         if self.cover.size == 0:
             return
+        tone = tone or _PLAIN
         slope = self.normal[0] * light[0] + self.normal[1] * light[1]
         shade = self.across * np.float32(slope)
         shade += self.bulge * np.float32(light[2])
-        np.maximum(shade, 0, out=shade)
+        np.maximum(shade, ZERO, out=shade)
         if gloss:
             shade += gloss * shade**8
         if folds:
-            depth = 0.12 * folds if tone is None else 0.12 * folds * tone.folds
+            depth = 0.12 * folds * tone.folds
             noise = noise_at(self.u * grain[0], self.across * grain[1], shift, 3 * shift)
             shade += noise * np.float32(depth)
-        direct, ambient = (0.62, 0.50) if tone is None else (tone.direct, tone.ambient)
-        shade *= np.float32(direct)
-        shade += np.float32(0.8 * ambient) + np.float32(0.2 * ambient) * self.bulge
+        direct, ambient, toward = tone.factors
+        shade *= direct
+        shade += ambient + toward * self.bulge
         if self.tint is not None:
             shade *= self.tint
         colors = np.array(self._colors, np.float32)
@@ -250,38 +239,14 @@ class Surface:
             color = colors.T.take(self._index, axis=1)
             color *= shade
         rows, columns = self.window
-        under = canvas.planes[..., rows, columns]
-        change = color - under
-        change *= self.cover
-        under += change
+        window = canvas.planes[..., rows, columns]
+        under = window.copy()  # Its rows lie apart, and each sum would look for them.
+        mixed = color - under
+        mixed *= self.cover
+        mixed += under
+        window[...] = mixed
         if part is not None:
-            canvas.parts[rows, columns][self.cover > 0.5] = part
-
-
-def _radius_tables(radii: np.ndarray, length: float, caps: tuple[float, float]) -> np.ndarray:
-    """Radii at `_STEPS` positions from the tip of one rounded end to that of the other.
-
-    The first row is the outline's; the second does not shrink at the ends, so that the shading of
-    a limb runs smoothly into its neighbor's. A last column is for all positions beyond the tip,
-    where nothing is seen of the limb.
-
-    Returns:
-        float32 `[2, _STEPS + 1]`.
-    """
-    along = _MIDDLES * (length + caps[0] + caps[1])
-    along -= caps[0]
-    table = np.interp(along * ((len(radii) - 1) / length), _WHOLE[: len(radii)], radii)
-    tables = np.empty((2, _STEPS + 1), np.float32)
-    tables[:, _STEPS] = _BEYOND
-    tables[1, :_STEPS] = np.maximum(table, 0.3)
-    if caps != (0, 0):
-        over = np.maximum(along / -max(caps[0], 1e-3), (along - length) / max(caps[1], 1e-3))
-        np.maximum(over, 0, out=over)
-        over *= over
-        np.subtract(1, over, out=over)
-        table *= np.sqrt(over, out=over)
-    tables[0, :_STEPS] = table
-    return tables
+            np.putmask(canvas.parts[rows, columns], self.cover > HALF, part)
 
 
 _LOWER_HALF = np.maximum(np.linspace(-1, 1, 33), 0) ** 2
@@ -302,9 +267,9 @@ def soft_ellipse(
     top, bottom = max(0, int(center[1] - radii[1])), min(height, int(center[1] + radii[1]) + 2)
     if left >= right or top >= bottom:
         return
-    columns = (np.arange(left, right, dtype=np.float32) + 0.5 - center[0]) / radii[0]
-    rows = (np.arange(top, bottom, dtype=np.float32)[:, None] + 0.5 - center[1]) / radii[1]
-    depth = (1 - columns * columns) - rows * rows
-    np.maximum(depth, 0, out=depth)
+    columns = (canvas.columns[left:right] + HALF - center[0]) / radii[0]
+    rows = (canvas.rows[top:bottom, None] + HALF - center[1]) / radii[1]
+    depth = (ONE - columns * columns) - rows * rows
+    np.maximum(depth, ZERO, out=depth)
     depth *= strength
-    canvas.planes[..., top:bottom, left:right] *= np.subtract(1, depth, out=depth)
+    canvas.planes[..., top:bottom, left:right] *= np.subtract(ONE, depth, out=depth)

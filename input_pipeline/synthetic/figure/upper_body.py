@@ -2,38 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from input_pipeline import dataset as parts
 from input_pipeline.synthetic.figure import cloth
 from input_pipeline.synthetic.figure.figure import LOOSE_TOP, Figure
+from input_pipeline.synthetic.figure.limbs import Limb
 from input_pipeline.synthetic.figure.palette import darker
 from input_pipeline.synthetic.figure.shapes import Surface
 from input_pipeline.synthetic.people import Pattern, TopKind
 
 _TUCKED, _UNTUCKED = 0.83, 0.93
+_PALM = np.array((0.014, 0.019, 0.018, 0.012))
+_FOREARM = np.array((0.0265, 0.027, 0.024, 0.0195))
+_UPPER_ARM = np.array((0.033, 0.036, 0.033, 0.0285))
 _BELT = (46, 34, 28)
 
 
-def arm(figure: Figure, side: str) -> None:
-    """Draws hand, lower arm and upper arm of one side."""
+def arm_limbs(figure: Figure, side: str) -> list[Limb]:
+    """Hand, lower arm and upper arm of one side."""
     at, top = figure.skeleton.at, figure.person.top
     skin = figure.person.head.skin
     girth = 0.5 * (1 + figure.person.build.girth)
     covered = 1.0 if top.sleeve <= 0 else 0.5 * (1 + LOOSE_TOP[top.kind]) + 0.06
     shoulder, elbow, wrist = at(f"shoulder_{side}"), at(f"elbow_{side}"), at(f"wrist_{side}")
-    palm = np.array((0.014, 0.019, 0.018, 0.012))
-    hand = figure.limb(wrist, at(f"hand_{side}"), palm, skin, caps=(0.01, 0.014))
-    figure.put(hand, parts.LOWER_ARM)
-    fore = np.array((0.0265, 0.027, 0.024, 0.0195)) * girth
+    fore = _FOREARM * girth
     fore = fore * covered * 1.06 if top.sleeve > 1.2 else fore
-    lower = figure.limb(elbow, wrist, fore, skin, caps=(0.02, 0.006))
+    over = _UPPER_ARM * girth * covered
+    return [
+        figure.shape(wrist, at(f"hand_{side}"), _PALM, skin, caps=(0.01, 0.014)),
+        figure.shape(elbow, wrist, fore, skin, caps=(0.02, 0.006)),
+        figure.shape(shoulder, elbow, over, skin, caps=(0.026, 0.02)),
+    ]
+
+
+def arm(figure: Figure, laid: Sequence[Surface]) -> None:
+    """Draws hand, lower arm and upper arm of one side, `arm_limbs` laid on the canvas."""
+    top = figure.person.top
+    hand, lower, upper = laid
+    figure.put(hand, parts.LOWER_ARM)
     if top.sleeve > 1:
         _sleeve(figure, lower, top.sleeve - 1)
     cloth.ring(lower, 0.68 if top.sleeve > 1.9 else 0.74, 1.2, top.cuff)
     figure.put(lower, parts.LOWER_ARM, folds=1.0 if top.sleeve > 1 else 0.1)
-    over = np.array((0.033, 0.036, 0.033, 0.0285)) * girth * covered
-    upper = figure.limb(shoulder, elbow, over, skin, caps=(0.026, 0.02))
     if top.sleeve > 0:
         _sleeve(figure, upper, top.sleeve)
     cloth.ring(upper, 0.36, 0.62, top.band)
@@ -42,30 +55,38 @@ def arm(figure: Figure, side: str) -> None:
 
 def _sleeve(figure: Figure, surface: Surface, length: float) -> None:
     top = figure.person.top
-    mask = surface.u < length if length < 1 else np.ones(surface.u.shape, bool)
-    surface.paint(mask, top.sleeve_color)
+    if length < 1:
+        sleeve = surface.u < length
+        surface.paint(sleeve, top.sleeve_color)
+    else:
+        sleeve = None
+        surface.fill(top.sleeve_color)
     if top.pattern not in (Pattern.PLAIN, Pattern.TWO_TONE, Pattern.BAND):
         count = max(2, top.count // 2)
         pattern = cloth.pattern_mask(surface, top.pattern, count, aspect=1.0)
-        surface.paint(mask & pattern, top.accent)
+        surface.paint(pattern if sleeve is None else sleeve & pattern, top.accent)
     if length < 1:
         cloth.hem(surface, length, top.sleeve_color, width=0.05)
     else:
         cloth.weave(surface, top.weave)
 
 
-def torso(figure: Figure) -> None:
-    """Draws the trunk in its garment, and the waist of what is worn below."""
-    top, bottom = figure.person.top, figure.person.bottom
+def torso_limb(figure: Figure) -> Limb:
+    """The trunk in its garment."""
     pelvis = figure.skeleton.at("pelvis")
-    surface = figure.limb(
+    return figure.shape(
         figure.skeleton.at("neck"),
         (pelvis[0], pelvis[1] + 0.02 * figure.view.scale),
         figure.trunk_radii(),
-        top.color,
+        figure.person.top.color,
         caps=(0.006, 0.03),
         yaw=figure.trunk_yaw,
     )
+
+
+def torso(figure: Figure, surface: Surface) -> None:
+    """Draws the trunk in its garment, and the waist of what is worn below."""
+    top, bottom = figure.person.top, figure.person.bottom
     cloth.dress_surface(surface, top.pattern, top.accent, top.count, aspect=0.62)
     cloth.print_on(surface, top.print, top.print_color)
     cloth.art_on(surface, top.chest, top.back)

@@ -8,6 +8,7 @@ from PIL import Image
 from input_pipeline import dataset as parts
 from input_pipeline.synthetic.cameras import make_camera
 from input_pipeline.synthetic.figure.body import draw_body
+from input_pipeline.synthetic.figure.limbs import Limb, lay_limb, lay_limbs
 from input_pipeline.synthetic.figure.pose import Pose, View, draw_pose
 from input_pipeline.synthetic.figure.shapes import Canvas, image_of
 from input_pipeline.synthetic.look_alikes import TWISTS, draw_group, draw_population
@@ -73,6 +74,31 @@ def test_two_images_under_one_drawing_are_those_of_two_drawings() -> None:
         draw_body(one, person, walk, VIEW)
         np.testing.assert_array_equal(one.planes, drawn)
         np.testing.assert_array_equal(one.parts, both.parts)
+
+
+def test_limbs_laid_at_once_are_those_laid_one_by_one() -> None:
+    """Short and long, rounded or not, cut by the edges, and wholly outside."""
+    canvas = draw(draw_person(np.random.default_rng(2)), pose(2, 0.3))
+    rng = np.random.default_rng(7)
+    limbs = [
+        Limb(
+            start=(float(rng.uniform(-40, WIDTH + 40)), float(rng.uniform(-40, HEIGHT))),
+            end=(float(rng.uniform(-40, WIDTH + 40)), float(rng.uniform(0, HEIGHT + 60))),
+            radii=rng.uniform(0.5, 14, int(rng.integers(2, 34))),
+            caps=(0.0, 0.0) if index % 3 == 0 else (float(rng.uniform(0, 9)), 4.5),
+            yaw=float(rng.uniform(-3, 3)),
+            color=(10, 20, 30),
+        )
+        for index in range(60)
+    ]
+    limbs.append(dataclasses.replace(limbs[0], end=limbs[0].start))
+    for limb, laid in zip(limbs, lay_limbs(canvas, limbs), strict=True):
+        alone = lay_limb(canvas, limb)
+        assert (laid.window, laid.normal) == (alone.window, alone.normal)
+        for name in ("u", "across", "bulge", "cover", "front", "left"):
+            one, other = getattr(laid, name), getattr(alone, name)
+            assert one.dtype == other.dtype == np.float32
+            np.testing.assert_array_equal(one, other)
 
 
 def test_either_way_takes_what_a_choice_takes_from_the_stream() -> None:

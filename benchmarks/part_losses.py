@@ -75,7 +75,7 @@ def course(identities: int, weight: float, *, steps: int, rate: float, channels:
     optimizer = optax.chain(optax.add_decayed_weights(5e-4), optax.adam(rate))
 
     def loss(params: Any, features: jax.Array, labels: jax.Array) -> jax.Array:
-        logits = (features * params["scale"]) @ params["kernel"]
+        logits = (features * params["scale"][None]) @ params["kernel"]
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
     @jax.jit

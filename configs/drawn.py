@@ -64,14 +64,13 @@ def get_config(stage: str = "first") -> ConfigDict:
     if stage != "first":
         config.data.train = people(10_000)
         config.augment.mix_styles = 0.5
-        config.loss.parts = 0.1
         config.optimizer.learning_rate = 7.5e-4
         config.optimizer.warmup_epochs = 0
         config.train.epochs = 3
         config.train.evaluate_every_epochs = 0
     if stage == "others":
         config.data.train = people(10_000, world="worlds:seed=1:cameras=120")
-        config.train.epochs = 3
+        config.loss.parts = 0.1
     return config
 
 

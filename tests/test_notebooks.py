@@ -32,20 +32,29 @@ def shown(cells: list[nbformat.NotebookNode], kind: str) -> list[str]:
     return found
 
 
-def check_shown(cells: list[nbformat.NotebookNode]) -> None:
+def check_shown(path: pathlib.Path, cells: list[nbformat.NotebookNode]) -> None:
     """Each kind of result, by the call that makes it."""
 
     def of(call: str, kind: str) -> list[str]:
         return shown([cell for cell in cells if call in cell.source], kind)
 
     assert "is installed" in "".join(of("colab/install.py", "stdout"))
+    assert len(of("part_map_sheet(", "image/jpeg")) == 1
+    assert len(of("search_images(", "image/jpeg")) >= 1
+    assert "right" in "".join(of("search_images(", "stdout"))
+    if path.stem == "search":
+        assert "as one query" in "".join(of("together=True", "stdout"))
+        assert len(of("mj.explain(", "image/jpeg")) == 1
+        assert "most alike" in "".join(of("mj.explain(", "stdout"))
+        assert "mAP" in "".join(of("model.evaluate(", "stdout"))
+        said = "".join(of("model.adapt(", "stdout"))
+        assert "Adapted to" in said
+        assert "mAP" in said
+        return
     assert "mAP" in "".join(of("table(result.scores", "stdout"))
     charts = "".join(of("curves(read_records", "image/svg+xml"))
     for title in ("Total loss", "Identity losses", "Triplet losses", "Learning rate"):
         assert title in charts
-    assert len(of("part_map_sheet(", "image/jpeg")) == 1
-    assert len(of("search_images(", "image/jpeg")) >= 1
-    assert "right" in "".join(of("search_images(", "stdout"))
     assert "Largest relative difference" in "".join(of("mj.export(", "stdout"))
     said = "".join(of("InferenceSession(", "stdout"))
     assert "length 1.0000" in said
@@ -63,8 +72,8 @@ def path(request: pytest.FixtureRequest) -> pathlib.Path:
     return request.param
 
 
-def test_there_are_two() -> None:
-    assert [path.name for path in NOTEBOOKS] == ["quickstart.ipynb", "your_images.ipynb"]
+def test_there_are_three() -> None:
+    assert [path.stem for path in NOTEBOOKS] == ["quickstart", "search", "your_images"]
 
 
 @pytest.mark.slow
@@ -75,12 +84,12 @@ def test_runs(path: pathlib.Path, tmp_path: pathlib.Path) -> None:
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    check_shown(code_cells(tmp_path / path.name))
+    check_shown(path, code_cells(tmp_path / path.name))
 
 
 def test_kept_outputs_are_of_this_text_and_small(path: pathlib.Path) -> None:
     cells = code_cells(path)
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
-    check_shown(cells)
+    check_shown(path, cells)
     assert path.stat().st_size < MOST_BYTES
     assert str(ROOT) not in path.read_text(encoding="utf-8")

@@ -1,9 +1,9 @@
 """Necks that training has scaled to nothing.
 
 Weight decay pulls the scale of a neck (a batch norm, which starts at 1) and the classifier behind
-it toward zero. Where the loss that needs them counts little, or tells thousands of identities
-apart of which each is seen rarely, decay wins: both die together, no gradient brings them back,
-and nothing else in the loss shows it.
+it toward zero. Where their loss counts little, or tells thousands of identities apart of which
+each is seen rarely, decay wins: both die together, and no gradient brings them back. The published
+weight of the part losses, 0.0125, is that small; see docs/interop.md.
 """
 
 from __future__ import annotations
@@ -42,13 +42,21 @@ def collapsed_necks(params: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def describe_collapse(params: Mapping[str, Any]) -> str:
-    """A line that says which necks have collapsed, and what to do; empty if none has."""
+    """Says which necks have collapsed, what that means, and what to do; empty if none has."""
     found = collapsed_necks(params)
-    if not found:
-        return ""
-    return (
-        f"the embeddings of {', '.join(found)} have collapsed: weight decay has scaled them to "
-        "nothing, so searches by body parts, explanations or descriptors that use them mean "
-        "little. Train with a larger config.loss.parts (for parts) or a smaller "
-        "config.optimizer.l2."
-    )
+    branches = [name for name in found if name in _BRANCHES.values()]
+    parts = [name for name in found if name not in branches]
+    texts = []
+    if branches:
+        texts.append(
+            f"the neck of {', '.join(branches)} has collapsed: weight decay has shrunk its share "
+            "of the descriptor to nothing. Train with a smaller config.optimizer.l2."
+        )
+    if parts:
+        texts.append(
+            f"the losses of single parts ({', '.join(parts)}) teach nothing any more: weight decay "
+            "has shrunk their necks and classifiers to nothing. Descriptors do not contain them, "
+            "and searches by parts still work; train with a larger config.loss.parts for better "
+            "ones."
+        )
+    return " ".join(texts)

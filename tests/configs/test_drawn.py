@@ -16,7 +16,7 @@ from magnifier_jax.export.reader import read_exported
 
 
 def test_the_configuration_of_the_drawn_network_is_that_of_its_weights() -> None:
-    config = Config.from_mapping(drawn.get_config("more").to_dict())
+    config = Config.from_mapping(drawn.get_config(drawn.STAGES[-1]).to_dict())
     trained = read_exported(weights.find("drawn")).config
     assert trained.model == config.model
     assert trained.data.train == config.data.train

@@ -41,8 +41,11 @@ def test_dead_parts_and_branches_are_named() -> None:
     found["adversarial"]["neck"]["scale"][:] = 0
     assert collapsed_necks(found) == ("adversarial", "torso", "foot")
     text = describe_collapse(found)
-    assert "adversarial, torso, foot have collapsed" in text
+    assert "the neck of adversarial has collapsed" in text
+    assert "single parts (torso, foot)" in text
     assert "config.loss.parts" in text
+    found["adversarial"]["neck"]["scale"][0] = 1
+    assert "neck of" not in describe_collapse(found)
 
 
 def test_parts_without_names_are_numbers() -> None:

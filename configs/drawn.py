@@ -75,23 +75,27 @@ def get_config(stage: str = "first") -> ConfigDict:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Trains every stage that is not finished, and writes the weights of the last one."""
+    """Trains every stage that is not finished, each from the weights of the one before."""
     parser = argparse.ArgumentParser(prog="python -m configs.drawn", description=__doc__)
     parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs/drawn"))
     given, settings = parser.parse_known_args(arguments)
     start: list[str] = []
     for stage in STAGES:
         workdir = given.workdir / stage
+        weights = given.workdir / f"{'drawn' if stage == STAGES[-1] else stage}.safetensors"
         if not (workdir / "report.html").is_file():
             command = ["magnifier_jax.main", f"--config={__file__}:{stage}", "--workdir", workdir]
             status = _run(*command, *start, *settings)
             if status or not (workdir / "report.html").is_file():
                 print(f"{workdir} was stopped before its end: the same command goes on.")
                 return status or 1
-        start = [f"--config.init.checkpoint={workdir}"]
-    weights = given.workdir / "drawn.safetensors"
-    export = ["magnifier_jax", "export", "--workdir", workdir, "--output", weights, "--force"]
-    return _run(*export, "--format", "safetensors", "--precision", "fp16", "--no-classifiers")
+        # Without classifiers, for the next stage has other people by the same names.
+        export = ["magnifier_jax", "export", "--workdir", workdir, "--output", weights, "--force"]
+        half = ["--format", "safetensors", "--precision", "fp16", "--no-classifiers"]
+        if status := _run(*export, *half):
+            return status
+        start = [f"--config.init.checkpoint={weights}"]
+    return 0
 
 
 def _run(module: str, *arguments: str | pathlib.Path) -> int:

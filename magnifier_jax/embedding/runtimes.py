@@ -115,7 +115,9 @@ class GraphNetwork:
         num_parts = self.config.model.num_parts
         return EmbeddedArrays(
             _unit_length(descriptors, least=_UNIT),
-            parts=None if parts is None else _unit_length(parts, least=np.finfo(np.float32).tiny),
+            parts=None
+            if parts is None
+            else _unit_length(parts, least=float(np.finfo(np.float32).tiny)),
             part_shares=None if maps is None else part_shares(maps, num_parts=num_parts),
             part_maps=maps,
         )

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from input_pipeline.dataset import PART_NAMES
 
@@ -32,13 +33,35 @@ def collapsed_necks(params: Mapping[str, Any]) -> tuple[str, ...]:
     found = []
     for branch, name in _BRANCHES.items():
         necks = params.get(branch, {})
-        if "neck" in necks and np.abs(necks["neck"]["scale"]).max() < _ALIVE:
+        if "neck" in necks and _dead(necks["neck"]["scale"]).all():
             found.append(name)
         if "part_necks" in necks:
-            largest = np.abs(np.asarray(necks["part_necks"]["scale"])).max(axis=1)
-            names = PART_NAMES if len(largest) == len(PART_NAMES) else range(len(largest))
-            found += [str(name) for name, size in zip(names, largest, strict=True) if size < _ALIVE]
+            dead = _dead(necks["part_necks"]["scale"])
+            names = PART_NAMES if len(dead) == len(PART_NAMES) else range(len(dead))
+            found += [str(name) for name, gone in zip(names, dead, strict=True) if gone]
     return tuple(found)
+
+
+def revived(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters with the scale of every neck that has collapsed at 1, where it began.
+
+    A network that is trained on has new classifiers, which a neck of scale 0 would keep from
+    learning.
+    """
+    changed = dict(params)
+    for branch in _BRANCHES.keys() & params.keys():
+        changed[branch] = dict(params[branch])
+        for kind in {"neck", "part_necks"} & params[branch].keys():
+            neck = params[branch][kind]
+            scale = np.asarray(neck["scale"])
+            dead = _dead(scale)[..., None]
+            changed[branch][kind] = {**neck, "scale": np.where(dead, np.ones_like(scale), scale)}
+    return changed
+
+
+def _dead(scale: Any) -> NDArray[np.bool_]:
+    """Which necks, `[…]`, have collapsed, of their scales `[…, C]`."""
+    return np.asarray(np.abs(np.asarray(scale)).max(axis=-1) < _ALIVE)
 
 
 def describe_collapse(params: Mapping[str, Any]) -> str:

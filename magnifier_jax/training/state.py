@@ -29,6 +29,7 @@ from magnifier_jax.interop import (
     read_torch_file,
 )
 from magnifier_jax.model import MagnifierNet, classifies_identities
+from magnifier_jax.model.collapse import collapsed_necks, revived
 from magnifier_jax.training.manifest import Manifest, compare, compare_people
 from magnifier_jax.training.step import TrainState, initial_state
 from magnifier_jax.workdir import WorkDirectory
@@ -98,7 +99,10 @@ def starting_state(
                     f"the {len(identities)} identities of {config.data.train}, in this order."
                 )
         say(_report(path, imported.report))
-        state = _replace(state, imported.variables, mesh)
+        params = imported.variables["params"]
+        if dead := collapsed_necks(params):
+            say(f"Weight decay has taken the necks of {', '.join(dead)}, which begin anew.")
+        state = _replace(state, {**imported.variables, "params": revived(params)}, mesh)
     return state
 
 

@@ -78,14 +78,17 @@ def test_one_command_trains_every_stage_from_the_one_before(
 ) -> None:
     assert drawn.main(["--workdir", str(tmp_path), "--config.train.max_steps=3"]) == 0
     assert commands.stages() == list(drawn.STAGES)
-    *trainings, export = commands.seen
-    for number, arguments in enumerate(trainings):
-        assert "--config.train.max_steps=3" in arguments
-        starts = [name for name in arguments if name.startswith("--config.init.checkpoint=")]
-        before = tmp_path / drawn.STAGES[number - 1]
-        assert starts == ([f"--config.init.checkpoint={before}"] if number else [])
-    assert export[:4] == ["magnifier_jax", "export", "--workdir", str(tmp_path / drawn.STAGES[-1])]
-    assert export[export.index("--output") + 1] == str(tmp_path / "drawn.safetensors")
+    before: list[str] = []
+    for stage, training, export in zip(
+        drawn.STAGES, commands.seen[::2], commands.seen[1::2], strict=True
+    ):
+        assert "--config.train.max_steps=3" in training
+        starts = [name for name in training if name.startswith("--config.init.checkpoint=")]
+        assert starts == before
+        assert export[:4] == ["magnifier_jax", "export", "--workdir", str(tmp_path / stage)]
+        assert "--no-classifiers" in export
+        before = [f"--config.init.checkpoint={export[export.index('--output') + 1]}"]
+    assert before == [f"--config.init.checkpoint={tmp_path / 'drawn.safetensors'}"]
 
 
 def test_a_stage_that_was_stopped_is_gone_on_with(
@@ -99,4 +102,5 @@ def test_a_stage_that_was_stopped_is_gone_on_with(
     commands.seen.clear()
     assert drawn.main(["--workdir", str(tmp_path)]) == 0
     assert commands.stages() == ["more", "others"]
-    assert f"--config.init.checkpoint={tmp_path / 'first'}" in commands.seen[0]
+    first = tmp_path / "first.safetensors"
+    assert f"--config.init.checkpoint={first}" in commands.seen[1]  # After the export of `first`.

@@ -9,7 +9,7 @@ import pytest
 
 from magnifier_jax import weights
 from magnifier_jax.export.reader import read_exported
-from magnifier_jax.model.collapse import collapsed_necks, describe_collapse
+from magnifier_jax.model.collapse import collapsed_necks, describe_collapse, revived
 
 
 def params(*, parts: int = 8) -> dict[str, Any]:
@@ -46,6 +46,25 @@ def test_dead_parts_and_branches_are_named() -> None:
     assert "config.loss.parts" in text
     found["adversarial"]["neck"]["scale"][0] = 1
     assert "neck of" not in describe_collapse(found)
+
+
+def test_dead_necks_begin_anew_and_others_stay() -> None:
+    found = params()
+    found["backbone"] = {"conv1": {"kernel": np.full(3, 0.5)}}
+    found["fusion"]["part_necks"]["scale"][:] = 0.3
+    found["fusion"]["part_necks"]["scale"][[2, 7]] = 1e-20
+    found["adversarial"]["neck"]["scale"][:] = 0
+    found["global_branch"]["neck"]["scale"][:] = 2
+    again = revived(found)
+    assert collapsed_necks(found) == ("adversarial", "torso", "foot")
+    assert collapsed_necks(again) == ()
+    expected = np.full((8, 4), 0.3, np.float32)
+    expected[[2, 7]] = 1
+    np.testing.assert_array_equal(again["fusion"]["part_necks"]["scale"], expected)
+    np.testing.assert_array_equal(again["adversarial"]["neck"]["scale"], np.ones(4))
+    np.testing.assert_array_equal(again["global_branch"]["neck"]["scale"], np.full(6, 2))
+    assert again["backbone"] is found["backbone"]
+    assert again.keys() == found.keys()
 
 
 def test_parts_without_names_are_numbers() -> None:

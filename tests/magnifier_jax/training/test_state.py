@@ -88,6 +88,19 @@ def test_weights_without_classifiers_say_nothing_of_them(trained, mesh, tmp_path
     np.testing.assert_array_equal(classifier_of(variables), classifier_of(start(trained, mesh)[0]))
 
 
+def test_necks_that_have_collapsed_begin_anew(trained, mesh, tmp_path):
+    state = to_torch_state_dict(trained.variables, trained.model)
+    torso = "base.part.part_bns.2.weight"
+    path = tmp_path / "weights.safetensors"
+    write_safetensors(path, {**state, torso: state[torso] * np.float32(1e-20)})
+    variables, said = start(trained, mesh, checkpoint=str(path))
+    scales = trained.variables["params"]["fusion"]["part_necks"]["scale"]
+    np.testing.assert_array_equal(
+        variables["params"]["fusion"]["part_necks"]["scale"], np.asarray(scales.at[2].set(1))
+    )
+    assert "the necks of torso, which begin anew" in said
+
+
 def test_a_network_that_does_not_come_with_the_package_is_refused(trained, mesh):
     with pytest.raises(UserError, match="there is no drawm"):
         start(trained, mesh, checkpoint="drawm")

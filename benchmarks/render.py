@@ -1,6 +1,6 @@
 """How many synthetic images are rendered a second; `python -m benchmarks.render`.
 
-The processor time of a image is given too, since it does not depend on what else runs.
+The processor time of an image is given too, since it does not depend on what else runs.
 """
 
 from __future__ import annotations

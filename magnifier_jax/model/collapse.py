@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from input_pipeline.dataset import PART_NAMES
 
-# Necks that a loss uses end between 0.3 and 5; those that have died fall below any bound.
+# Far below 1, where necks begin and near which those that a loss uses stay; those that have died
+# go on falling.
 _ALIVE = 0.01
 _BRANCHES = {"global_branch": "global", "adversarial": "adversarial", "fusion": "fusion"}
 
